@@ -1,0 +1,46 @@
+# Every target does its own set-up. The only tools assumed are Python >= 3.11 with pip, git and make.
+PYTHON ?= python3
+VENV   ?= .venv
+READY  := $(VENV)/.ready
+PY     := $(VENV)/bin/python
+# Extra arguments for pytest: make test ARGS="-k part_arithmetic"
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench components lock clean
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(READY) ## The main job: real files go up, are published, come down again and are verified
+	@$(PY) tools/demo.py
+
+test: $(READY) ## The tests (SCORE_REQUIRE=all: a missing real component is a failure)
+	$(PY) -m pytest $(ARGS)
+
+check: $(READY) ## Formatting, lint, types, import rules
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PY) tools/tree.py
+
+bench: $(READY) ## The figures, next to other tools on the same store; results in benchmarks/results/
+	$(PY) benchmarks/run.py
+
+components: $(READY) ## Install the real components that tests run against, into a cache outside the checkout
+	$(PY) tools/components.py install
+
+lock: $(READY) ## Renew the pinned dependencies in requirements/
+	sh tools/lock.sh
+
+clean: ## Remove the virtual environment and caches of the tools
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Score needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
+	@echo "Setting up $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/dev.txt
+	@$(PY) -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,1 @@
+"""Authorization: who a token belongs to, and what its scopes allow."""

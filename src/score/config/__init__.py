@@ -1,0 +1,1 @@
+"""Settings: where values come from (``sources``) and their relaxed names. Protocol, section 8."""

@@ -1,0 +1,1 @@
+"""The metadata service: Song over HTTP, or the embedded registry."""

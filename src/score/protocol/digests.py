@@ -1,0 +1,43 @@
+"""MD5 checksums as they travel: hex or base64. Protocol, section 3."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+
+from score.errors import Invalid
+
+_HEX = re.compile(r"[0-9a-fA-F]{32}\Z")
+EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
+
+
+def is_md5(text: str) -> bool:
+    """Whether ``text`` is an MD5 in hex."""
+    return _HEX.match(text) is not None
+
+
+def check_md5(text: str, what: str = "md5") -> str:
+    """``text`` in lower case. Raises Invalid where it is no MD5 in hex."""
+    if not is_md5(text):
+        raise Invalid(f"{what} {text[:60]!r} is not an MD5 checksum.", hint="Expected 32 hex digits.")
+    return text.lower()
+
+
+def to_hex(text: str | None) -> str | None:
+    """An MD5 given in hex or base64, as lower-case hex; None for None, for the empty text and for nonsense."""
+    if not text:
+        return None
+    if is_md5(text):
+        return text.lower()
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return raw.hex() if len(raw) == 16 else None
+
+
+def etag_md5(etag: str) -> str | None:
+    """The MD5 that an ETag holds, quotes or not; None where it is no MD5 (a multipart object's, SSE-KMS)."""
+    bare = etag.strip().removeprefix("W/").strip('"')
+    return bare.lower() if is_md5(bare) else None
