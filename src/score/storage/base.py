@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, NewType, Protocol
+from typing import Literal, NamedTuple, NewType, Protocol
 
 from score.protocol.parts import LARGEST_OBJECT, MOST_PARTS, SMALLEST_PART, Span
 
@@ -62,6 +62,13 @@ class Prefix:
     key: str
 
 
+class PlannedPart(NamedTuple):
+    """A part that a client is to send: its number, from 1, and the bytes of the object that it covers."""
+
+    number: int
+    span: Span
+
+
 @dataclass(frozen=True, slots=True)
 class StoredPart:
     """A part of an upload as the store holds it; ``etag`` without quotes."""
@@ -82,8 +89,11 @@ class OpenUpload:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a look at the store at start found. ``problem`` is empty when all is well, else a sentence for the
-    operator with what to do; ``clock_skew`` is the store's clock minus ours, in seconds, None where it does not tell."""
+    """What a look at the store at start found.
+
+    ``problem`` is empty when all is well, else a sentence for the operator with what to do; ``clock_skew`` is the
+    store's clock minus ours, in seconds, None where it does not tell.
+    """
 
     ok: bool
     problem: str = ""
@@ -142,8 +152,8 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def sign_parts(self, key: str, upload: UploadId, numbers: Sequence[int], ttl: timedelta) -> list[str]:
-        """URLs to PUT parts of an upload, one for each part number."""
+    def sign_parts(self, key: str, upload: UploadId, parts: Sequence[PlannedPart], ttl: timedelta) -> list[str]:
+        """URLs to PUT parts of an upload, one for each of ``parts``; 10,000 of them must not cost 0.1 s."""
         ...
 
     async def begin(self, key: str) -> UploadId:
@@ -158,7 +168,7 @@ class ObjectStore(Protocol):
         ...
 
     def stored_parts(self, key: str, upload: UploadId, after: int = 0) -> AsyncIterator[StoredPart]:
-        """All parts of an upload with numbers above ``after``, in order, all pages followed. NotFound: no such upload."""
+        """All parts of an upload with numbers above ``after``, in order. NotFound: no such upload."""
         ...
 
     async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:
