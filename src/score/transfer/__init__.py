@@ -1,0 +1,1 @@
+"""Moving bytes between files and pre-signed URLs: in parallel, verified, resumable, with bounded memory."""

@@ -1,0 +1,35 @@
+"""``version`` and ``help``."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+import click
+
+from score._version import __version__
+
+
+@click.command()
+def version() -> None:
+    """Show the version of this client."""
+    click.echo(f"score-client {__version__} (Score protocol v1, Python {platform.python_version()}, {sys.platform})")
+
+
+@click.command(name="help")
+@click.argument("command", required=False)
+@click.pass_context
+def help(ctx: click.Context, command: str | None) -> None:
+    """Show the help of a command."""
+    top = ctx.find_root()
+    if command is None:
+        click.echo(top.get_help())
+        return
+    assert isinstance(top.command, click.Group)
+    found = top.command.get_command(top, command)
+    if found is None:
+        raise click.UsageError(
+            f"No such command: {command}. Commands are {', '.join(top.command.list_commands(top))}."
+        )
+    with click.Context(found, info_name=f"score-client {command}") as inner:
+        click.echo(found.get_help(inner))

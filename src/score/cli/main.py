@@ -1,0 +1,141 @@
+"""``score-client``: the entry point. It imports next to nothing, so that small commands are quick."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import FrameType
+
+import click
+
+from score._version import __version__
+from score.cli import exits
+from score.errors import ScoreError
+
+_COMMANDS = {
+    "upload": "score.cli.transfers",
+    "download": "score.cli.transfers",
+    "url": "score.cli.transfers",
+    "register": "score.cli.registry",
+    "publish": "score.cli.registry",
+    "version": "score.cli.about",
+    "help": "score.cli.about",
+}
+_SETTING = re.compile(
+    r"--[A-Za-z][A-Za-z0-9]*\.[A-Za-z0-9._-]+(=.*)?\Z|--(accessToken|accessTokenFile|defaultProfile)(=.*)?\Z"
+)
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the help."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(import_module(_COMMANDS[cmd_name]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Settings come from conf/application.properties, the environment (ACCESSTOKEN, STORAGE_URL, METADATA_URL) "
+    "and the command line (--storage.url=http://localhost:8087). Exit status: "
+    + "; ".join(f"{number} {meaning}" for number, meaning in exits.MEANINGS.items())
+    + ".",
+)
+@click.option("--profile", metavar="NAME", help="Take settings from application-NAME.properties as well.")
+@click.option("--quiet", is_flag=True, help="No progress display.")
+@click.option("--silent", is_flag=True, help="No output but errors.")
+@click.option("--ansi/--no-ansi", default=None, help="Colours and a moving display, whatever the terminal.")
+@click.version_option(__version__, prog_name="score-client", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, profile: str | None, quiet: bool, silent: bool, ansi: bool | None) -> None:
+    """Upload to, and download from, a Score server."""
+    ctx.ensure_object(dict)
+    flags = {"client.quiet": quiet, "client.silent": silent, "client.ansi": ansi}
+    ctx.obj["settings"] += [f"--{name}={str(on).lower()}" for name, on in flags.items() if on]
+    if ansi is False:
+        ctx.obj["settings"].append("--client.ansi=false")
+    if profile:
+        ctx.obj["settings"].append(f"--spring.profiles.active={profile}")
+
+
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of a command, and the settings among them (``--storage.url=…``, ``--storage.url …``)."""
+    words: list[str] = []
+    settings: list[str] = []
+    rest = iter(arguments)
+    for word in rest:
+        if word == "--":
+            words += [word, *rest]
+        elif (found := _SETTING.match(word)) is None:
+            words.append(word)
+        elif "=" in found.group():
+            settings.append(word)
+        else:
+            settings.append(f"{word}={next(rest, '')}")
+    return words, settings
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and end the process with its exit status."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    words, settings = split(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = cli.main(args=words, prog_name="score-client", standalone_mode=False, obj={"settings": settings})
+        status = status if isinstance(status, int) else exits.OK
+    except click.ClickException as error:
+        error.show()
+        status = exits.USAGE
+    except click.exceptions.Exit as error:
+        status = error.exit_code
+    except ScoreError as error:
+        complain(error)
+        status = exits.of_error(error)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted; what is finished is kept. Run the same command again to go on from there.", err=True)
+        status = exits.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = exits.INTERNAL
+    except Exception as error:  # the last line of defence: a defect is told as one, without a page of code
+        if os.environ.get("SCORE_DEBUG"):
+            raise
+        click.echo(
+            f"Error: a defect of this program: {type(error).__name__}. Nothing was reported done that is not. "
+            "Set SCORE_DEBUG=1 to see where, and report it.",
+            err=True,
+        )
+        status = exits.INTERNAL
+    if status == exits.INTERRUPTED:
+        # Threads may still wait for the network; all state on the disk is as good as after any crash.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def complain(error: ScoreError) -> None:
+    """Say what went wrong, and what to do."""
+    click.echo(f"Error: {error.message}", err=True)
+    if error.hint:
+        click.echo(error.hint, err=True)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

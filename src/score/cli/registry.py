@@ -1,0 +1,64 @@
+"""``register`` and ``publish``: what the embedded registry needs to be usable from a shell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from score.cli import exits
+from score.cli.session import session
+from score.transfer.files import translate
+
+
+@click.command()
+@click.option("--study-id", required=True, metavar="ID", help="Study; made if it does not exist.")
+@click.option(
+    "--dir", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder of the files."
+)
+@click.option(
+    "--manifest", required=True, type=click.Path(path_type=Path), metavar="OUT", help="Upload manifest to write."
+)
+@click.option(
+    "--access",
+    type=click.Choice(["controlled", "open"]),
+    default="controlled",
+    show_default=True,
+    help="Who may download the files once they are published, on a server with access control.",
+)
+@click.pass_context
+def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, access: str) -> int:
+    """Register the files of a folder as one analysis, and write the manifest to upload them with.
+
+    Prints the id of the analysis.
+    """
+    from score.client.register import register as submit
+
+    with session(ctx) as (client, screen):
+        done = submit(
+            client.song,
+            study_id,
+            folder,
+            access,
+            client.settings.parallel,
+            lambda path: screen.line(f"{path}: checksum known"),
+        )
+        try:
+            manifest.write_text(done.manifest.text(), "utf-8")
+        except OSError as error:
+            raise translate(error, manifest) from error
+        screen.line(f"{len(done.manifest.entries)} files registered as analysis {done.analysis_id} of {study_id}.")
+        screen.line(f"Next: score-client upload --manifest {manifest}")
+        click.echo(done.analysis_id)
+    return exits.OK
+
+
+@click.command()
+@click.option("--study-id", required=True, metavar="ID", help="Study.")
+@click.option("--analysis-id", required=True, metavar="ID", help="Analysis.")
+@click.pass_context
+def publish(ctx: click.Context, study_id: str, analysis_id: str) -> int:
+    """Publish an analysis whose files are all uploaded, so that they can be downloaded."""
+    with session(ctx) as (client, screen):
+        screen.line(client.song.publish(study_id, analysis_id))
+    return exits.OK

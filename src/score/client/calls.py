@@ -1,0 +1,204 @@
+"""The calls that a client makes to Score and to Song. Protocol, sections 2 and 6.
+
+Every call is made once; whoever calls decides what is worth repeating. The token goes to the two configured addresses
+only, and redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+from pydantic import ValidationError
+from urllib3.response import BaseHTTPResponse
+
+from score.errors import NotFound, Unavailable
+from score.protocol.wire import Entity, EntityPage, Progress, Specification, Wire
+from score.transfer.http import Http, Timeouts, answer_text, place, retry_after, service_error
+
+W = TypeVar("W", bound=Wire)
+
+PING_TIMEOUT = Timeouts(connect=5.0, read=5.0)
+PAGE = 2000
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An address and the token for it."""
+
+    http: Http
+    url: str
+    token: str = ""
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str | int] | None = None,
+        *,
+        document: object = None,
+        timeouts: Timeouts | None = None,
+    ) -> bytes:
+        """The body of a good answer. Raises the error for a bad one, with the server's own message."""
+        url = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
+        headers = {"Accept": "application/json, text/plain, */*", "Accept-Encoding": "gzip, deflate"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        body = None
+        if document is not None:
+            headers["Content-Type"] = "application/json"
+            body = json.dumps(document).encode()
+        elif method in ("POST", "PUT"):
+            headers["Content-Length"] = "0"
+        response = self.http.request(method, url, headers=headers, body=body, timeouts=timeouts)
+        if response.status >= 300:
+            raise self._error(response, method, path)
+        return response.data
+
+    def read(self, model: type[W], method: str, path: str, query: dict[str, str | int] | None = None) -> W:
+        """A good answer as a document. Raises Unavailable where it is none."""
+        data = self.call(method, path, query)
+        try:
+            return model.model_validate_json(data)
+        except ValidationError:
+            raise Unavailable(f"{method} {self.url}{path}: the answer makes no sense.") from None
+
+    def _error(self, response: BaseHTTPResponse, method: str, path: str) -> Exception:
+        text = answer_text(response).strip()
+        message = ""
+        try:
+            found = json.loads(text)
+            if isinstance(found, dict):
+                message = str(found.get("message") or "")
+        except ValueError:
+            if not text.startswith("<"):
+                message = text[:300]
+        after = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+        what = f"{method} {place(self.url + path)}"
+        return service_error(response.status, message, what, after)
+
+
+def _id(text: str) -> str:
+    return quote(text, safe="")
+
+
+class Score:
+    """The calls of a Score server."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._to = endpoint
+
+    def profile(self) -> str:
+        """How clients upload: ``s3`` or ``az``."""
+        return self._to.call("GET", "/profile").decode("utf-8", "replace").strip().strip('"')
+
+    def ping(self) -> None:
+        """Fetch the sentinel from the store, through the server's URL. Raises what stands in the way."""
+        url = self._to.call("GET", "/download/ping", timeouts=PING_TIMEOUT).decode("utf-8", "replace").strip()
+        response = self._to.http.request("GET", url, timeouts=PING_TIMEOUT)
+        if response.status >= 300:
+            raise Unavailable(f"GET {place(url)}: the store answered {response.status}.")
+
+    def exists(self, object_id: str) -> bool:
+        """Whether the object is in the store."""
+        return self._to.call("GET", f"/upload/{_id(object_id)}").strip() == b"true"
+
+    def status(self, object_id: str, size: int) -> Progress:
+        """The upload in progress. NotFound where there is none, Invalid where it has another size."""
+        return self._to.read(Progress, "GET", f"/upload/{_id(object_id)}/status", {"fileSize": size})
+
+    def start(self, object_id: str, size: int, md5: str, *, overwrite: bool) -> Specification:
+        """Start an upload; it replaces one in progress."""
+        query: dict[str, str | int] = {"fileSize": size, "overwrite": str(overwrite).lower(), "md5": md5}
+        return self._to.read(Specification, "POST", f"/upload/{_id(object_id)}/uploads", query)
+
+    def finish_part(self, object_id: str, upload_id: str, number: int, md5: str, etag: str) -> None:
+        """Report a part that the store has."""
+        query: dict[str, str | int] = {"uploadId": upload_id, "partNumber": number, "md5": md5, "etag": etag}
+        self._to.call("POST", f"/upload/{_id(object_id)}/parts", query)
+
+    def complete(self, object_id: str, upload_id: str) -> None:
+        """Make the object of its parts. May be repeated."""
+        self._to.call("POST", f"/upload/{_id(object_id)}", {"uploadId": upload_id})
+
+    def cancel(self, object_id: str) -> None:
+        """Drop the upload in progress. NotFound where there is none."""
+        self._to.call("DELETE", f"/upload/{_id(object_id)}")
+
+    def download(
+        self, object_id: str, offset: int = 0, length: int = -1, *, external: bool = False, urls: bool = True
+    ) -> Specification:
+        """The specification of an object, or of a range of it (``length`` -1: to the end)."""
+        query: dict[str, str | int] = {"offset": offset, "length": length}
+        if external:
+            query["external"] = "true"
+        if not urls:
+            query["exclude-urls"] = "true"
+        return self._to.read(Specification, "GET", f"/download/{_id(object_id)}", query)
+
+
+class Song:
+    """The calls of a metadata service."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._to = endpoint
+
+    def entity(self, object_id: str) -> Entity:
+        """The registered file of an object."""
+        return self._to.read(Entity, "GET", f"/entities/{_id(object_id)}")
+
+    def entities(self, analysis: str, study: str | None = None) -> Iterator[Entity]:
+        """The files of an analysis, all pages, no id twice."""
+        seen: set[str] = set()
+        page = 0
+        while True:
+            query: dict[str, str | int] = {"gnosId": analysis}
+            if study is not None:
+                query["projectCode"] = study
+            query |= {"size": PAGE, "page": page}
+            found = self._to.read(EntityPage, "GET", "/entities", query)
+            for entity in found.content:
+                if entity.id not in seen:
+                    seen.add(entity.id)
+                    yield entity
+            if found.last or not found.content:
+                return
+            page += 1
+
+    def file(self, study: str, object_id: str) -> dict[str, Any] | None:
+        """Song's record of a file (``fileSize``, ``fileMd5sum`` …); None where it does not give one."""
+        try:
+            data = self._to.call("GET", f"/studies/{_id(study)}/files/{_id(object_id)}")
+            found = json.loads(data)
+        except (NotFound, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def studies(self) -> list[str]:
+        """The ids of all studies."""
+        found = json.loads(self._to.call("GET", "/studies/all"))
+        return [str(study) for study in found]
+
+    def create_study(self, study: str) -> None:
+        """Create a study."""
+        document = {"studyId": study, "name": study, "description": "", "organization": "", "info": {}}
+        self._to.call("POST", f"/studies/{_id(study)}/", document=document)
+
+    def submit(self, study: str, payload: dict[str, object]) -> str:
+        """Submit an analysis; gives its id."""
+        found = json.loads(self._to.call("POST", f"/submit/{_id(study)}", document=payload))
+        return str(found["analysisId"])
+
+    def files(self, study: str, analysis: str) -> list[dict[str, Any]]:
+        """The records of the files of an analysis."""
+        found = json.loads(self._to.call("GET", f"/studies/{_id(study)}/analysis/{_id(analysis)}/files"))
+        return [record for record in found if isinstance(record, dict)]
+
+    def publish(self, study: str, analysis: str) -> str:
+        """Publish an analysis; gives Song's message."""
+        found = json.loads(self._to.call("PUT", f"/studies/{_id(study)}/analysis/publish/{_id(analysis)}"))
+        return str(found.get("message", ""))

@@ -1,0 +1,250 @@
+"""The SDK's face: one object that uploads and downloads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from score.client import settings as configuration
+from score.client.calls import Endpoint, Score, Song
+from score.client.download import Download
+from score.client.layout import Claims, Layout
+from score.client.manifests import UploadEntry
+from score.client.outcome import Outcome, State
+from score.client.settings import Settings
+from score.client.upload import Upload
+from score.errors import Cancelled, NoSpace, NotFound, Refused, ScoreError, Unauthenticated, Unavailable
+from score.protocol.digests import check_md5
+from score.protocol.ids import check_object_id
+from score.protocol.wire import Entity, Specification
+from score.transfer.engine import Engine
+from score.transfer.events import Ended, Listener, ignore
+from score.transfer.files import md5_of_file, translate
+from score.transfer.http import Http
+from score.transfer.retry import Stop
+from score.transfer.workers import Workers
+
+T = TypeVar("T")
+
+GRACE = 3.0
+"""Seconds for transfers to notice that the user asked to stop."""
+FATAL = (Unauthenticated, NoSpace)
+"""What every further item of a run would meet too."""
+INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".idx")
+
+
+class Client:
+    """Uploads and downloads objects of one Score server. Use it as a context manager, or call :meth:`close`.
+
+    ``listener`` is called from many threads with the events of :mod:`score.transfer.events`.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, listener: Listener = ignore) -> None:
+        """Raises Misconfigured where no settings are given and none are found in the usual places."""
+        if settings is None:
+            settings = configuration.settings(configuration.read((), os.environ, Path()))
+        self.settings = settings
+        self.stop = Stop()
+        self.http = Http(settings.parallel * 2, settings.timeouts)
+        self.engine = Engine(self.http, Workers(settings.parallel), settings.patience, self.stop, listener)
+        self.score = Score(Endpoint(self.http, settings.storage_url, settings.token))
+        self.song = Song(Endpoint(self.http, settings.metadata_url, settings.token))
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back threads and connections."""
+        self.engine.workers.close()
+        self.http.close()
+
+    def connect(self, *, verify: bool = True) -> str:
+        """Ask the server how to upload (``s3``), and with ``verify`` fetch the store's sentinel.
+
+        Raises Refused where the server wants clients that this one is not, and what stands in the way of a call.
+        """
+        try:
+            profile = self.engine.persist(self.score.profile, f"asking {self.settings.storage_url}")
+        except Unauthenticated:
+            profile = self.settings.default_profile
+        if profile != "s3":
+            raise Refused(
+                f"{self.settings.storage_url} keeps its objects in a store of kind {profile[:20]!r}, "
+                "which this client cannot use yet.",
+                hint="Check the address; for Azure use the reference's client.",
+            )
+        if verify:
+            try:
+                self.score.ping()
+            except Unavailable as error:
+                raise Unavailable(
+                    f"The object store cannot be reached from here: {error.message}",
+                    hint="Check the network and the proxy; --verify-connection false leaves this check out.",
+                ) from error
+        return profile
+
+    def upload(self, path: Path, object_id: str, md5: str = "", *, force: bool = False) -> Outcome:
+        """Upload a file; without ``md5`` the file's own is computed first. Raises the error that stopped it."""
+        check_object_id(object_id)
+        expected = check_md5(md5) if md5 else md5_of_file(path, self.stop.check)
+        state = self.settings.upload_state
+        return Upload(self.engine, self.score, self.song, object_id, path, expected, force, state).run()
+
+    def upload_all(self, entries: Sequence[UploadEntry], *, force: bool = False) -> list[Outcome]:
+        """Upload the files of a manifest, several at once. One that fails does not stop the rest."""
+
+        def one(entry: UploadEntry) -> Outcome:
+            return self.upload(entry.path, entry.object_id, entry.md5, force=force)
+
+        return self._each(entries, one, lambda entry: (entry.object_id, entry.path))
+
+    def download(
+        self,
+        object_ids: Iterable[str],
+        out: Path,
+        *,
+        layout: Layout = Layout.FILENAME,
+        index: bool = True,
+        offset: int = 0,
+        length: int = -1,
+        force: bool = False,
+        validate: bool = True,
+    ) -> list[Outcome]:
+        """Download objects into a folder, several at once. One that fails does not stop the rest.
+
+        With ``index`` the index file of a BAM, CRAM or VCF comes along. Raises where the folder cannot be made.
+        """
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise translate(error, out) from error
+        claims = Claims()
+        begun: set[str] = set()
+        lock = threading.Lock()
+
+        def once(entity: Entity) -> Outcome | None:
+            with lock:
+                if entity.id in begun:
+                    return None
+                begun.add(entity.id)
+            job = Download(self.engine, self.score, entity, out, layout, claims, offset, length, force, validate)
+            return job.run()
+
+        def one(object_id: str) -> list[Outcome]:
+            entity = self.entity(object_id)
+            found = []
+            for each in (self._index_of(entity) if index else None, entity):
+                if each is not None:
+                    try:
+                        outcome = once(each)
+                    except (Cancelled, *FATAL):
+                        raise
+                    except ScoreError as error:
+                        outcome = Outcome(each.id, State.FAILED, error=error)
+                    if outcome is not None:
+                        found.append(outcome)
+            return found
+
+        ids = list(dict.fromkeys(check_object_id(object_id) for object_id in object_ids))
+        return self._each_of_many(ids, one, lambda object_id: (object_id, None))
+
+    def entity(self, object_id: str) -> Entity:
+        """What the metadata service says of an object. Raises NotFound."""
+        found = self.engine.persist(lambda: self.song.entity(object_id), f"{object_id}: asking the metadata service")
+        if found.id.lower() != object_id.lower():
+            raise Refused(f"{object_id}: the metadata service answered with another object, {found.id[:60]}.")
+        return found
+
+    def analysis(self, study: str, analysis: str) -> list[str]:
+        """The object ids of an analysis. Raises NotFound where it has none."""
+        found = self.engine.persist(
+            lambda: list(self.song.entities(analysis, study)), f"{analysis}: asking the metadata service"
+        )
+        if not found:
+            raise NotFound(
+                f"Study {study} has no analysis {analysis}, or the analysis has no files.",
+                hint="Check --study-id and --analysis-id, and that METADATA_URL is the right metadata service.",
+            )
+        return [entity.id for entity in found]
+
+    def url(self, object_id: str) -> str:
+        """A pre-signed URL of an object for any HTTP client. It is a secret while it lasts."""
+        check_object_id(object_id)
+        found: Specification = self.engine.persist(
+            lambda: self.score.download(object_id, external=True), f"{object_id}: asking for a URL"
+        )
+        if len(found.parts) != 1 or not found.parts[0].url:
+            raise Refused(f"{object_id}: the server gave no URL.", hint="Tell the operator of the server.")
+        return found.parts[0].url
+
+    def _index_of(self, entity: Entity) -> Entity | None:
+        """The index file of an entity, by name, of the same analysis."""
+        siblings = self.engine.persist(
+            lambda: list(self.song.entities(entity.gnos_id)), f"{entity.file_name}: looking for its index"
+        )
+        names = {(entity.file_name + suffix).lower() for suffix in INDEX_SUFFIXES}
+        return next((sibling for sibling in siblings if sibling.file_name.lower() in names), None)
+
+    def _each(
+        self, items: Sequence[T], one: Callable[[T], Outcome], name: Callable[[T], tuple[str, Path | None]]
+    ) -> list[Outcome]:
+        return self._each_of_many(items, lambda item: [one(item)], name)
+
+    def _each_of_many(
+        self, items: Sequence[T], one: Callable[[T], list[Outcome]], name: Callable[[T], tuple[str, Path | None]]
+    ) -> list[Outcome]:
+        """Run ``one`` on every item in threads; failures become outcomes, in the order of the items.
+
+        An error that every further item would meet too ends the rest at once.
+        """
+        fatal: list[ScoreError] = []
+
+        def guarded(item: T) -> list[Outcome]:
+            object_id, path = name(item)
+            if fatal:
+                return [Outcome(object_id, State.FAILED, path, error=fatal[0])]
+            try:
+                outcomes = one(item)
+            except Cancelled:
+                raise
+            except ScoreError as error:
+                if isinstance(error, FATAL):
+                    fatal.append(error)
+                outcomes = [Outcome(object_id, State.FAILED, path, error=error)]
+            for outcome in outcomes:
+                text = str(outcome.error) if outcome.error else ""
+                self.engine.listener(Ended(str(outcome.path or outcome.object_id), outcome.state, text))
+            return outcomes
+
+        pool = ThreadPoolExecutor(min(self.settings.parallel, max(1, len(items))), thread_name_prefix="file")
+        futures = [pool.submit(guarded, item) for item in items]
+        try:
+            return [outcome for future in futures for outcome in self._result(future)]
+        except (KeyboardInterrupt, Cancelled):
+            self.stop.set()
+            for future in futures:
+                future.cancel()
+            wait(futures, timeout=GRACE)
+            raise Cancelled(
+                "Interrupted; what is finished is kept.", hint="Run the same command again to go on from there."
+            ) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _result(self, future: Future[list[Outcome]]) -> list[Outcome]:
+        while True:
+            try:
+                return future.result(timeout=0.5)  # in pieces, so that an interrupt is seen
+            except TimeoutError:
+                if future.done():
+                    raise

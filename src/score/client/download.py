@@ -1,0 +1,125 @@
+"""Downloading one object. Protocol, section 5."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from score.client.calls import Score
+from score.client.layout import Claims, Layout, place
+from score.client.outcome import Outcome, State
+from score.errors import AlreadyExists, Refused
+from score.protocol.digests import to_hex
+from score.protocol.wire import Entity, Part, Specification
+from score.transfer.engine import Engine, Urls
+from score.transfer.events import Note, Planned
+from score.transfer.fetch import Fetch
+from score.transfer.files import Target, allocated, check_space, md5_of_file
+from score.transfer.journal import DownloadJournal
+
+
+@dataclass(frozen=True)
+class Download:
+    """One object, or ``length`` bytes of it from ``offset`` (-1: to the end), on its way to a folder."""
+
+    engine: Engine
+    score: Score
+    entity: Entity
+    out: Path
+    layout: Layout
+    claims: Claims
+    offset: int = 0
+    length: int = -1
+    force: bool = False
+    validate: bool = True
+
+    def run(self) -> Outcome:
+        """Fetch the object, or the rest of it. Gives an outcome that is no failure.
+
+        Raises the error that stopped it; whatever was finished is kept for the same command to go on with.
+        """
+        object_id = self.entity.id
+        target = place(self.out, self.layout, self.entity)
+        self.claims.claim(target, object_id)
+        wanted = self._specify()
+        whole = to_hex(wanted.object_md5) if self._is_whole else None
+        if target.exists() and not self.force:
+            self._require_same(target, wanted, whole)
+            return Outcome(object_id, State.PRESENT, target, wanted.object_size, whole)
+        journal = DownloadJournal(self.out, object_id)
+        finished = self._resume(journal, wanted)
+        file = Target(journal.data, wanted.object_size, self.offset)
+        check_space(self.out, wanted.object_size - allocated(journal.data))
+        file.prepare()
+        done = sum(part.part_size for part in finished)
+        self.engine.listener(Planned(str(target), wanted.object_size, len(wanted.parts), done, len(finished)))
+        fetch = Fetch(
+            self.engine,
+            str(target),
+            file,
+            Urls(wanted.parts, lambda: self._ask().parts),
+            journal.record,
+            journal.drop,
+            self.validate,
+        )
+        md5 = fetch.receive(wanted.parts, finished, whole)
+        file.settle(target, replace=self.force)
+        journal.forget()
+        proven = self.validate and (md5 is not None or all(part.source_md5 for part in wanted.parts))
+        if not proven and self.validate:
+            self.engine.listener(Note(str(target), "not verified: no checksum is known for these bytes"))
+        return Outcome(
+            object_id, State.DOWNLOADED if proven else State.UNVERIFIED, target, wanted.object_size, md5 or whole
+        )
+
+    @property
+    def _is_whole(self) -> bool:
+        return self.offset == 0 and self.length < 0
+
+    def _ask(self) -> Specification:
+        return self.score.download(self.entity.id, self.offset, self.length)
+
+    def _specify(self) -> Specification:
+        wanted = self.engine.persist(self._ask, f"{self.entity.file_name or self.entity.id}: asking for the object")
+        if sum(part.part_size for part in wanted.parts) != wanted.object_size:
+            raise Refused(
+                f"{self.entity.id}: the server's specification contradicts itself.",
+                hint="Tell the operator of the server.",
+            )
+        return wanted
+
+    def _require_same(self, target: Path, wanted: Specification, whole: str | None) -> None:
+        """Raises AlreadyExists where the file there is not the object, by size and MD5."""
+        hint = "To replace it: --force."
+        size = target.stat().st_size
+        if not target.is_file() or not self._is_whole:
+            raise AlreadyExists(f"{target} is there already.", hint=hint)
+        if size != wanted.object_size:
+            raise AlreadyExists(
+                f"{target} is there already, with {size:,} bytes instead of {wanted.object_size:,}.",
+                hint=hint,
+            )
+        if whole is None:
+            raise AlreadyExists(f"{target} is there already, and no MD5 is known to compare it with.", hint=hint)
+        if self.validate and md5_of_file(target, self.engine.stop.check) != whole:
+            raise AlreadyExists(f"{target} is there already, with other contents.", hint=hint)
+
+    def _resume(self, journal: DownloadJournal, wanted: Specification) -> list[Part]:
+        """The parts that are finished; none where the object is another one than before."""
+        kept = journal.specification()
+        if kept is None or _shape(kept) != _shape(wanted) or not journal.data.is_file():
+            journal.begin(wanted)
+            return []
+        recorded = journal.finished()
+        return [part for part in wanted.parts if self._is_finished(part, recorded.get(part.part_number))]
+
+    def _is_finished(self, part: Part, recorded: Part | None) -> bool:
+        if recorded is None or recorded.span != part.span:
+            return False
+        return not (self.validate and part.source_md5) or recorded.md5 == part.source_md5
+
+
+def _shape(specification: Specification) -> object:
+    """What must be equal for the parts of one specification to be of use for another."""
+    parts = [(part.part_number, part.span, part.source_md5) for part in specification.parts]
+    return specification.object_size, to_hex(specification.object_md5), specification.upload_id, parts

@@ -1,0 +1,37 @@
+"""What became of one object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from score.errors import ScoreError
+
+
+class State(StrEnum):
+    """How an object ended."""
+
+    UPLOADED = "uploaded"
+    DOWNLOADED = "downloaded"
+    PRESENT = "already there"
+    UNVERIFIED = "downloaded, not verified"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One object of a transfer. ``path`` is the local file, None where it was never known; ``size`` in bytes; ``md5``
+    in hex, of the whole file, where it was computed; ``error`` is set exactly when ``state`` is ``failed``."""
+
+    object_id: str
+    state: State
+    path: Path | None = None
+    size: int = 0
+    md5: str | None = None
+    error: ScoreError | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether the object is where it should be."""
+        return self.state is not State.FAILED

@@ -1,0 +1,140 @@
+"""The client's settings, by the names of Score's public documentation. Protocol, section 8."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from score.config.sources import Values, load, wrong
+from score.errors import Misconfigured
+from score.transfer.http import Timeouts
+from score.transfer.retry import Patience
+
+NAMES: Mapping[str, str] = {
+    "accessToken": "API key or JWT for Score and Song (environment: ACCESSTOKEN)",
+    "accessTokenFile": "file that holds the access token; read when accessToken is not set",
+    "storage.url": "address of the Score server (environment: STORAGE_URL)",
+    "storage.retryNumber": "how often a call is made before it counts as failed (10)",
+    "storage.retryTimeout": "seconds before the first repetition; doubled each time (1)",
+    "metadata.url": "address of Song (environment: METADATA_URL); the Score server's where not set",
+    "metadata.ssl.enabled": "accepted for compatibility; the scheme of metadata.url decides",
+    "portal.url": "address of the portal that serves manifests by UUID",
+    "client.ansi": "colours and a moving display: true, false; else by the terminal",
+    "client.silent": "no output but errors (false)",
+    "client.quiet": "no progress display (false)",
+    "client.connectTimeoutSeconds": "seconds to wait for a connection (60)",
+    "client.readTimeoutSeconds": "seconds to wait for an answer (60)",
+    "client.uploadStateDir": "folder for the state of uploads; beside each file where not set",
+    "transport.parallel": "parts moved at once, over all files (6)",
+    "transport.memory": "upper bound in GiB for buffers; far less is used (1)",
+    "transport.fileFrom": "accepted for compatibility; the way to read files is fixed",
+    "defaultProfile": "how to upload where the server does not tell: s3 (s3)",
+}
+
+FOREIGN = ("client.ssl", "mount.logging", "azure.blockSize")
+"""Settings of the reference's client that are read by nothing yet."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a client works with. ``token`` is empty where none is set; addresses end without a slash."""
+
+    storage_url: str
+    metadata_url: str
+    token: str = ""
+    portal_url: str = ""
+    patience: Patience = field(default_factory=Patience)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    upload_state: Path | None = None
+    parallel: int = 6
+    default_profile: str = "s3"
+
+    def __repr__(self) -> str:  # the token stays out of every trace
+        return f"Settings({self.storage_url}, {self.metadata_url}, token {'set' if self.token else 'not set'})"
+
+
+@dataclass(frozen=True)
+class Display:
+    """How much a terminal is told. ``ansi`` is None where the terminal itself decides."""
+
+    quiet: bool = False
+    silent: bool = False
+    ansi: bool | None = None
+
+
+def read(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> Values:
+    """Collect the settings from files, environment and ``--name=value`` arguments. Raises Misconfigured."""
+    known = [*NAMES, *FOREIGN]
+    prefixes = ("storage", "metadata", "transport", "client", "portal")
+    return load(arguments=arguments, environ=environ, folder=folder, known=known, prefixes=prefixes)
+
+
+def settings(values: Values) -> Settings:
+    """The settings, checked. Raises Misconfigured, naming the setting, where it stands, and what is expected."""
+    storage = _address(values, "storage.url")
+    if not storage:
+        raise Misconfigured(
+            "No address of a Score server is set.",
+            hint="Set storage.url in conf/application.properties, STORAGE_URL in the environment, "
+            "or give --storage.url=http://localhost:8087.",
+        )
+    profile = values.text("defaultProfile", "s3")
+    state = values.text("client.uploadStateDir")
+    return Settings(
+        storage_url=storage,
+        metadata_url=_address(values, "metadata.url") or storage,
+        token=_token(values),
+        portal_url=_address(values, "portal.url"),
+        patience=Patience(
+            attempts=values.integer("storage.retryNumber", 10, least=1),
+            first_wait=values.number("storage.retryTimeout", 1.0),
+        ),
+        timeouts=Timeouts(
+            connect=values.number("client.connectTimeoutSeconds", 60.0, least=0.1),
+            read=values.number("client.readTimeoutSeconds", 60.0, least=0.1),
+        ),
+        upload_state=Path(state).expanduser() if state else None,
+        parallel=values.integer("transport.parallel", 6, least=1, most=256),
+        default_profile=profile,
+    )
+
+
+def display(values: Values) -> Display:
+    """How much to show. Raises Misconfigured."""
+    ansi = values.get("client.ansi")
+    return Display(
+        quiet=values.boolean("client.quiet", False),
+        silent=values.boolean("client.silent", False),
+        ansi=values.boolean("client.ansi", False) if ansi is not None and ansi.text else None,
+    )
+
+
+def _address(values: Values, name: str) -> str:
+    value = values.get(name)
+    if value is None or not value.text:
+        return ""
+    try:
+        parts = urlsplit(value.text)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise wrong(name, value, "an address such as http://localhost:8087")
+    return value.text.rstrip("/")
+
+
+def _token(values: Values) -> str:
+    token = values.text("accessToken").strip()
+    if token:
+        return token
+    file = values.text("accessTokenFile")
+    if not file:
+        return ""
+    try:
+        return Path(file).expanduser().read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "not a text file"
+        raise Misconfigured(f"accessTokenFile: {file} cannot be read: {reason}.") from None

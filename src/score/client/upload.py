@@ -1,0 +1,191 @@
+"""Uploading one object. Protocol, section 5."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_state_path
+
+from score.client.calls import Score, Song
+from score.client.outcome import Outcome, State
+from score.errors import AlreadyExists, Conflict, Forbidden, Integrity, Invalid, NotFound, Refused, ScoreError
+from score.protocol.digests import to_hex
+from score.protocol.parts import Span
+from score.protocol.wire import Part
+from score.transfer.engine import Engine, Urls
+from score.transfer.events import Planned
+from score.transfer.files import Source
+from score.transfer.journal import UploadJournal
+from score.transfer.push import Push
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file on its way to be an object. ``md5`` is what the file's MD5 has to be, in hex."""
+
+    engine: Engine
+    score: Score
+    song: Song
+    object_id: str
+    path: Path
+    md5: str
+    force: bool = False
+    state_folder: Path | None = None
+
+    def run(self) -> Outcome:
+        """Send the file, or the rest of it. Gives an outcome of state ``uploaded`` or ``already there``.
+
+        Raises the error that stopped it; whatever was finished is kept for the same command to go on with.
+        """
+        source = Source(self.path)
+        folder = self.state_folder or self.path.parent
+        journal = UploadJournal(folder, self.object_id, user_state_path("score") / "uploads")
+        if self._exists() and not self.force:
+            self._require_same(source)
+            journal.forget()
+            return self._outcome(State.PRESENT, source)
+        begun = self._resume(source, journal)
+        upload_id, parts = begun or self._start(source, journal)
+        try:
+            self._send(source, journal, upload_id, parts)
+        except NotFound as error:
+            journal.forget()
+            raise Conflict(
+                f"{self.path}: the upload of object {self.object_id} was replaced or cancelled meanwhile ({error}).",
+                hint="If nobody else is uploading it, run the same command again.",
+            ) from error
+        journal.forget()
+        return self._outcome(State.UPLOADED, source)
+
+    def _outcome(self, state: State, source: Source) -> Outcome:
+        return Outcome(self.object_id, state, self.path, source.size, self.md5)
+
+    def _what(self, doing: str) -> str:
+        return f"{self.path.name}: {doing}"
+
+    def _exists(self) -> bool:
+        return self.engine.persist(lambda: self.score.exists(self.object_id), self._what("asking for the object"))
+
+    def _require_same(self, source: Source) -> None:
+        """Raises AlreadyExists where the object in the store is not this file, by size and MD5."""
+        what = f"{self.path}: object {self.object_id} is in the store already"
+        try:
+            stored = self.engine.persist(
+                lambda: self.score.download(self.object_id, urls=False), self._what("comparing with the object")
+            )
+        except (Forbidden, NotFound) as error:
+            raise AlreadyExists(
+                f"{what}, and cannot be compared ({error}).", hint="To replace it: --force."
+            ) from error
+        if stored.object_size != source.size:
+            raise AlreadyExists(
+                f"{what}, with {stored.object_size:,} bytes instead of {source.size:,}.",
+                hint="To replace it: --force.",
+            )
+        md5 = to_hex(stored.object_md5)
+        if md5 != self.md5:
+            known = f"with MD5 {md5} instead of {self.md5}" if md5 else "and the server does not know its MD5"
+            raise AlreadyExists(f"{what}, {known}.", hint="To replace it: --force.")
+
+    def _resume(self, source: Source, journal: UploadJournal) -> tuple[str, list[Part]] | None:
+        """The upload in progress, where it is ours; None where a new one is to be started."""
+        recorded = journal.upload_id()
+        if self.force and recorded is None:
+            return None
+        try:
+            progress = self.engine.persist(
+                lambda: self.score.status(self.object_id, source.size), self._what("asking for an upload in progress")
+            )
+        except NotFound:
+            return None
+        except Invalid as error:
+            if self.force:
+                return None
+            what = (
+                "it had another size when its upload was begun" if recorded else "an upload of it was begun elsewhere"
+            )
+            raise Conflict(f"{self.path}: {what} ({error}).", hint="To start over: --force.") from error
+        if recorded == progress.upload_id and _covers(progress.parts, source.size):
+            return progress.upload_id, list(progress.parts)
+        untouched = not any(part.source_md5 for part in progress.parts)
+        if self.force or (journal.intended and untouched):
+            return None
+        raise Conflict(
+            f"{self.path}: an upload of object {self.object_id} was begun elsewhere and is in progress.",
+            hint="Go on where it was begun; to start over from here: --force.",
+        )
+
+    def _start(self, source: Source, journal: UploadJournal) -> tuple[str, list[Part]]:
+        self._require_registered(source)
+        journal.intend()
+        made = self.engine.persist(
+            lambda: self.score.start(self.object_id, source.size, self.md5, overwrite=self.force),
+            self._what("starting the upload"),
+        )
+        if not _covers(made.parts, source.size):
+            raise Refused(
+                f"{self.path}: the server's specification does not fit a file of {source.size:,} bytes.",
+                hint="Tell the operator of the server.",
+            )
+        journal.record(made.upload_id)
+        return made.upload_id, made.parts
+
+    def _require_registered(self, source: Source) -> None:
+        """Compare size and MD5 with Song's record, where it gives one, before a byte moves. Raises Integrity."""
+        try:
+            entity = self.song.entity(self.object_id)
+            record = self.song.file(entity.project_code, self.object_id)
+        except ScoreError:
+            return  # the server asks Song itself and has the last word
+        if record is None:
+            return
+        hint = "Register the file as it is now, or find the file that was registered."
+        size = record.get("fileSize")
+        if isinstance(size, int) and size != source.size:
+            raise Integrity(f"{self.path} has {source.size:,} bytes, but {size:,} are registered.", hint=hint)
+        md5 = to_hex(str(record.get("fileMd5sum") or ""))
+        if md5 and md5 != self.md5:
+            raise Integrity(f"{self.path}: MD5 {md5} is registered, but {self.md5} was given.", hint=hint)
+
+    def _send(self, source: Source, journal: UploadJournal, upload_id: str, parts: list[Part]) -> None:
+        remaining = [part for part in parts if not part.source_md5]
+        sent = sum(part.part_size for part in parts) - sum(part.part_size for part in remaining)
+        item = str(self.path)
+        self.engine.listener(Planned(item, source.size, len(parts), sent, len(parts) - len(remaining)))
+
+        def finish(part: Part, md5: str, etag: str) -> None:
+            what = self._what(f"reporting part {part.part_number}")
+            self.engine.persist(
+                lambda: self.score.finish_part(self.object_id, upload_id, part.part_number, md5, etag), what
+            )
+
+        urls = Urls(parts, lambda: self.score.status(self.object_id, source.size).parts)
+        whole = Push(self.engine, item, source, urls, finish).send(parts, remaining)
+        if whole != self.md5:
+            with contextlib.suppress(ScoreError):
+                self.score.cancel(self.object_id)
+            journal.forget()
+            raise Integrity(
+                f"{self.path} has MD5 {whole}, but {self.md5} is registered; the upload was cancelled.",
+                hint="Find the right file, or register this one.",
+            )
+        self.engine.persist(
+            lambda: self.score.complete(self.object_id, upload_id), self._what("completing the upload")
+        )
+        if not self._exists():
+            raise Integrity(
+                f"{self.path}: the server reported the upload as completed, but the object is not there.",
+                hint="Run the same command again; if it stays so, tell the operator of the server.",
+            )
+
+
+def _covers(parts: list[Part], size: int) -> bool:
+    """Whether the parts are a file of ``size`` bytes, without gap or overlap."""
+    at = 0
+    for part in sorted(parts, key=lambda part: part.offset):
+        if part.span != Span(at, part.part_size):
+            return False
+        at += part.part_size
+    return at == size and bool(parts)

@@ -1,0 +1,95 @@
+"""What every transfer of a client shares: connections, threads, patience, the wish to stop, the listener."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from score.errors import Expired, NotFound, Refused
+from score.protocol.wire import Part
+from score.transfer.events import Listener, ignore
+from score.transfer.http import Http, expiry
+from score.transfer.retry import Patience, Stop, persist
+from score.transfer.workers import Workers
+
+T = TypeVar("T")
+
+MARGIN = timedelta(seconds=60)
+"""A URL with less than this left is renewed before it is used."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What every transfer of a client shares."""
+
+    http: Http
+    workers: Workers
+    patience: Patience = field(default_factory=Patience)
+    stop: Stop = field(default_factory=Stop)
+    listener: Listener = ignore
+
+    def persist(self, call: Callable[[], T], what: str) -> T:
+        """Make ``call`` again while it fails in ways that may pass. See :func:`score.transfer.retry.persist`."""
+        return persist(call, what, self.patience, self.stop, self.listener)
+
+
+class Urls:
+    """The pre-signed URLs of a transfer's parts, renewed for all parts at once when one has expired."""
+
+    TRIES = 3
+
+    def __init__(self, parts: Iterable[Part], renew: Callable[[], Iterable[Part]]) -> None:
+        self._urls = _by_number(parts)
+        self._renew = renew
+        self._lock = threading.Lock()
+        self._generation = 0
+        self._renewed = -math.inf
+
+    def use(self, number: int, call: Callable[[str], T]) -> T:
+        """``call`` with the URL of a part, and with a new one where it has expired.
+
+        Raises Refused where new URLs do not help, and what ``call`` and asking for new URLs raise.
+        """
+        reason = ""
+        for _ in range(self.TRIES):
+            url, generation = self._get(number)
+            try:
+                return call(url)
+            except Expired as error:
+                reason = error.message
+                self._replace(generation)
+        raise Refused(
+            f"{reason}; new URLs did not help.",
+            hint="This network may not be allowed to reach the store, or the server's own keys are refused.",
+        )
+
+    def _get(self, number: int) -> tuple[str, int]:
+        url, generation = self._urls.get(number), self._generation
+        if url is None or (_ends_soon(url) and time.monotonic() - self._renewed > MARGIN.total_seconds()):
+            self._replace(generation)
+            url, generation = self._urls.get(number), self._generation
+        if url is None:
+            raise NotFound(f"The server gave no URL for part {number}.", hint="Tell the operator of the server.")
+        return url, generation
+
+    def _replace(self, seen: int) -> None:
+        """Ask for new URLs, unless another thread did since generation ``seen``."""
+        with self._lock:
+            if self._generation == seen:
+                self._urls = _by_number(self._renew())
+                self._generation += 1
+                self._renewed = time.monotonic()
+
+
+def _ends_soon(url: str) -> bool:
+    end = expiry(url)
+    return end is not None and end - datetime.now(UTC) < MARGIN
+
+
+def _by_number(parts: Iterable[Part]) -> dict[int, str]:
+    return {part.part_number: part.url for part in parts if part.url}

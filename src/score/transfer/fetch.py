@@ -1,0 +1,174 @@
+"""Fetching the parts of an object into a file. Protocol, section 5."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from io import FileIO
+
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
+
+from score.errors import Conflict, Refused, ScoreError, Unavailable
+from score.protocol.wire import Part
+from score.transfer.engine import Engine, Urls
+from score.transfer.events import Moved, Note, PartDone, Verifying
+from score.transfer.files import CHUNK, Target, md5_of_span, translate, write_all
+from score.transfer.http import place, store_error
+from score.transfer.http import translate as translate_http
+from score.transfer.retry import Damaged
+from score.transfer.verify import Follower, Prefix
+
+
+@dataclass
+class Fetch:
+    """One object on its way to a local file. ``record`` keeps a finished part, ``drop`` forgets one."""
+
+    engine: Engine
+    item: str
+    target: Target
+    urls: Urls
+    record: Callable[[Part], None]
+    drop: Callable[[int], None]
+    validate: bool = True
+    _etag: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def receive(self, parts: Sequence[Part], finished: Sequence[Part], whole: str | None) -> str | None:
+        """Fetch all ``parts`` but the ``finished`` ones; gives the file's MD5 in hex where it was computed.
+
+        ``whole`` is the MD5 that the file must have, None where nobody knows. A part whose bytes are not what was
+        uploaded is fetched again. Raises Integrity where that does not help, Conflict where the object was replaced
+        meanwhile, NoSpace, Refused, Unavailable, Cancelled. Finished parts stay finished.
+        """
+        done = {part.part_number for part in finished}
+        remaining = [part for part in parts if part.part_number not in done]
+        if not self.validate or whole is None:
+            for _ in self.engine.workers.each(remaining, self._fetch_part):
+                pass
+            return None
+        if len(parts) == 1 and remaining and parts[0].source_md5 == whole:
+            for _ in self.engine.workers.each(remaining, self._fetch_part):
+                pass
+            return whole
+        found = self._follow(parts, finished, remaining)
+        if found != whole:
+            found = self._mend(parts, whole, found)
+        return found
+
+    def _follow(self, parts: Sequence[Part], finished: Sequence[Part], remaining: Sequence[Part]) -> str:
+        prefix = Prefix([part.span for part in parts])
+        follower = Follower(self.target.open())
+        try:
+            for part in finished:
+                follower.allow(prefix.finish(part.span))
+            for part in self.engine.workers.each(remaining, self._fetch_part):
+                follower.allow(prefix.finish(part.span))
+            self.engine.listener(Verifying(self.item))
+            return follower.finish(self.target.size)
+        finally:
+            follower.stop()
+
+    def _mend(self, parts: Sequence[Part], whole: str, found: str) -> str:
+        """The file is not what it has to be: find the parts that are not as uploaded and fetch them again."""
+        bad = []
+        with self.target.open() as file:
+            for part in parts:
+                if part.source_md5 and md5_of_span(file, part.span, self.engine.stop.check) != part.source_md5:
+                    bad.append(part)
+                    self.drop(part.part_number)
+        if bad:
+            numbers = ", ".join(str(part.part_number) for part in bad[:10])
+            self.engine.listener(Note(self.item, f"parts changed on the disk, fetched again: {numbers}"))
+            found = self._follow(parts, [part for part in parts if part not in bad], bad)
+        if found != whole:
+            known = (
+                "every part is as it was uploaded" if all(part.source_md5 for part in parts) else "no part tells why"
+            )
+            raise Damaged(
+                f"{self.item}: the whole file has MD5 {found}, but {whole} is registered, though {known}.",
+                hint="The object in the store is not the registered file; tell whoever submitted it.",
+            )
+        return found
+
+    def _fetch_part(self, part: Part) -> Part:
+        what = f"{self.item}: part {part.part_number}"
+        got = self.engine.persist(lambda: self.urls.use(part.part_number, lambda url: self._get(part, url)), what)
+        self.record(got)
+        self.engine.listener(PartDone(self.item, part.part_number))
+        return part
+
+    def _get(self, part: Part, url: str) -> Part:
+        headers = {"Range": part.span.http_range} if part.part_size else {}
+        response = self.engine.http.request("GET", url, headers=headers, stream=True)
+        received = 0
+        whole = False
+        try:
+            if response.status >= 300:
+                raise store_error(response, "GET", url)
+            self._check_answer(part, url, response)
+            digest = hashlib.md5()
+            with self.target.open() as file:
+                file.seek(part.offset - self.target.start)
+                while received < part.part_size:
+                    self.engine.stop.check()
+                    data = self._read(response, url, min(CHUNK, part.part_size - received))
+                    if self.validate:
+                        digest.update(data)
+                    self._write(file, data)
+                    received += len(data)
+                    self.engine.listener(Moved(self.item, len(data)))
+            md5 = digest.hexdigest() if self.validate else None
+            if md5 is not None and part.source_md5 and md5 != part.source_md5:
+                raise Damaged(
+                    f"{self.item}: part {part.part_number} arrived with MD5 {md5}, but was uploaded with "
+                    f"{part.source_md5}"
+                )
+            whole = True
+        except ScoreError:
+            self.engine.listener(Moved(self.item, -received))
+            raise
+        finally:
+            if whole:
+                response.release_conn()
+            else:
+                response.close()
+        return part.model_copy(update={"md5": md5})
+
+    def _check_answer(self, part: Part, url: str, response: BaseHTTPResponse) -> None:
+        """Whether the answer is the part that was asked for, of the object of the other parts."""
+        if part.part_size:
+            given = response.headers.get("Content-Range", "")
+            asked = f"bytes {part.offset}-{part.span.end - 1}/"
+            if response.status != 206 or not given.startswith(asked):
+                alone = response.status == 200 and response.headers.get("Content-Length") == str(part.part_size)
+                if part.offset or not alone:
+                    raise Refused(
+                        f"GET {place(url)}: the store answered {response.status} {given} for {asked[:-1]}.",
+                        hint="The store, or a proxy before it, ignores ranges.",
+                    )
+        etag = response.headers.get("ETag", "")
+        with self._lock:
+            self._etag = self._etag or etag
+            if etag and etag != self._etag:
+                raise Conflict(
+                    f"{self.item} was replaced in the store while it was being downloaded.",
+                    hint="Run the same command again.",
+                )
+
+    def _read(self, response: BaseHTTPResponse, url: str, count: int) -> bytes:
+        try:
+            data = response.read(count, decode_content=False)
+        except (HTTPError, OSError) as error:
+            raise translate_http(error, "GET", url) from None
+        if not data:
+            raise Unavailable(f"GET {place(url)}: the answer was cut short.")
+        return data
+
+    def _write(self, file: FileIO, data: bytes) -> None:
+        try:
+            write_all(file, data)
+        except OSError as error:
+            raise translate(error, self.target.path) from error

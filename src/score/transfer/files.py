@@ -1,0 +1,185 @@
+"""Local files at both ends of a transfer. Plain ``open``, ``seek``, ``readinto``: nothing that only POSIX has."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from io import FileIO
+from pathlib import Path
+
+from score.errors import Conflict, Integrity, Invalid, NoSpace, NotFound, Refused, ScoreError
+from score.protocol.parts import MIB, Span
+
+CHUNK = MIB
+"""Bytes read, hashed and sent at once: large enough to leave Python rarely, small enough for many threads."""
+
+
+def translate(error: OSError, path: Path | str) -> ScoreError:
+    """The error that a user reads for a failed call on a local file."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(
+            f"{path}: {reason}.", hint="Free some space, then run the same command again: what is done is kept."
+        )
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return NotFound(f"{path}: {reason}.")
+    return Refused(f"{path}: {reason}.")
+
+
+def read_span(file: FileIO, span: Span) -> Iterator[memoryview]:
+    """The bytes of a span of an open file, in chunks of one buffer: each is gone when the next is asked for.
+
+    Raises Integrity where the file ends before the span does.
+    """
+    buffer = memoryview(bytearray(min(CHUNK, span.length)))
+    at = span.offset
+    file.seek(at)
+    while at < span.end:
+        count = file.readinto(buffer[: min(CHUNK, span.end - at)])
+        if not count:
+            raise Integrity(
+                f"{file.name} ends at byte {at}, but it was longer when the transfer began.",
+                hint="Leave the file alone while it is moved, then run the same command again.",
+            )
+        yield buffer[:count]
+        at += count
+
+
+def md5_of_span(file: FileIO, span: Span, check: Callable[[], None] = lambda: None) -> str:
+    """MD5 in hex of a span of an open file. ``check`` is called between chunks and may raise."""
+    digest = hashlib.md5()
+    for chunk in read_span(file, span):
+        check()
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def md5_of_file(path: Path, check: Callable[[], None] = lambda: None) -> str:
+    """MD5 in hex of a whole file. Raises the errors of :func:`translate`."""
+    try:
+        with FileIO(path) as file:
+            return md5_of_span(file, Span(0, os.fstat(file.fileno()).st_size), check)
+    except OSError as error:
+        raise translate(error, path) from error
+
+
+class Source:
+    """A local file to be sent. Raises NotFound, Invalid (no regular file) or Refused when it is made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with FileIO(path) as file:
+                self._identity = self._identify(file)
+        except IsADirectoryError as error:
+            raise Invalid(
+                f"{path} is a folder.", hint="Name the file, or a manifest of the files in the folder."
+            ) from error
+        except OSError as error:
+            raise translate(error, path) from error
+        self.size = self._identity[2]
+        if not path.is_file():
+            raise Invalid(
+                f"{path} is no regular file.", hint="Pipes and devices cannot be sent again after a failure."
+            )
+
+    @staticmethod
+    def _identify(file: FileIO) -> tuple[int, int, int, int]:
+        found = os.fstat(file.fileno())
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    def open(self) -> FileIO:
+        """The file, open for reading. Raises Integrity where it is not the file it was at the start."""
+        try:
+            file = FileIO(self.path)
+        except OSError as error:
+            raise translate(error, self.path) from error
+        if self._identify(file) != self._identity:
+            file.close()
+            raise Integrity(
+                f"{self.path} was changed or replaced while it was being sent; nothing was completed.",
+                hint="Leave the file alone while it is sent, then run the same command again.",
+            )
+        return file
+
+    def check(self) -> None:
+        """Raises Integrity where the file is not what it was at the start."""
+        self.open().close()
+
+
+class Target:
+    """A local file of ``size`` bytes, put together from parts in any order by several threads.
+
+    ``start`` is the byte of the object with which the file begins.
+    """
+
+    def __init__(self, path: Path, size: int, start: int = 0) -> None:
+        self.path = path
+        self.size = size
+        self.start = start
+
+    def prepare(self) -> None:
+        """Make the file, or make it as long as it has to be; what is in it stays."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            try:
+                if os.fstat(descriptor).st_size != self.size:
+                    os.ftruncate(descriptor, self.size)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise translate(error, self.path) from error
+
+    def open(self) -> FileIO:
+        """The file, open for reading and writing; every thread has its own."""
+        try:
+            return FileIO(self.path, "r+")
+        except OSError as error:
+            raise translate(error, self.path) from error
+
+    def settle(self, place: Path, *, replace: bool) -> None:
+        """Move the finished file to its place. Conflict where something is there and ``replace`` is false."""
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if not replace and os.path.lexists(place):
+                raise Conflict(
+                    f"{place} appeared while the object was being downloaded; it was not replaced.",
+                    hint=f"The download is at {self.path}. Remove one of them, or add --force.",
+                )
+            os.replace(self.path, place)
+        except OSError as error:
+            raise translate(error, place) from error
+
+
+def write_all(file: FileIO, data: memoryview | bytes) -> None:
+    """Write all of ``data`` at the present place; a plain write may be cut short when a disk fills up."""
+    rest = memoryview(data)
+    while rest:
+        written = file.write(rest)
+        rest = rest[written or 0 :]
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """NoSpace where the disk of ``folder`` has less than ``needed`` bytes free."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise translate(error, folder) from error
+    if needed > free:
+        raise NoSpace(
+            f"{folder}: {needed:,} bytes are needed and {free:,} are free.",
+            hint="Free some space or name another --output-dir, then run the same command again.",
+        )
+
+
+def allocated(path: Path) -> int:
+    """Bytes of the disk that a file takes now; 0 where there is none. Its length where the system does not tell."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0
+    blocks = getattr(found, "st_blocks", None)
+    return found.st_size if blocks is None else min(blocks * 512, found.st_size)

@@ -1,0 +1,232 @@
+"""HTTP as both the bytes and the control calls use it: one pool of connections, failures as errors of Score.
+
+Signed URLs are secrets: they are never part of a message; :func:`place` names a URL by its host and path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import ssl
+import urllib.request
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from urllib.parse import parse_qs, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, LocationParseError, MaxRetryError, NewConnectionError, SSLError
+from urllib3.response import BaseHTTPResponse
+
+from score._version import __version__
+from score.errors import (
+    Conflict,
+    Expired,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Refused,
+    ScoreError,
+    Unauthenticated,
+    Unavailable,
+)
+
+USER_AGENT = f"score-client/{__version__}"
+_LONGEST_ERROR = 16 * 1024
+_XML_CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
+_XML_MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
+
+
+def place(url: str) -> str:
+    """A URL without its query, which may hold a signature, and without user information: for messages."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{host}{port}{parts.path}"
+
+
+def expiry(url: str) -> datetime | None:
+    """When a pre-signed URL ends, as far as it says so: SigV4, SigV2, SAS of Azure, the local store."""
+    query = {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
+    with contextlib.suppress(ValueError, OverflowError):
+        if "X-Amz-Date" in query and "X-Amz-Expires" in query:
+            start = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            return start + timedelta(seconds=int(query["X-Amz-Expires"]))
+        for name in ("Expires", "expires"):
+            if name in query:
+                return datetime.fromtimestamp(int(query[name]), UTC)
+        if "se" in query:
+            return datetime.fromisoformat(query["se"])
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: ``client.connectTimeoutSeconds`` and ``client.readTimeoutSeconds``."""
+
+    connect: float = 60.0
+    read: float = 60.0
+
+
+class Http:
+    """A pool of connections for all threads of a client. Proxies and ``SSL_CERT_FILE`` of the environment count."""
+
+    def __init__(self, connections: int, timeouts: Timeouts, context: ssl.SSLContext | None = None) -> None:
+        self._connections = connections
+        self._timeout = urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
+        self._context = context
+        self._proxies = urllib.request.getproxies()
+        self._pools: dict[str, urllib3.PoolManager] = {}
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        parts = urlsplit(url)
+        proxy = self._proxies.get(parts.scheme, self._proxies.get("all", ""))
+        if proxy and urllib.request.proxy_bypass(parts.hostname or ""):
+            proxy = ""
+        pool = self._pools.get(proxy)
+        if pool is None:
+            options = {"maxsize": self._connections, "block": False, "ssl_context": self._context, "retries": False}
+            pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)  # type: ignore[arg-type]
+            pool = self._pools.setdefault(proxy, pool)
+        return pool
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Iterable[bytes | memoryview] | None = None,
+        timeouts: Timeouts | None = None,
+        stream: bool = False,
+    ) -> BaseHTTPResponse:
+        """One call, made once, redirects not followed. Gives whatever status comes.
+
+        With ``stream`` the body is not read yet: read it, then ``release_conn``, or ``close`` to drop the connection.
+        Raises Unavailable where no answer comes, Invalid for a URL that is none, Refused for an untrusted certificate.
+        """
+        timeout = self._timeout if timeouts is None else urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
+        try:
+            return self._pool(url).request(
+                method,
+                url,
+                headers={"User-Agent": USER_AGENT, **(headers or {})},
+                body=body,  # type: ignore[arg-type]
+                timeout=timeout,
+                redirect=False,
+                preload_content=not stream,
+                decode_content=not stream,
+            )
+        except (HTTPError, OSError) as error:
+            raise translate(error, method, url) from None
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        for pool in self._pools.values():
+            pool.clear()
+
+
+def translate(error: Exception, method: str, url: str) -> ScoreError:
+    """The error for a call that got no answer."""
+    where = place(url)
+    if isinstance(error, LocationParseError):
+        return Invalid(f"{where} is not an address that can be called.")
+    cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+    if isinstance(cause, SSLError | ssl.SSLError):
+        if "CERTIFICATE_VERIFY_FAILED" in str(cause):
+            return Refused(
+                f"{method} {where}: the server's certificate is not trusted.",
+                hint="If your site has its own authority, name its certificate in SSL_CERT_FILE.",
+            )
+        return Unavailable(f"{method} {where}: the encrypted connection failed ({type(cause).__name__}).")
+    if isinstance(cause, NewConnectionError):
+        return Unavailable(f"{method} {where}: no connection ({_reason(cause)}).")
+    return Unavailable(f"{method} {where}: {_reason(cause)}.")
+
+
+def _reason(error: BaseException) -> str:
+    """A few words for a failure, from the innermost cause; never the URL that urllib3 puts into its texts."""
+    seen: BaseException = error
+    while (inner := seen.__cause__ or seen.__context__) is not None:
+        seen = inner
+    if isinstance(seen, TimeoutError) or "timed out" in str(error):
+        return "timed out"
+    if isinstance(seen, OSError) and seen.strerror:
+        return seen.strerror.lower()
+    names = {"IncompleteRead": "the answer was cut short", "RemoteDisconnected": "the connection was closed"}
+    return names.get(type(seen).__name__, type(seen).__name__)
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds that a ``Retry-After`` header asks for; None where there is none or it is nonsense."""
+    if not value:
+        return None
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(value))
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
+    return None
+
+
+def answer_text(response: BaseHTTPResponse) -> str:
+    """The first of an answer's body, as text; empty where it cannot be read."""
+    try:
+        data = response.read(_LONGEST_ERROR, decode_content=True) if not response.closed else response.data
+    except (HTTPError, OSError):
+        return ""
+    return (data or b"")[:_LONGEST_ERROR].decode("utf-8", "replace")
+
+
+def store_error(response: BaseHTTPResponse, method: str, url: str) -> ScoreError:
+    """The error for a store's refusal (status 300 and above). Protocol, section 5, "Errors of the store".
+
+    Expired: a new URL helps. Unavailable: the same call may. Everything else is for good.
+    """
+    status = response.status
+    text = answer_text(response)
+    code = found.group(1) if (found := _XML_CODE.search(text)) else ""
+    detail = found.group(1) if (found := _XML_MESSAGE.search(text)) else ""
+    what = f"{method} {place(url)}: the store answered {status}" + (f" {code}" if code else "")
+    if status == 403 and ("expired" in detail.lower() or code in ("ExpiredToken", "RequestExpired")):
+        return Expired(f"{what}: the URL has expired")
+    if status == 400 and code == "ExpiredToken":
+        return Expired(f"{what}: the URL's credential has expired")
+    if status in (401, 403):
+        if code == "RequestTimeTooSkewed":
+            return Refused(f"{what}: the clocks of server and store differ.", hint="Tell the operator of the server.")
+        return Expired(f"{what}: the URL has expired, or this network may not reach the store")
+    if status == 404:
+        return NotFound(f"{what}.")
+    if status in (409, 412):
+        return Conflict(f"{what}: the object was replaced meanwhile.")
+    if status == 416:
+        return Conflict(f"{what}: the object is shorter than the server said.")
+    if status in (408, 429) or status >= 500 or code in ("RequestTimeout", "SlowDown"):
+        after = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+        return Unavailable(what, retry_after=after)
+    return Refused(f"{what}{': ' + detail if detail else ''}.")
+
+
+def service_error(status: int, message: str, what: str, after: float | None = None) -> ScoreError:
+    """The error for a status of Score's or Song's own API; ``message`` is the server's word. Protocol, section 2."""
+    text = f"{what}: {message}" if message else f"{what}: the server answered {status}."
+    match status:
+        case 400 | 405 | 411 | 413 | 414 | 431:
+            return Invalid(text)
+        case 401:
+            return Unauthenticated(text, hint="Check the access token: ACCESSTOKEN, or accessToken in the settings.")
+        case 403:
+            return Forbidden(text)
+        case 404:
+            return NotFound(text)
+        case 409:
+            return Conflict(text)
+        case 500 | 501:
+            return Refused(text)
+        case _ if 300 <= status < 400:
+            return Refused(
+                f"{what}: the server sends us elsewhere, which is not followed.", hint="Check the address."
+            )
+        case _:
+            return Unavailable(text, retry_after=after)

@@ -1,0 +1,115 @@
+"""Sending the parts of a file. Protocol, section 5."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from score.errors import Integrity, Invalid, ScoreError
+from score.protocol.digests import etag_md5
+from score.protocol.wire import Part
+from score.transfer.engine import Engine, Urls
+from score.transfer.events import Moved, PartDone
+from score.transfer.files import Source, read_span, translate
+from score.transfer.http import place, store_error
+from score.transfer.retry import Damaged
+from score.transfer.verify import Follower
+
+Finish = Callable[[Part, str, str], None]
+"""Reports a part to the server: the part, its MD5 in hex, its ETag without quotes."""
+
+
+@dataclass(frozen=True)
+class Push:
+    """One file on its way to the store."""
+
+    engine: Engine
+    item: str
+    source: Source
+    urls: Urls
+    finish: Finish
+
+    def send(self, parts: Sequence[Part], remaining: Sequence[Part]) -> str:
+        """Send the ``remaining`` ones of all ``parts``; gives the MD5 in hex of the whole file.
+
+        Raises Integrity where the file changed meanwhile, Refused where the store says no for good, Unavailable when
+        patience ends, Cancelled when the user asks to stop. Parts that were finished stay finished.
+        """
+        if len(parts) == 1 and remaining:  # then the part is the file, and is not read twice
+            only: list[str] = list(self.engine.workers.each(remaining, self._send_part))
+            self.source.check()
+            return only[0]
+        follower = Follower(self.source.open())
+        try:
+            start = min((part.offset for part in remaining), default=self.source.size)
+            follower.allow(start)
+
+            def begin() -> Iterator[Part]:
+                for part in remaining:
+                    # What a thread is about to read, the follower reads with it.
+                    follower.allow(part.span.end)
+                    yield part
+
+            for _ in self.engine.workers.each(begin(), self._send_part):
+                pass
+            whole = follower.finish(self.source.size)
+            self.source.check()
+            return whole
+        finally:
+            follower.stop()
+
+    def _send_part(self, part: Part) -> str:
+        what = f"{self.item}: part {part.part_number}"
+        md5 = self.engine.persist(lambda: self.urls.use(part.part_number, lambda url: self._put(part, url)), what)
+        self.engine.listener(PartDone(self.item, part.part_number))
+        return md5
+
+    def _put(self, part: Part, url: str) -> str:
+        digest = hashlib.md5()
+        sent = 0
+
+        def body() -> Iterator[memoryview]:
+            nonlocal sent
+            with self.source.open() as file:
+                for chunk in read_span(file, part.span):
+                    self.engine.stop.check()
+                    digest.update(chunk)
+                    yield chunk
+                    sent += len(chunk)
+                    self.engine.listener(Moved(self.item, len(chunk)))
+
+        try:
+            headers = {"Content-Length": str(part.part_size)}
+            response = self.engine.http.request("PUT", url, headers=headers, body=body() if part.part_size else b"")
+            if response.status >= 300:
+                raise store_error(response, "PUT", url)
+            md5 = digest.hexdigest()
+            etag = (response.headers.get("ETag") or "").strip('"')
+            self._compare(part, url, md5, etag, response.headers.get("x-amz-server-side-encryption"))
+            self._report(part, md5, etag)
+        except (ScoreError, OSError) as error:
+            self.engine.listener(Moved(self.item, -sent))
+            if isinstance(error, OSError):
+                raise translate(error, self.source.path) from error
+            raise
+        return md5
+
+    def _compare(self, part: Part, url: str, md5: str, etag: str, encryption: str | None) -> None:
+        if not etag:
+            raise Damaged(f"PUT {place(url)}: the store's answer has no ETag, so part {part.part_number} is unproven")
+        if encryption == "aws:kms":
+            return
+        stored = etag_md5(etag)
+        if stored is not None and stored != md5:
+            raise Damaged(
+                f"{self.source.path}: part {part.part_number} arrived with MD5 {stored}, but was sent with {md5}"
+            )
+
+    def _report(self, part: Part, md5: str, etag: str) -> None:
+        try:
+            self.finish(part, md5, etag)
+        except (Invalid, Integrity) as error:
+            # A server that looks for the part where it is not yet (the reference on MinIO, while an earlier part is
+            # missing), or to which other bytes were reported: sending the part again helps.
+            raise Damaged(error.message, hint=error.hint) from None

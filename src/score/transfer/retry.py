@@ -1,0 +1,83 @@
+"""When a failed call is made again, and after how long. The one place on the client's side that decides it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event as Flag
+from typing import TypeVar
+
+from score.errors import Cancelled, Integrity, Unavailable
+from score.transfer.events import Listener, Waiting
+
+T = TypeVar("T")
+
+LONGEST_WAIT = 60.0
+"""Seconds; a server's ``Retry-After`` beyond it is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to go on: ``attempts`` calls in all (``storage.retryNumber``), first wait in seconds
+    (``storage.retryTimeout``), doubled each time up to ``longest``."""
+
+    attempts: int = 10
+    first_wait: float = 1.0
+    longest: float = 30.0
+
+    def wait(self, failures: int, dice: float, asked: float | None = None) -> float:
+        """Seconds before the next call after ``failures`` failed ones.
+
+        ``dice`` in [0, 1) spreads clients that failed together over half of the wait; ``asked`` is the server's
+        ``Retry-After``, which is kept to as a minimum.
+        """
+        planned = min(self.first_wait * 2.0 ** (failures - 1), self.longest)
+        spread = planned * (0.5 + dice / 2)
+        return min(max(spread, asked or 0.0), LONGEST_WAIT)
+
+
+class Damaged(Integrity):
+    """Bytes were changed on their way: moving them again may help."""
+
+
+class Stop:
+    """The user's wish to stop, shared by all threads of a transfer."""
+
+    def __init__(self) -> None:
+        self._flag = Flag()
+
+    def set(self) -> None:
+        """From now on every check raises Cancelled."""
+        self._flag.set()
+
+    def check(self) -> None:
+        """Raises Cancelled once the user asked to stop."""
+        if self._flag.is_set():
+            raise Cancelled("Stopped.")
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; raises Cancelled at once when the user asks to stop."""
+        if self._flag.wait(seconds):
+            raise Cancelled("Stopped.")
+
+
+def persist(call: Callable[[], T], what: str, patience: Patience, stop: Stop, listener: Listener) -> T:
+    """Make ``call`` until it answers or ``patience`` ends; only Unavailable and Damaged are tried again.
+
+    Raises the last of them, every other error at once, Cancelled when the user asks to stop.
+    """
+    failures = 0
+    while True:
+        stop.check()
+        try:
+            return call()
+        except (Unavailable, Damaged) as error:
+            failures += 1
+            if failures >= patience.attempts:
+                error.message += f" (gave up after {failures} tries)" if failures > 1 else " (tried once)"
+                raise
+            after = error.retry_after if isinstance(error, Unavailable) else None
+            seconds = patience.wait(failures, random.random(), after)
+            listener(Waiting(what, error.message, seconds, failures, patience.attempts))
+            stop.sleep(seconds)

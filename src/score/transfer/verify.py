@@ -1,0 +1,97 @@
+"""MD5 of whole files, computed while their parts move."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from io import FileIO
+
+from score.errors import Cancelled, ScoreError
+from score.protocol.parts import Span
+from score.transfer.files import read_span, translate
+
+
+class Follower:
+    """The whole MD5 of a file, in a thread of its own that follows the transfer.
+
+    It reads the file in order, never beyond where it was allowed: what was just read or written for a part is still
+    in memory, so that no byte comes from the disk twice, and a large file is not pulled through memory ahead of time.
+    """
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self._digest = hashlib.md5()
+        self._allowed = 0
+        self._total: int | None = None
+        self._stopped = False
+        self._failure: ScoreError | None = None
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._follow, name="whole-md5", daemon=True)
+        self._thread.start()
+
+    def allow(self, end: int) -> None:
+        """The bytes before ``end`` may be read now."""
+        with self._changed:
+            if end > self._allowed:
+                self._allowed = end
+                self._changed.notify()
+
+    def finish(self, total: int) -> str:
+        """The MD5 in hex of the first ``total`` bytes, when the thread is through. Raises what reading raised."""
+        with self._changed:
+            self._total = self._allowed = total
+            self._changed.notify()
+        while self._thread.is_alive():  # in pieces, so that an interrupt is seen in the main thread
+            self._thread.join(0.5)
+        if self._failure is not None:
+            raise self._failure
+        if self._stopped:
+            raise Cancelled("Stopped.")
+        return self._digest.hexdigest()
+
+    def stop(self) -> None:
+        """Give up, if it is not through; the file may be closed afterwards."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._thread.join()
+        self._file.close()
+
+    def _wait(self, at: int) -> int:
+        """How far to read from ``at``; ``at`` itself when there is nothing more to do."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._allowed > at or self._total == at)
+            return at if self._stopped else self._allowed
+
+    def _follow(self) -> None:
+        at = 0
+        try:
+            while (end := self._wait(at)) > at:
+                for chunk in read_span(self._file, Span(at, end - at)):
+                    self._digest.update(chunk)
+                    at += len(chunk)
+                    if self._stopped:
+                        return
+        except ScoreError as error:
+            self._failure = error
+        except OSError as error:
+            self._failure = translate(error, str(self._file.name))
+
+
+class Prefix:
+    """How far a file is whole from its start, as parts finish in any order."""
+
+    def __init__(self, spans: list[Span]) -> None:
+        self._spans = sorted(spans)
+        self._finished: set[int] = set()
+        self._next = 0
+        self.end = 0
+
+    def finish(self, span: Span) -> int:
+        """A part is finished; gives the end of the contiguous prefix, in bytes."""
+        self._finished.add(span.offset)
+        while self._next < len(self._spans) and self._spans[self._next].offset in self._finished:
+            self.end = self._spans[self._next].end
+            self._finished.discard(self._spans[self._next].offset)
+            self._next += 1
+        return self.end
