@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -73,6 +74,11 @@ class Screen:
     def line(self, text: str) -> None:
         """A line, unless the user wants silence."""
         if not self._silent:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        """A line, whatever the user wants. A terminal that went away ends no transfer; exit statuses still tell."""
+        with contextlib.suppress(OSError, ValueError):
             print(text, file=self._out, flush=True)
 
     def __call__(self, event: Event) -> None:
@@ -129,9 +135,9 @@ class Screen:
             name = str(outcome.path or outcome.object_id)
             message = outcome.error.message
             shown = message if name in message else f"{name}: {message}"
-            print(f"Error: {shown}", file=self._out)
+            self._print(f"Error: {shown}")
             if outcome.error.hint:
-                print(f"  {outcome.error.hint}", file=self._out)
+                self._print(f"  {outcome.error.hint}")
         seconds = time.monotonic() - self._start
         counts = {state: sum(outcome.state is state for outcome in outcomes) for state in State}
         words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
@@ -139,7 +145,7 @@ class Screen:
         rate = f" ({size(total)} in {duration(seconds)}, {size(total / max(seconds, 1e-9))}/s)" if total else ""
         text = f"{len(outcomes)} file{'s' if len(outcomes) != 1 else ''}: {words}{rate}."
         if failed:
-            print(text, file=self._out, flush=True)
+            self._print(text)
         else:
             self.line(text)
 

@@ -35,6 +35,7 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
     from score.client.register import register as submit
 
     with session(ctx) as (client, screen):
+        _require_writable(manifest)  # an analysis whose manifest cannot be written would be of no use
         done = submit(
             client.song,
             study_id,
@@ -51,6 +52,16 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
         screen.line(f"Next: score-client upload --manifest {manifest}")
         click.echo(done.analysis_id)
     return exits.OK
+
+
+def _require_writable(path: Path) -> None:
+    try:
+        found = path.exists()
+        path.open("ab").close()
+        if not found:
+            path.unlink()
+    except OSError as error:
+        raise translate(error, path) from error
 
 
 @click.command()

@@ -13,14 +13,29 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from urllib3.response import BaseHTTPResponse
 
 from score.errors import NotFound, Unavailable
 from score.protocol.wire import Entity, EntityPage, Progress, Specification, Wire
 from score.transfer.http import Http, Timeouts, answer_text, place, retry_after, service_error
 
+T = TypeVar("T")
 W = TypeVar("W", bound=Wire)
+
+
+class _Submitted(Wire):
+    analysis_id: str = Field(alias="analysisId")
+
+
+class _Published(Wire):
+    message: str = ""
+
+
+_NAMES = TypeAdapter(list[str])
+_RECORDS = TypeAdapter(list[dict[str, Any]])
+_SUBMITTED = TypeAdapter(_Submitted)
+_PUBLISHED = TypeAdapter(_Published)
 
 PING_TIMEOUT = Timeouts(connect=5.0, read=5.0)
 PAGE = 2000
@@ -65,7 +80,18 @@ class Endpoint:
         try:
             return model.model_validate_json(data)
         except ValidationError:
-            raise Unavailable(f"{method} {self.url}{path}: the answer makes no sense.") from None
+            raise self._nonsense(method, path) from None
+
+    def ask(self, adapter: TypeAdapter[T], method: str, path: str, *, document: object = None) -> T:
+        """A good answer that is no wire document. Raises Unavailable where it is not of that type."""
+        data = self.call(method, path, document=document)
+        try:
+            return adapter.validate_json(data)
+        except ValidationError:
+            raise self._nonsense(method, path) from None
+
+    def _nonsense(self, method: str, path: str) -> Unavailable:
+        return Unavailable(f"{method} {place(self.url + path)}: the answer makes no sense.")
 
     def _error(self, response: BaseHTTPResponse, method: str, path: str) -> Exception:
         text = answer_text(response).strip()
@@ -73,7 +99,7 @@ class Endpoint:
         try:
             found = json.loads(text)
             if isinstance(found, dict):
-                message = str(found.get("message") or "")
+                message = str(found.get("message") or "")[:500]
         except ValueError:
             if not text.startswith("<"):
                 message = text[:300]
@@ -161,11 +187,12 @@ class Song:
                 query["projectCode"] = study
             query |= {"size": PAGE, "page": page}
             found = self._to.read(EntityPage, "GET", "/entities", query)
-            for entity in found.content:
+            fresh = [entity for entity in found.content if entity.id not in seen]
+            for entity in fresh:
                 if entity.id not in seen:
                     seen.add(entity.id)
                     yield entity
-            if found.last or not found.content:
+            if found.last or not fresh:  # a page that brings nothing new is the end, whatever it says
                 return
             page += 1
 
@@ -180,8 +207,7 @@ class Song:
 
     def studies(self) -> list[str]:
         """The ids of all studies."""
-        found = json.loads(self._to.call("GET", "/studies/all"))
-        return [str(study) for study in found]
+        return self._to.ask(_NAMES, "GET", "/studies/all")
 
     def create_study(self, study: str) -> None:
         """Create a study."""
@@ -190,15 +216,12 @@ class Song:
 
     def submit(self, study: str, payload: dict[str, object]) -> str:
         """Submit an analysis; gives its id."""
-        found = json.loads(self._to.call("POST", f"/submit/{_id(study)}", document=payload))
-        return str(found["analysisId"])
+        return self._to.ask(_SUBMITTED, "POST", f"/submit/{_id(study)}", document=payload).analysis_id
 
     def files(self, study: str, analysis: str) -> list[dict[str, Any]]:
         """The records of the files of an analysis."""
-        found = json.loads(self._to.call("GET", f"/studies/{_id(study)}/analysis/{_id(analysis)}/files"))
-        return [record for record in found if isinstance(record, dict)]
+        return self._to.ask(_RECORDS, "GET", f"/studies/{_id(study)}/analysis/{_id(analysis)}/files")
 
     def publish(self, study: str, analysis: str) -> str:
         """Publish an analysis; gives Song's message."""
-        found = json.loads(self._to.call("PUT", f"/studies/{_id(study)}/analysis/publish/{_id(analysis)}"))
-        return str(found.get("message", ""))
+        return self._to.ask(_PUBLISHED, "PUT", f"/studies/{_id(study)}/analysis/publish/{_id(analysis)}").message

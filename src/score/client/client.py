@@ -13,7 +13,7 @@ from typing import TypeVar
 from score.client import settings as configuration
 from score.client.calls import Endpoint, Score, Song
 from score.client.download import Download
-from score.client.layout import Claims, Layout
+from score.client.layout import Claims, Layout, place
 from score.client.manifests import UploadEntry
 from score.client.outcome import Outcome, State
 from score.client.settings import Settings
@@ -150,7 +150,7 @@ class Client:
                     except (Cancelled, *FATAL):
                         raise
                     except ScoreError as error:
-                        outcome = Outcome(each.id, State.FAILED, error=error)
+                        outcome = Outcome(each.id, State.FAILED, place(out, layout, each), error=error)
                     if outcome is not None:
                         found.append(outcome)
             return found
@@ -242,9 +242,6 @@ class Client:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _result(self, future: Future[list[Outcome]]) -> list[Outcome]:
-        while True:
-            try:
-                return future.result(timeout=0.5)  # in pieces, so that an interrupt is seen
-            except TimeoutError:
-                if future.done():
-                    raise
+        while not future.done():
+            wait([future], timeout=0.5)  # in pieces, so that an interrupt is seen
+        return future.result()

@@ -8,13 +8,14 @@ from pathlib import Path
 from score.client.calls import Score
 from score.client.layout import Claims, Layout, place
 from score.client.outcome import Outcome, State
-from score.errors import AlreadyExists, Refused
+from score.errors import AlreadyExists, Conflict, Refused
 from score.protocol.digests import to_hex
+from score.protocol.parts import Span, covers
 from score.protocol.wire import Entity, Part, Specification
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Note, Planned
 from score.transfer.fetch import Fetch
-from score.transfer.files import Target, allocated, check_space, md5_of_file
+from score.transfer.files import Target, allocated, check_space, is_there, md5_of_file
 from score.transfer.journal import DownloadJournal
 
 
@@ -40,13 +41,21 @@ class Download:
         """
         object_id = self.entity.id
         target = place(self.out, self.layout, self.entity)
-        self.claims.claim(target, object_id)
+        journal = DownloadJournal(self.out, object_id)
+        for path in {target, journal.data}:
+            self.claims.claim(path, object_id)
         wanted = self._specify()
         whole = to_hex(wanted.object_md5) if self._is_whole else None
-        if target.exists() and not self.force:
+        begun = journal.begun  # then what lies at journal.data is unfinished, whatever the layout
+        if not self.force and is_there(target) and not (begun and target == journal.data):
             self._require_same(target, wanted, whole)
             return Outcome(object_id, State.PRESENT, target, wanted.object_size, whole)
-        journal = DownloadJournal(self.out, object_id)
+        if not (self.force or begun) and is_there(journal.data):
+            raise AlreadyExists(
+                f"{journal.data} is in the way: the object's bytes are gathered there. It may be an earlier download "
+                "with --output-layout id.",
+                hint="Move it away, name another --output-dir, or replace it: --force.",
+            )
         finished = self._resume(journal, wanted)
         file = Target(journal.data, wanted.object_size, self.offset)
         check_space(self.out, wanted.object_size - allocated(journal.data))
@@ -57,7 +66,7 @@ class Download:
             self.engine,
             str(target),
             file,
-            Urls(wanted.parts, lambda: self._ask().parts),
+            Urls(wanted.parts, lambda: self._renew(wanted)),
             journal.record,
             journal.drop,
             self.validate,
@@ -79,21 +88,33 @@ class Download:
     def _ask(self) -> Specification:
         return self.score.download(self.entity.id, self.offset, self.length)
 
+    def _renew(self, wanted: Specification) -> list[Part]:
+        now = self._ask()
+        if _shape(now) != _shape(wanted):
+            raise Conflict(
+                f"{self.entity.id} was replaced in the store while it was being downloaded.",
+                hint="Run the same command again.",
+            )
+        return now.parts
+
     def _specify(self) -> Specification:
         wanted = self.engine.persist(self._ask, f"{self.entity.file_name or self.entity.id}: asking for the object")
-        if sum(part.part_size for part in wanted.parts) != wanted.object_size:
+        numbers = {part.part_number for part in wanted.parts}
+        whole = Span(self.offset, wanted.object_size)
+        if len(numbers) < len(wanted.parts) or not covers((part.span for part in wanted.parts), whole):
             raise Refused(
                 f"{self.entity.id}: the server's specification contradicts itself.",
                 hint="Tell the operator of the server.",
             )
-        return wanted
+        parts = [part.model_copy(update={"source_md5": to_hex(part.source_md5)}) for part in wanted.parts]
+        return wanted.with_parts(parts)
 
     def _require_same(self, target: Path, wanted: Specification, whole: str | None) -> None:
         """Raises AlreadyExists where the file there is not the object, by size and MD5."""
         hint = "To replace it: --force."
-        size = target.stat().st_size
         if not target.is_file() or not self._is_whole:
             raise AlreadyExists(f"{target} is there already.", hint=hint)
+        size = target.stat().st_size
         if size != wanted.object_size:
             raise AlreadyExists(
                 f"{target} is there already, with {size:,} bytes instead of {wanted.object_size:,}.",
@@ -111,12 +132,16 @@ class Download:
             journal.begin(wanted)
             return []
         recorded = journal.finished()
-        return [part for part in wanted.parts if self._is_finished(part, recorded.get(part.part_number))]
+        whole = self._is_whole and to_hex(wanted.object_md5) is not None
+        return [part for part in wanted.parts if self._is_finished(part, recorded.get(part.part_number), whole)]
 
-    def _is_finished(self, part: Part, recorded: Part | None) -> bool:
+    def _is_finished(self, part: Part, recorded: Part | None, whole: bool) -> bool:
+        """Whether a part need not be fetched; one that was not hashed will be, with the whole file."""
         if recorded is None or recorded.span != part.span:
             return False
-        return not (self.validate and part.source_md5) or recorded.md5 == part.source_md5
+        if recorded.md5 is None:
+            return not self.validate or whole or not part.source_md5
+        return not part.source_md5 or recorded.md5 == part.source_md5
 
 
 def _shape(specification: Specification) -> object:

@@ -77,9 +77,9 @@ def fetch(spec: str, portal_url: str, http: Http) -> Source:
             raise service_error(response.status, answer_text(response)[:200], f"GET {place(spec)}")
         return Source(_decode(response.data, place(spec)), place(spec), Path())
     path = Path(spec)
-    if path.is_dir():
-        raise Invalid(f"{path} is a folder, not a manifest.", hint="Name the manifest file in it.")
     try:
+        if path.is_dir():
+            raise Invalid(f"{path} is a folder, not a manifest.", hint="Name the manifest file in it.")
         if path.stat().st_size > LARGEST:
             raise Invalid(
                 f"{path} is too large for a manifest.", hint="To upload one file: --object-id, --file, --md5."
@@ -105,8 +105,11 @@ def _decode(data: bytes, name: str) -> str:
 def parse_upload(source: Source) -> UploadManifest:
     """An upload manifest. Raises Invalid, naming every line that is wrong."""
     rows = _rows(source)
-    analysis = rows[0][1][0]
+    first, header = rows[0]
+    analysis = header[0]
     problems: list[str] = []
+    if len(header) > 1 and is_uuid(header[0]) and any(header[1:]):
+        problems.append(f"line {first} is a file already: the line with the analysis id before the files is missing")
     entries: list[UploadEntry] = []
     seen: dict[str, int] = {}
     for number, cells in rows[1:]:
@@ -117,6 +120,8 @@ def parse_upload(source: Source) -> UploadManifest:
             problems.append(f"{where}: {cells[0][:60]!r} is not an object id")
         elif not is_md5(cells[2]):
             problems.append(f"{where}: {cells[2][:60]!r} is not an MD5 checksum")
+        elif not cells[1].isprintable():
+            problems.append(f"{where}: {cells[1][:60]!r} cannot be the name of a file")
         elif cells[0] in seen:
             problems.append(f"{where}: object {cells[0]} is already in line {seen[cells[0]]}")
         else:

@@ -52,6 +52,8 @@ def find_files(folder: Path) -> list[Path]:
         found = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     except OSError as error:
         raise translate(error, folder) from error
+    if odd := [path.name for path in found if not path.name.isprintable()]:
+        raise Invalid(f"{folder} holds {odd[0]!r}, a name that no manifest can hold.", hint="Rename the file.")
     if not found:
         raise NotFound(f"{folder} holds no files.", hint="Files in folders below it are not looked for.")
     return found
@@ -73,8 +75,8 @@ def register(
     paths = find_files(folder)
 
     def describe(path: Path) -> dict[str, object]:
-        size = path.stat().st_size
         md5 = md5_of_file(path)
+        size = path.stat().st_size
         hashed(path)
         return {
             "fileName": path.name,
@@ -85,8 +87,11 @@ def register(
             "dataType": file_type(path.name),
         }
 
-    with ThreadPoolExecutor(max(1, min(threads, os.cpu_count() or 1))) as pool:
+    pool = ThreadPoolExecutor(max(1, min(threads, os.cpu_count() or 1)))
+    try:
         files = list(pool.map(describe, paths))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     if study not in song.studies():
         with contextlib.suppress(Conflict):  # somebody else was faster
             song.create_study(study)

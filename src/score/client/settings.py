@@ -129,12 +129,19 @@ def _address(values: Values, name: str) -> str:
 def _token(values: Values) -> str:
     token = values.text("accessToken").strip()
     if token:
-        return token
+        return _plausible(token, "accessToken")
     file = values.text("accessTokenFile")
     if not file:
         return ""
     try:
-        return Path(file).expanduser().read_text("utf-8").strip()
+        return _plausible(Path(file).expanduser().read_text("utf-8").strip(), f"accessTokenFile: {file}")
     except (OSError, UnicodeDecodeError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "not a text file"
         raise Misconfigured(f"accessTokenFile: {file} cannot be read: {reason}.") from None
+
+
+def _plausible(token: str, where: str) -> str:
+    """The token, which travels in a header. Raises Misconfigured, without showing it."""
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise Misconfigured(f"{where}: that is no access token; it holds blanks, line ends or odd characters.")
+    return token

@@ -12,11 +12,11 @@ from score.client.calls import Score, Song
 from score.client.outcome import Outcome, State
 from score.errors import AlreadyExists, Conflict, Forbidden, Integrity, Invalid, NotFound, Refused, ScoreError
 from score.protocol.digests import to_hex
-from score.protocol.parts import Span
+from score.protocol.parts import Span, covers
 from score.protocol.wire import Part
 from score.transfer.engine import Engine, Urls
-from score.transfer.events import Planned
-from score.transfer.files import Source
+from score.transfer.events import Note, Planned
+from score.transfer.files import Source, md5_of_span
 from score.transfer.journal import UploadJournal
 from score.transfer.push import Push
 
@@ -47,11 +47,13 @@ class Upload:
             journal.forget()
             return self._outcome(State.PRESENT, source)
         begun = self._resume(source, journal)
+        if begun and not self._fits(source, begun[1]):
+            self.engine.listener(Note(str(self.path), "the file changed since its upload was begun; starting over"))
+            begun = None
         upload_id, parts = begun or self._start(source, journal)
         try:
             self._send(source, journal, upload_id, parts)
         except NotFound as error:
-            journal.forget()
             raise Conflict(
                 f"{self.path}: the upload of object {self.object_id} was replaced or cancelled meanwhile ({error}).",
                 hint="If nobody else is uploading it, run the same command again.",
@@ -107,7 +109,7 @@ class Upload:
                 "it had another size when its upload was begun" if recorded else "an upload of it was begun elsewhere"
             )
             raise Conflict(f"{self.path}: {what} ({error}).", hint="To start over: --force.") from error
-        if recorded == progress.upload_id and _covers(progress.parts, source.size):
+        if recorded == progress.upload_id and _cover(progress.parts, source.size):
             return progress.upload_id, list(progress.parts)
         untouched = not any(part.source_md5 for part in progress.parts)
         if self.force or (journal.intended and untouched):
@@ -117,6 +119,15 @@ class Upload:
             hint="Go on where it was begun; to start over from here: --force.",
         )
 
+    def _fits(self, source: Source, parts: list[Part]) -> bool:
+        """Whether the finished parts, which are not sent again, hold the file's bytes: it may have changed since."""
+
+        def check(part: Part) -> bool:
+            with source.open() as file:
+                return md5_of_span(file, part.span, self.engine.stop.check) == to_hex(part.source_md5)
+
+        return all(self.engine.workers.each([part for part in parts if part.source_md5], check))
+
     def _start(self, source: Source, journal: UploadJournal) -> tuple[str, list[Part]]:
         self._require_registered(source)
         journal.intend()
@@ -124,7 +135,7 @@ class Upload:
             lambda: self.score.start(self.object_id, source.size, self.md5, overwrite=self.force),
             self._what("starting the upload"),
         )
-        if not _covers(made.parts, source.size):
+        if not _cover(made.parts, source.size):
             raise Refused(
                 f"{self.path}: the server's specification does not fit a file of {source.size:,} bytes.",
                 hint="Tell the operator of the server.",
@@ -161,14 +172,20 @@ class Upload:
                 lambda: self.score.finish_part(self.object_id, upload_id, part.part_number, md5, etag), what
             )
 
-        urls = Urls(parts, lambda: self.score.status(self.object_id, source.size).parts)
+        def renew() -> list[Part]:
+            progress = self.score.status(self.object_id, source.size)
+            if progress.upload_id != upload_id:
+                raise NotFound("another upload is in progress")
+            return progress.parts
+
+        urls = Urls(parts, renew)
         whole = Push(self.engine, item, source, urls, finish).send(parts, remaining)
         if whole != self.md5:
             with contextlib.suppress(ScoreError):
                 self.score.cancel(self.object_id)
-            journal.forget()
+                journal.forget()
             raise Integrity(
-                f"{self.path} has MD5 {whole}, but {self.md5} is registered; the upload was cancelled.",
+                f"{self.path} has MD5 {whole}, but {self.md5} was given or registered; nothing was completed.",
                 hint="Find the right file, or register this one.",
             )
         self.engine.persist(
@@ -181,11 +198,6 @@ class Upload:
             )
 
 
-def _covers(parts: list[Part], size: int) -> bool:
-    """Whether the parts are a file of ``size`` bytes, without gap or overlap."""
-    at = 0
-    for part in sorted(parts, key=lambda part: part.offset):
-        if part.span != Span(at, part.part_size):
-            return False
-        at += part.part_size
-    return at == size and bool(parts)
+def _cover(parts: list[Part], size: int) -> bool:
+    """Whether the parts are a file of ``size`` bytes; an empty one has a part too."""
+    return bool(parts) and covers((part.span for part in parts), Span(0, size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 MIB = 1024 * 1024
@@ -40,6 +41,16 @@ def part_size(total: int, wanted: int, floor: int = SMALLEST_PART) -> int:
 def cut(span: Span, size: int) -> list[Span]:
     """``span`` in consecutive pieces of ``size`` bytes, the last one shorter; no pieces for an empty span."""
     return [Span(at, min(size, span.end - at)) for at in range(span.offset, span.end, size)]
+
+
+def covers(parts: Iterable[Span], whole: Span) -> bool:
+    """Whether ``parts``, in any order, are ``whole`` without gap, overlap or surplus."""
+    at = whole.offset
+    for part in sorted(parts):
+        if part.offset != at or part.length < 0:
+            return False
+        at = part.end
+    return at == whole.end
 
 
 def plan_upload(total: int, wanted: int, floor: int = SMALLEST_PART) -> list[Span]:

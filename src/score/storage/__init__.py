@@ -1,1 +1,1 @@
-"""Object stores: what the broker needs of one (``base``), and the stores themselves. A store never imports another."""
+"""Object stores: what the broker needs of one (``base``), and the stores themselves."""

@@ -44,10 +44,9 @@ class Urls:
     TRIES = 3
 
     def __init__(self, parts: Iterable[Part], renew: Callable[[], Iterable[Part]]) -> None:
-        self._urls = _by_number(parts)
+        self._current = (0, _by_number(parts))
         self._renew = renew
         self._lock = threading.Lock()
-        self._generation = 0
         self._renewed = -math.inf
 
     def use(self, number: int, call: Callable[[str], T]) -> T:
@@ -55,24 +54,26 @@ class Urls:
 
         Raises Refused where new URLs do not help, and what ``call`` and asking for new URLs raise.
         """
-        reason = ""
-        for _ in range(self.TRIES):
+        for left in reversed(range(self.TRIES)):
             url, generation = self._get(number)
             try:
                 return call(url)
             except Expired as error:
                 reason = error.message
-                self._replace(generation)
+                if left:
+                    self._replace(generation)
         raise Refused(
             f"{reason}; new URLs did not help.",
             hint="This network may not be allowed to reach the store, or the server's own keys are refused.",
         )
 
     def _get(self, number: int) -> tuple[str, int]:
-        url, generation = self._urls.get(number), self._generation
+        generation, urls = self._current
+        url = urls.get(number)
         if url is None or (_ends_soon(url) and time.monotonic() - self._renewed > MARGIN.total_seconds()):
             self._replace(generation)
-            url, generation = self._urls.get(number), self._generation
+            generation, urls = self._current
+            url = urls.get(number)
         if url is None:
             raise NotFound(f"The server gave no URL for part {number}.", hint="Tell the operator of the server.")
         return url, generation
@@ -80,9 +81,9 @@ class Urls:
     def _replace(self, seen: int) -> None:
         """Ask for new URLs, unless another thread did since generation ``seen``."""
         with self._lock:
-            if self._generation == seen:
-                self._urls = _by_number(self._renew())
-                self._generation += 1
+            generation, _ = self._current
+            if generation == seen:
+                self._current = (generation + 1, _by_number(self._renew()))
                 self._renewed = time.monotonic()
 
 

@@ -11,7 +11,8 @@ from io import FileIO
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from score.errors import Conflict, Refused, ScoreError, Unavailable
+from score.errors import Conflict, Integrity, Refused, ScoreError, Unavailable
+from score.protocol.parts import MIB, Span
 from score.protocol.wire import Part
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Moved, Note, PartDone, Verifying
@@ -22,9 +23,18 @@ from score.transfer.retry import Damaged
 from score.transfer.verify import Follower, Prefix
 
 
+SLACK = 64 * MIB
+"""Bytes. While the whole file's MD5 is further behind than this, parts are not hashed on their own as well: the
+processor is what limits the transfer, and the whole MD5 finds every damage in the end."""
+
+
 @dataclass
 class Fetch:
-    """One object on its way to a local file. ``record`` keeps a finished part, ``drop`` forgets one."""
+    """One object on its way to a local file. ``record`` keeps a finished part, ``drop`` forgets one.
+
+    Where the whole file's MD5 is known it is the proof, and the parts' MD5s tell, at once or afterwards, which part
+    to fetch again. Where it is not known, the parts' MD5s are the proof.
+    """
 
     engine: Engine
     item: str
@@ -34,6 +44,7 @@ class Fetch:
     drop: Callable[[int], None]
     validate: bool = True
     _etag: str = ""
+    _follower: Follower | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def receive(self, parts: Sequence[Part], finished: Sequence[Part], whole: str | None) -> str | None:
@@ -43,6 +54,8 @@ class Fetch:
         uploaded is fetched again. Raises Integrity where that does not help, Conflict where the object was replaced
         meanwhile, NoSpace, Refused, Unavailable, Cancelled. Finished parts stay finished.
         """
+        if self.validate and whole is None:
+            finished = self._keep_intact(finished)
         done = {part.part_number for part in finished}
         remaining = [part for part in parts if part.part_number not in done]
         if not self.validate or whole is None:
@@ -60,7 +73,7 @@ class Fetch:
 
     def _follow(self, parts: Sequence[Part], finished: Sequence[Part], remaining: Sequence[Part]) -> str:
         prefix = Prefix([part.span for part in parts])
-        follower = Follower(self.target.open())
+        follower = self._follower = Follower(self.target.open())
         try:
             for part in finished:
                 follower.allow(prefix.finish(part.span))
@@ -70,6 +83,25 @@ class Fetch:
             return follower.finish(self.target.size)
         finally:
             follower.stop()
+
+    def _keep_intact(self, finished: Sequence[Part]) -> list[Part]:
+        """The finished parts whose bytes on the disk are those that were uploaded, as far as that is known.
+
+        Only for files without a whole MD5, which finds such damage otherwise.
+        """
+
+        def check(part: Part) -> Part | None:
+            if not part.source_md5:
+                return part
+            with self.target.open() as file:
+                md5 = md5_of_span(file, Span(part.offset - self.target.start, part.part_size), self.engine.stop.check)
+            return part if part.source_md5 == md5 else None
+
+        kept = [part for part in self.engine.workers.each(finished, check) if part is not None]
+        if len(kept) < len(finished):
+            text = f"{len(finished) - len(kept)} parts changed on the disk since they were fetched; fetched again"
+            self.engine.listener(Note(self.item, text))
+        return kept
 
     def _mend(self, parts: Sequence[Part], whole: str, found: str) -> str:
         """The file is not what it has to be: find the parts that are not as uploaded and fetch them again."""
@@ -84,12 +116,18 @@ class Fetch:
             self.engine.listener(Note(self.item, f"parts changed on the disk, fetched again: {numbers}"))
             found = self._follow(parts, [part for part in parts if part not in bad], bad)
         if found != whole:
-            known = (
-                "every part is as it was uploaded" if all(part.source_md5 for part in parts) else "no part tells why"
-            )
-            raise Damaged(
-                f"{self.item}: the whole file has MD5 {found}, but {whole} is registered, though {known}.",
-                hint="The object in the store is not the registered file; tell whoever submitted it.",
+            message = f"{self.item}: the whole file has MD5 {found}, but {whole} is registered"
+            unproven = [part for part in parts if not part.source_md5]
+            if not unproven:
+                raise Integrity(
+                    f"{message}, though every part is as it was uploaded.",
+                    hint="The object in the store is not the registered file; tell whoever submitted it.",
+                )
+            for part in unproven:
+                self.drop(part.part_number)
+            raise Integrity(
+                f"{message}; no checksums of its parts are known, to tell which of them is damaged.",
+                hint="Run the same command again to fetch it anew. If it stays so, tell whoever submitted it.",
             )
         return found
 
@@ -109,19 +147,19 @@ class Fetch:
             if response.status >= 300:
                 raise store_error(response, "GET", url)
             self._check_answer(part, url, response)
-            digest = hashlib.md5()
+            digest = hashlib.md5() if self._hashes(part) else None
             with self.target.open() as file:
                 file.seek(part.offset - self.target.start)
                 while received < part.part_size:
                     self.engine.stop.check()
                     data = self._read(response, url, min(CHUNK, part.part_size - received))
-                    if self.validate:
+                    if digest is not None:
                         digest.update(data)
                     self._write(file, data)
                     received += len(data)
                     self.engine.listener(Moved(self.item, len(data)))
-            md5 = digest.hexdigest() if self.validate else None
-            if md5 is not None and part.source_md5 and md5 != part.source_md5:
+            md5 = digest.hexdigest() if digest is not None else None
+            if md5 is not None and md5 != part.source_md5:
                 raise Damaged(
                     f"{self.item}: part {part.part_number} arrived with MD5 {md5}, but was uploaded with "
                     f"{part.source_md5}"
@@ -136,6 +174,12 @@ class Fetch:
             else:
                 response.close()
         return part.model_copy(update={"md5": md5})
+
+    def _hashes(self, part: Part) -> bool:
+        """Whether to hash a part while it arrives."""
+        if not (self.validate and part.source_md5):
+            return False
+        return self._follower is None or self._follower.lag < SLACK
 
     def _check_answer(self, part: Part, url: str, response: BaseHTTPResponse) -> None:
         """Whether the answer is the part that was asked for, of the object of the other parts."""

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
@@ -57,8 +58,34 @@ def md5_of_span(file: FileIO, span: Span, check: Callable[[], None] = lambda: No
     return digest.hexdigest()
 
 
+def require_regular(path: Path) -> None:
+    """Raises where ``path`` is no file that can be read twice: NotFound, Invalid (a folder, a pipe) or Refused."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise translate(error, path) from error
+    except ValueError as error:
+        raise Invalid(f"{str(path)!r} cannot be the name of a file.") from error
+    if stat.S_ISDIR(mode):
+        raise Invalid(f"{path} is a folder.", hint="Name the file, or a manifest of the files in the folder.")
+    if not stat.S_ISREG(mode):
+        raise Invalid(f"{path} is no regular file.", hint="Pipes and devices cannot be sent again after a failure.")
+
+
+def is_there(path: Path) -> bool:
+    """Whether anything is at ``path``, a link that leads nowhere too. Raises Refused where it cannot be told."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise translate(error, path) from error
+    return True
+
+
 def md5_of_file(path: Path, check: Callable[[], None] = lambda: None) -> str:
-    """MD5 in hex of a whole file. Raises the errors of :func:`translate`."""
+    """MD5 in hex of a whole file. Raises the errors of :func:`require_regular`."""
+    require_regular(path)
     try:
         with FileIO(path) as file:
             return md5_of_span(file, Span(0, os.fstat(file.fileno()).st_size), check)
@@ -71,20 +98,13 @@ class Source:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        require_regular(path)
         try:
             with FileIO(path) as file:
                 self._identity = self._identify(file)
-        except IsADirectoryError as error:
-            raise Invalid(
-                f"{path} is a folder.", hint="Name the file, or a manifest of the files in the folder."
-            ) from error
         except OSError as error:
             raise translate(error, path) from error
         self.size = self._identity[2]
-        if not path.is_file():
-            raise Invalid(
-                f"{path} is no regular file.", hint="Pipes and devices cannot be sent again after a failure."
-            )
 
     @staticmethod
     def _identify(file: FileIO) -> tuple[int, int, int, int]:
@@ -95,15 +115,20 @@ class Source:
         """The file, open for reading. Raises Integrity where it is not the file it was at the start."""
         try:
             file = FileIO(self.path)
+        except FileNotFoundError as error:
+            raise self._changed() from error
         except OSError as error:
             raise translate(error, self.path) from error
         if self._identify(file) != self._identity:
             file.close()
-            raise Integrity(
-                f"{self.path} was changed or replaced while it was being sent; nothing was completed.",
-                hint="Leave the file alone while it is sent, then run the same command again.",
-            )
+            raise self._changed()
         return file
+
+    def _changed(self) -> Integrity:
+        return Integrity(
+            f"{self.path} was changed, replaced or removed while it was being sent; nothing was completed.",
+            hint="Leave the file alone while it is sent, then run the same command again.",
+        )
 
     def check(self) -> None:
         """Raises Integrity where the file is not what it was at the start."""
@@ -142,9 +167,11 @@ class Target:
 
     def settle(self, place: Path, *, replace: bool) -> None:
         """Move the finished file to its place. Conflict where something is there and ``replace`` is false."""
+        if place == self.path:
+            return
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            if not replace and os.path.lexists(place):
+            if not replace and is_there(place):
                 raise Conflict(
                     f"{place} appeared while the object was being downloaded; it was not replaced.",
                     hint=f"The download is at {self.path}. Remove one of them, or add --force.",

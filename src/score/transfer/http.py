@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import parse_qs, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationParseError, MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, NewConnectionError, SSLError
 from urllib3.response import BaseHTTPResponse
 
 from score._version import __version__
@@ -39,17 +39,26 @@ _XML_MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 
 
 def place(url: str) -> str:
-    """A URL without its query, which may hold a signature, and without user information: for messages."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
+    """A URL without its query, which may hold a signature, and without user information: for messages.
+
+    Of a text that is no URL, its first characters up to anything that might be a query.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        host = ""
+    if not host:
+        start = re.split(r"[?#&@]", url, maxsplit=1)[0]
+        return repr(start if len(start) <= 60 else start[:60] + "...")
     return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
 def expiry(url: str) -> datetime | None:
     """When a pre-signed URL ends, as far as it says so: SigV4, SigV2, SAS of Azure, the local store."""
-    query = {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
-    with contextlib.suppress(ValueError, OverflowError):
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        query = {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
         if "X-Amz-Date" in query and "X-Amz-Expires" in query:
             start = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
             return start + timedelta(seconds=int(query["X-Amz-Expires"]))
@@ -57,7 +66,8 @@ def expiry(url: str) -> datetime | None:
             if name in query:
                 return datetime.fromtimestamp(int(query[name]), UTC)
         if "se" in query:
-            return datetime.fromisoformat(query["se"])
+            end = datetime.fromisoformat(query["se"])
+            return end if end.tzinfo else end.replace(tzinfo=UTC)
     return None
 
 
@@ -84,6 +94,8 @@ class Http:
         proxy = self._proxies.get(parts.scheme, self._proxies.get("all", ""))
         if proxy and urllib.request.proxy_bypass(parts.hostname or ""):
             proxy = ""
+        if proxy and "://" not in proxy:
+            proxy = f"http://{proxy}"
         pool = self._pools.get(proxy)
         if pool is None:
             options = {"maxsize": self._connections, "block": False, "ssl_context": self._context, "retries": False}
@@ -104,7 +116,7 @@ class Http:
         """One call, made once, redirects not followed. Gives whatever status comes.
 
         With ``stream`` the body is not read yet: read it, then ``release_conn``, or ``close`` to drop the connection.
-        Raises Unavailable where no answer comes, Invalid for a URL that is none, Refused for an untrusted certificate.
+        Raises Unavailable where no answer comes, Invalid for a URL that is none, Refused where trust is missing.
         """
         timeout = self._timeout if timeouts is None else urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
         try:
@@ -120,6 +132,8 @@ class Http:
             )
         except (HTTPError, OSError) as error:
             raise translate(error, method, url) from None
+        except ValueError:
+            raise Invalid(f"{method} {place(url)}: that is not an address that can be called.") from None
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -130,8 +144,8 @@ class Http:
 def translate(error: Exception, method: str, url: str) -> ScoreError:
     """The error for a call that got no answer."""
     where = place(url)
-    if isinstance(error, LocationParseError):
-        return Invalid(f"{where} is not an address that can be called.")
+    if isinstance(error, LocationValueError):
+        return Invalid(f"{method} {where}: that is not an address that can be called.")
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(cause, SSLError | ssl.SSLError):
         if "CERTIFICATE_VERIFY_FAILED" in str(cause):
@@ -148,7 +162,7 @@ def translate(error: Exception, method: str, url: str) -> ScoreError:
 def _reason(error: BaseException) -> str:
     """A few words for a failure, from the innermost cause; never the URL that urllib3 puts into its texts."""
     seen: BaseException = error
-    while (inner := seen.__cause__ or seen.__context__) is not None:
+    while (inner := seen.__cause__ or seen.__context__) is not None and not isinstance(inner, ScoreError):
         seen = inner
     if isinstance(seen, TimeoutError) or "timed out" in str(error):
         return "timed out"

@@ -14,8 +14,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from score.errors import NotFound, Refused
 from score.protocol.wire import Part, Specification, to_json
 from score.transfer.files import translate
+
+_ID = "uploadId"
+_INTENT = "starting"
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -44,44 +48,57 @@ class UploadJournal:
     """
 
     def __init__(self, folder: Path, object_id: str, fallback: Path) -> None:
-        chosen = folder if os.access(folder, os.W_OK) else fallback
-        self._folder = chosen / f".{object_id}"
-        self._id = self._folder / "uploadId"
-        self._intent = self._folder / "starting"
+        self._folders = [folder / f".{object_id}", fallback / f".{object_id}"]
 
     def upload_id(self) -> str | None:
-        """The recorded id; None where nothing was begun from here."""
-        try:
-            return self._id.read_text("utf-8").strip() or None
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise translate(error if isinstance(error, OSError) else OSError(str(error)), self._id) from error
+        """The recorded id; None where nothing was begun from here. Nonsense where the file is damaged."""
+        for folder in self._folders:
+            path = folder / _ID
+            try:
+                text = path.read_bytes().decode("utf-8", "replace").strip()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise translate(error, path) from error
+            if text:
+                return text
+        return None
 
     def intend(self) -> None:
         """Record that an upload is being started, before the server is asked: its answer may get lost."""
-        _make(self._folder)
-        _write(self._intent, b"")
+        self._keep(_INTENT, b"")
 
     @property
     def intended(self) -> bool:
         """Whether a start was asked for from here whose answer never came."""
-        return self._intent.exists()
+        return any((folder / _INTENT).is_file() for folder in self._folders)
 
     def record(self, upload_id: str) -> None:
         """Keep the id of the upload that was started."""
-        _make(self._folder)
-        _write(self._id, f"{upload_id}\n".encode())
-        with contextlib.suppress(OSError):
-            self._intent.unlink()
+        self._keep(_ID, f"{upload_id}\n".encode())
+        self._remove(_INTENT)
 
     def forget(self) -> None:
-        """The upload is completed or gone."""
-        for path in (self._id, self._intent):
+        """The upload is completed or cancelled."""
+        self._remove(_ID, _INTENT)
+        for folder in self._folders:
             with contextlib.suppress(OSError):
-                path.unlink()
-        with contextlib.suppress(OSError):
-            self._folder.rmdir()
+                folder.rmdir()
+
+    def _keep(self, name: str, data: bytes) -> None:
+        beside, fallback = self._folders
+        try:
+            _make(beside)
+            _write(beside / name, data)
+        except (NotFound, Refused):
+            _make(fallback)
+            _write(fallback / name, data)
+
+    def _remove(self, *names: str) -> None:
+        for folder in self._folders:
+            for name in names:
+                with contextlib.suppress(OSError):
+                    (folder / name).unlink()
 
 
 class DownloadJournal:
@@ -91,6 +108,11 @@ class DownloadJournal:
         self._folder = folder / f".{object_id}"
         self._meta = self._folder / "meta"
         self.data = folder / object_id
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is state of a download, readable or not."""
+        return self._folder.is_dir()
 
     def specification(self) -> Specification | None:
         """What was being downloaded; None where there is nothing to go on with, or it cannot be read."""
@@ -102,8 +124,10 @@ class DownloadJournal:
     def begin(self, specification: Specification) -> None:
         """Start afresh: whatever was kept is dropped."""
         self.forget()
-        with contextlib.suppress(FileNotFoundError):
-            self.data.unlink()
+        try:
+            self.data.unlink(missing_ok=True)
+        except OSError as error:
+            raise translate(error, self.data) from error
         _make(self._folder)
         _write(self._meta, to_json(specification))
 

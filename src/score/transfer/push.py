@@ -72,12 +72,15 @@ class Push:
         def body() -> Iterator[memoryview]:
             nonlocal sent
             with self.source.open() as file:
-                for chunk in read_span(file, part.span):
-                    self.engine.stop.check()
-                    digest.update(chunk)
-                    yield chunk
-                    sent += len(chunk)
-                    self.engine.listener(Moved(self.item, len(chunk)))
+                try:
+                    for chunk in read_span(file, part.span):
+                        self.engine.stop.check()
+                        digest.update(chunk)
+                        yield chunk
+                        sent += len(chunk)
+                        self.engine.listener(Moved(self.item, len(chunk)))
+                except OSError as error:
+                    raise translate(error, self.source.path) from error
 
         try:
             headers = {"Content-Length": str(part.part_size)}
@@ -88,10 +91,8 @@ class Push:
             etag = (response.headers.get("ETag") or "").strip('"')
             self._compare(part, url, md5, etag, response.headers.get("x-amz-server-side-encryption"))
             self._report(part, md5, etag)
-        except (ScoreError, OSError) as error:
+        except ScoreError:
             self.engine.listener(Moved(self.item, -sent))
-            if isinstance(error, OSError):
-                raise translate(error, self.source.path) from error
             raise
         return md5
 

@@ -32,13 +32,17 @@ class Patience:
         ``dice`` in [0, 1) spreads clients that failed together over half of the wait; ``asked`` is the server's
         ``Retry-After``, which is kept to as a minimum.
         """
-        planned = min(self.first_wait * 2.0 ** (failures - 1), self.longest)
+        planned = min(self.first_wait * 2.0 ** min(failures - 1, 64), self.longest)
         spread = planned * (0.5 + dice / 2)
         return min(max(spread, asked or 0.0), LONGEST_WAIT)
 
 
 class Damaged(Integrity):
     """Bytes were changed on their way: moving them again may help."""
+
+
+class Exhausted(Unavailable):
+    """Patience has ended. A call around the one that failed is not begun again: patience would be multiplied."""
 
 
 class Stop:
@@ -65,19 +69,23 @@ class Stop:
 def persist(call: Callable[[], T], what: str, patience: Patience, stop: Stop, listener: Listener) -> T:
     """Make ``call`` until it answers or ``patience`` ends; only Unavailable and Damaged are tried again.
 
-    Raises the last of them, every other error at once, Cancelled when the user asks to stop.
+    Raises the last of them (Unavailable as Exhausted), every other error at once, Cancelled when asked to stop.
     """
     failures = 0
     while True:
         stop.check()
         try:
             return call()
+        except Exhausted:
+            raise
         except (Unavailable, Damaged) as error:
             failures += 1
-            if failures >= patience.attempts:
-                error.message += f" (gave up after {failures} tries)" if failures > 1 else " (tried once)"
-                raise
             after = error.retry_after if isinstance(error, Unavailable) else None
+            if failures >= patience.attempts:
+                message = error.message + (f" (gave up after {failures} tries)" if failures > 1 else " (tried once)")
+                if isinstance(error, Damaged):
+                    raise Damaged(message, hint=error.hint) from error
+                raise Exhausted(message, hint=error.hint, retry_after=after) from error
             seconds = patience.wait(failures, random.random(), after)
             listener(Waiting(what, error.message, seconds, failures, patience.attempts))
             stop.sleep(seconds)

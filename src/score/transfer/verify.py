@@ -22,6 +22,7 @@ class Follower:
         self._file = file
         self._digest = hashlib.md5()
         self._allowed = 0
+        self._read = 0
         self._total: int | None = None
         self._stopped = False
         self._failure: ScoreError | None = None
@@ -35,6 +36,11 @@ class Follower:
             if end > self._allowed:
                 self._allowed = end
                 self._changed.notify()
+
+    @property
+    def lag(self) -> int:
+        """Bytes that it may read and has not read yet."""
+        return self._allowed - self._read
 
     def finish(self, total: int) -> str:
         """The MD5 in hex of the first ``total`` bytes, when the thread is through. Raises what reading raised."""
@@ -57,19 +63,18 @@ class Follower:
         self._thread.join()
         self._file.close()
 
-    def _wait(self, at: int) -> int:
-        """How far to read from ``at``; ``at`` itself when there is nothing more to do."""
+    def _wait(self) -> int:
+        """How many bytes to read next; 0 when there is nothing more to do."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self._allowed > at or self._total == at)
-            return at if self._stopped else self._allowed
+            self._changed.wait_for(lambda: self._stopped or self.lag > 0 or self._total == self._read)
+            return 0 if self._stopped else self.lag
 
     def _follow(self) -> None:
-        at = 0
         try:
-            while (end := self._wait(at)) > at:
-                for chunk in read_span(self._file, Span(at, end - at)):
+            while length := self._wait():
+                for chunk in read_span(self._file, Span(self._read, length)):
                     self._digest.update(chunk)
-                    at += len(chunk)
+                    self._read += len(chunk)
                     if self._stopped:
                         return
         except ScoreError as error:

@@ -1,0 +1,138 @@
+"""Who may do what: scopes of the token, access of the file, publication state of its analysis. Protocol, section 7.
+
+Without an authorizer (no profile ``secure``) everybody may do everything; publication states count all the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from score.auth.base import Authorizer, Identity
+from score.auth.scopes import Scopes
+from score.errors import Forbidden, Invalid, NotReady, Refused, Unauthenticated
+from score.metadata.base import AnalysisState, Registry
+from score.protocol.ids import check_object_id
+from score.protocol.wire import Entity
+
+NO_DOWNLOAD = "Token missing required scope to download controlled-access file"
+NO_UPLOAD = "Token missing required scope to update project"
+"""Texts of the reference, which clients look for."""
+_STUDY_KEPT = 60.0
+"""Seconds for which the study of an object is remembered, for the many calls of one upload."""
+_STUDIES = 1000
+
+
+class Access:
+    """Decides; every method either returns or raises.
+
+    Unauthenticated: no token, or a bad one; Forbidden: it lacks the scope; NotFound: the object is not registered;
+    NotReady: the analysis is in another state; Refused: the registry answers about another object; Unavailable:
+    nobody can tell now. ``check_states`` is false with ``metadata.useLegacyMode``.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        authorizer: Authorizer | None = None,
+        scopes: Scopes | None = None,
+        *,
+        check_states: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._authorizer = authorizer
+        self._scopes = scopes or Scopes()
+        self._check_states = check_states
+        self._clock = clock
+        self._studies: OrderedDict[str, tuple[float, str]] = OrderedDict()
+
+    async def upload(self, token: str | None, object_id: str) -> None:
+        """May the owner of the token upload this object, or see how its upload goes?"""
+        check_object_id(object_id)
+        if self._authorizer is None:
+            return
+        identity = await self._identify(token)
+        if not self._scopes.upload.everywhere(identity.scopes):
+            study = await self._study(object_id)
+            if not self._scopes.upload.within(study, identity.scopes):
+                raise Forbidden(NO_UPLOAD)
+
+    async def may_upload(self, token: str | None, study: str) -> None:
+        """May the owner of the token upload to this study?"""
+        if self._authorizer is not None:
+            identity = await self._identify(token)
+            if not self._scopes.upload.within(study, identity.scopes):
+                raise Forbidden(NO_UPLOAD)
+
+    async def upload_everywhere(self, token: str | None) -> None:
+        """May the owner of the token upload to every study?"""
+        if self._authorizer is not None:
+            identity = await self._identify(token)
+            if not self._scopes.upload.everywhere(identity.scopes):
+                raise Forbidden(NO_UPLOAD)
+
+    async def look(self, token: str | None) -> None:
+        """Is it a valid token, whatever its scopes?"""
+        if self._authorizer is not None:
+            await self._identify(token)
+
+    async def download(self, token: str | None, object_id: str, *, urls: bool = True) -> None:
+        """May the owner of the token, or nobody in particular, download this object?
+
+        Without ``urls`` the publication state does not count: Song reads size and MD5 before it publishes. Raises
+        Invalid where the registry gives the file an access that nobody knows.
+        """
+        check_object_id(object_id)
+        everywhere = self._authorizer is None
+        identity: Identity | None = None
+        if self._authorizer is not None and token is not None:
+            identity = await self._identify(token)  # a bad token is refused on open files too
+            everywhere = self._scopes.download.everywhere(identity.scopes)
+        if everywhere and not urls:
+            return
+        entity = await self._entity(object_id)
+        if not everywhere:
+            access = (entity.access or "").casefold()
+            if access in ("", "null", "controlled"):
+                if identity is None or not self._scopes.download.within(entity.project_code, identity.scopes):
+                    raise Forbidden(NO_DOWNLOAD)
+            elif access != "open":
+                raise Invalid(f"The registry gives {object_id} the access {access[:40]!r}, which is unknown.")
+        if urls:
+            await self._check_state(entity, AnalysisState.PUBLISHED, "downloaded")
+
+    async def check_unpublished(self, object_id: str) -> None:
+        """Is this object registered, and its analysis UNPUBLISHED, so that it may be uploaded?"""
+        await self._check_state(await self._entity(object_id), AnalysisState.UNPUBLISHED, "uploaded")
+
+    async def _check_state(self, entity: Entity, wanted: AnalysisState, done: str) -> None:
+        if self._check_states:
+            state = await self._registry.analysis_state(entity.project_code, entity.gnos_id)
+            if state != wanted:
+                raise NotReady(
+                    f"{entity.id} cannot be {done}: its analysis {entity.gnos_id} is {state}, not {wanted}."
+                )
+
+    async def _identify(self, token: str | None) -> Identity:
+        if token is None or self._authorizer is None:
+            raise Unauthenticated("This needs a token.", hint="Send it as: Authorization: Bearer <token>")
+        return await self._authorizer.identify(token)
+
+    async def _entity(self, object_id: str) -> Entity:
+        entity = await self._registry.entity(object_id)
+        if entity.id.casefold() != object_id.casefold():
+            raise Refused(f"The registry was asked about {object_id} and answers about {entity.id[:60]!r}.")
+        return entity
+
+    async def _study(self, object_id: str) -> str:
+        now = self._clock()
+        known = self._studies.get(object_id)
+        if known is None or known[0] < now:
+            entity = await self._entity(object_id)
+            known = self._studies[object_id] = (now + _STUDY_KEPT, entity.project_code)
+            self._studies.move_to_end(object_id)
+            if len(self._studies) > _STUDIES:
+                self._studies.popitem(last=False)
+        return known[1]

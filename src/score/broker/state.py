@@ -1,0 +1,174 @@
+"""What lies in the store, and where: key names and state documents, in the reference's layout. Protocol, section 4.
+
+Pure: names and documents in, names and documents out.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from pydantic import ValidationError
+
+from score.errors import Conflict
+from score.protocol.digests import is_md5
+from score.protocol.ids import is_uuid
+from score.protocol.parts import Span
+from score.protocol.wire import FinishedPart, Part, Specification
+from score.storage.base import PlannedPart, UploadId
+
+META = ".meta"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Key names. ``data`` and ``uploads`` are the folders of the settings; ``data`` may be empty."""
+
+    data: str = "data"
+    uploads: str = "upload"
+
+    @property
+    def data_prefix(self) -> str:
+        """What the keys of all objects begin with; may be empty."""
+        return f"{self.data}/" if self.data else ""
+
+    def object(self, object_id: str) -> str:
+        """Key of the bytes."""
+        return f"{self.data_prefix}{object_id}"
+
+    def meta(self, object_id: str) -> str:
+        """Key of the specification written at completion."""
+        return f"{self.data_prefix}{object_id}{META}"
+
+    def sentinel(self, name: str) -> str:
+        """Key of the sentinel."""
+        return f"{self.data_prefix}{name}"
+
+    def uploads_of(self, object_id: str) -> str:
+        """Prefix of the state of every upload of an object."""
+        return f"{self.uploads}/{object_id}_"
+
+    def folder(self, object_id: str, upload: str) -> str:
+        """Prefix of the state of one upload."""
+        return f"{self.uploads}/{object_id}_{upload}/"
+
+    def upload_meta(self, object_id: str, upload: str) -> str:
+        """Key of the specification of an upload in progress."""
+        return f"{self.folder(object_id, upload)}{META}"
+
+    def records_of(self, object_id: str, upload: str, number: int) -> str:
+        """Prefix of the records of one finished part: one, or two of which the reference left the older."""
+        return f"{self.folder(object_id, upload)}part-{number:08x}|"
+
+    def record(self, object_id: str, upload: str, part: FinishedPart) -> str:
+        """Key of the record of a finished part."""
+        return f"{self.records_of(object_id, upload, part.part_number)}{part.model_dump_json(by_alias=True)}"
+
+    def upload_of(self, key: str) -> tuple[str, UploadId] | None:
+        """Object id and upload id of a key or prefix under the folder of uploads; None where it is something else."""
+        name = key.removeprefix(f"{self.uploads}/")
+        if name == key or not is_uuid(name[:36]) or name[36:37] != "_":
+            return None
+        upload = name[37:].partition("/")[0]
+        return (name[:36], UploadId(upload)) if upload else None
+
+
+def read_record(key: str) -> FinishedPart | None:
+    """The finished part that a key under an upload's folder stands for, None for other keys.
+
+    Raises Conflict where the record is broken.
+    """
+    name = key.rpartition("/part-")[2]
+    if name == key:
+        return None
+    number, bar, document = name.partition("|")
+    try:
+        record = FinishedPart.model_validate_json(document)
+        if bar and int(number, 16) == record.part_number and is_md5(record.md5) and record.etag:
+            return record
+    except ValueError:
+        pass
+    raise Conflict(
+        f"The record {key!r} of a finished part is broken.", hint="Cancel this upload and start it again, or mend it."
+    )
+
+
+def read_specification(document: bytes, key: str) -> Specification:
+    """A ``.meta`` document. Raises Conflict where it is broken: its parts must cover the object without gaps."""
+    try:
+        specification = Specification.model_validate_json(document)
+    except ValidationError:
+        raise _broken(key, "it is no specification") from None
+    at = 0
+    for number, part in enumerate(specification.parts, 1):
+        if part.part_number != number or part.offset != at or part.part_size < 0:
+            raise _broken(key, f"its part {number} does not follow the one before")
+        at += part.part_size
+    if at != specification.object_size:
+        raise _broken(key, f"its parts make {at} bytes, the object has {specification.object_size}")
+    return specification
+
+
+def _broken(key: str, why: str) -> Conflict:
+    return Conflict(f"The stored state {key!r} is broken: {why}.", hint="Upload the object again.")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The parts of an upload without their URLs: 80 KB for 10,000 of them, where the document has 4 MB."""
+
+    size: int
+    sizes: Sequence[int]
+
+    @classmethod
+    def of(cls, specification: Specification) -> Plan:
+        """The plan that a specification holds."""
+        return cls(specification.object_size, array("q", (part.part_size for part in specification.parts)))
+
+    @classmethod
+    def cut(cls, spans: Iterable[Span]) -> Plan:
+        """The plan with these consecutive spans."""
+        sizes = array("q", (span.length for span in spans))
+        return cls(sum(sizes), sizes)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def part(self, number: int) -> int | None:
+        """Bytes of part ``number``, None where there is no such part."""
+        return self.sizes[number - 1] if 1 <= number <= len(self.sizes) else None
+
+    def parts(self) -> Iterator[PlannedPart]:
+        """All parts with the bytes of the object that each covers."""
+        ends = accumulate(self.sizes)
+        return (
+            PlannedPart(number, Span(end - size, size))
+            for number, (size, end) in enumerate(zip(self.sizes, ends, strict=True), 1)
+        )
+
+
+def new_upload(key: str, object_id: str, upload: UploadId, plan: Plan, md5: str | None, urls: Sequence[str]) -> bytes:
+    """The specification of a new upload as JSON: the answer of the start and the state document alike.
+
+    Written by hand, since models of 10,000 parts would cost the better part of the time in which to answer.
+    """
+    quoted = json.dumps(list(urls), separators=("\n", ":"))[1:-1].split("\n")
+    parts = ",".join(
+        f'{{"partNumber":{number},"partSize":{span.length},"offset":{span.offset},"url":{url},"md5":null}}'
+        for (number, span), url in zip(plan.parts(), quoted, strict=True)
+    )
+    return (
+        f'{{"objectKey":{json.dumps(key)},"objectId":{json.dumps(object_id)},"uploadId":{json.dumps(upload)},'
+        f'"parts":[{parts}],"objectSize":{plan.size},"objectMd5":{json.dumps(md5)}}}'
+    ).encode()
+
+
+def without_urls(specification: Specification, md5s: Sequence[str]) -> Specification:
+    """The specification for good: no URLs, and the checksum of each part as it was uploaded."""
+    return specification.with_parts(
+        Part(part_number=part.part_number, part_size=part.part_size, offset=part.offset, source_md5=md5)
+        for part, md5 in zip(specification.parts, md5s, strict=True)
+    )

@@ -1,0 +1,388 @@
+"""Uploads: start, progress, parts, completion, cancellation. Protocol, sections 2 to 4.
+
+Who may do it is decided before (``access``). Every step is recorded in the store before it is answered, so that any
+server, also the reference's, can go on; a call repeated after a lost answer or a crash succeeds in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from score.broker.access import Access
+from score.broker.documents import fetch
+from score.broker.state import Layout, Plan, new_upload, read_record, read_specification, without_urls
+from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound
+from score.protocol.digests import check_md5, etag_md5, to_hex
+from score.protocol.ids import check_object_id, check_upload_id
+from score.protocol.parts import plan_upload
+from score.protocol.wire import FinishedPart, Part, Progress, Specification, to_json
+from score.storage.base import ObjectStat, ObjectStore, Prefix, StoredPart, UploadId
+
+_PLANS = 500
+"""Uploads whose plan is kept in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRules:
+    """``part_size``: bytes wanted for each part; ``url_life`` of the URLs to PUT parts."""
+
+    part_size: int = 20_000_000
+    url_life: timedelta = timedelta(days=6)
+
+
+class Uploads:
+    """The uploads of one pair of buckets, which may be the same one."""
+
+    def __init__(
+        self, objects: ObjectStore, state: ObjectStore, access: Access, layout: Layout, rules: UploadRules
+    ) -> None:
+        self._objects = objects
+        self._state = state
+        self._access = access
+        self._layout = layout
+        self._rules = rules
+        self._plans: OrderedDict[tuple[str, str], Plan] = OrderedDict()
+        self._completing: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    async def exists(self, object_id: str) -> bool:
+        """Whether the object was uploaded to the end: its final ``.meta`` is there."""
+        check_object_id(object_id)
+        return await self._state.stat(self._layout.meta(object_id)) is not None
+
+    async def start(self, object_id: str, size: int, md5: str | None = None, overwrite: bool = False) -> bytes:
+        """Start an upload in place of any older one of that object; gives its specification as JSON.
+
+        Raises Invalid (size or MD5 that cannot be), NotFound (not registered), NotReady (its analysis is not
+        UNPUBLISHED), AlreadyExists (the object is there and ``overwrite`` is false).
+        """
+        check_object_id(object_id)
+        limits = self._objects.limits
+        if not 0 <= size <= limits.largest_object:
+            raise Invalid(f"fileSize {size} is not between 0 and {limits.largest_object} bytes.")
+        if md5 is not None and to_hex(md5) is None:
+            raise Invalid(f"md5 {md5[:60]!r} is not an MD5 checksum.", hint="Expected 32 hex digits.")
+        await self._access.check_unpublished(object_id)
+        if not overwrite:
+            await self._refuse_existing(object_id)
+        key = self._layout.object(object_id)
+        await asyncio.gather(*[self._drop(object_id, upload) for upload in await self._folders(object_id)])
+        upload = await self._objects.begin(key)
+        plan = Plan.cut(plan_upload(size, self._rules.part_size, limits.smallest_part))
+        urls = self._objects.sign_parts(key, upload, list(plan.parts()), self._rules.url_life)
+        document = new_upload(key, object_id, upload, plan, md5, urls)
+        await self._state.put(self._layout.upload_meta(object_id, upload), document)
+        self._keep(object_id, upload, plan)
+        return document
+
+    async def status(self, object_id: str, size: int) -> Progress:
+        """How far the upload in progress is, with fresh URLs. Finished parts have ``md5`` and ``source_md5``.
+
+        Raises NotFound (no upload in progress), Conflict (it is of another size; its state is broken).
+        """
+        specification = await self._in_progress(object_id, size)
+        upload = UploadId(specification.upload_id)
+        plan = Plan.of(specification)
+        records = await self._records(object_id, upload)
+        finished = await self._without_doubles(object_id, upload, records)
+        urls = self._objects.sign_parts(
+            self._layout.object(object_id), upload, list(plan.parts()), self._rules.url_life
+        )
+        parts = [
+            Part(
+                part_number=part.part_number,
+                part_size=part.part_size,
+                offset=part.offset,
+                url=url,
+                md5=record.md5 if record else None,
+                source_md5=record.md5 if record else None,
+            )
+            for part, url in zip(specification.parts, urls, strict=True)
+            for record in (finished.get(part.part_number),)
+        ]
+        return Progress(object_id=object_id, upload_id=upload, parts=parts)
+
+    async def recover(self, object_id: str, size: int) -> None:
+        """Nothing where an upload of that size is in progress, else NotFound or Conflict."""
+        await self._in_progress(object_id, size)
+
+    async def finish_part(self, object_id: str, upload_id: str, number: int, md5: str, etag: str) -> None:
+        """Record a part as finished, once the store proves that it holds it. Its cost does not grow with the number
+        of parts. Idempotent; an older record of that part is replaced.
+
+        Raises Invalid (a part or checksum that cannot be), NotFound (no such upload), Conflict (the store does not
+        hold the part, or holds another one).
+        """
+        check_object_id(object_id)
+        upload = UploadId(check_upload_id(upload_id))
+        record = FinishedPart(part_number=number, md5=check_md5(md5), etag=self._check_etag(etag))
+        plan = await self._plan(object_id, upload)
+        size = plan.part(number)
+        if size is None:
+            raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(plan)}.")
+        older, stored = await asyncio.gather(
+            self._keys(self._layout.records_of(object_id, upload, number)),
+            self._objects.stored_part(self._layout.object(object_id), upload, number),
+        )
+        self._prove(object_id, record, size, stored)
+        key = self._layout.record(object_id, upload, record)
+        if key not in older:
+            await self._state.put(key, b"")
+        if doubles := [other for other in older if other != key]:
+            await self._state.delete(*doubles)
+
+    async def forget_part(self, object_id: str, upload_id: str, number: int) -> None:
+        """Drop the record of a finished part, so that it is sent again. Idempotent. NotFound: no such upload."""
+        check_object_id(object_id)
+        upload = UploadId(check_upload_id(upload_id))
+        plan = await self._plan(object_id, upload)
+        if plan.part(number) is None:
+            raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(plan)}.")
+        if keys := await self._keys(self._layout.records_of(object_id, upload, number)):
+            await self._state.delete(*keys)
+
+    async def complete(self, object_id: str, upload_id: str) -> None:
+        """Make the object of its finished parts. Returns only when the object and its ``.meta`` are there.
+
+        Idempotent, also after a crash at any moment; calls that come while one is under way wait for it, whether the
+        one who asked first is still there or not. Raises NotFound (no such upload, and the object is not of it),
+        Conflict (parts are missing or not as recorded), NotReady (the analysis is not UNPUBLISHED any more).
+        """
+        check_object_id(object_id)
+        upload = UploadId(check_upload_id(upload_id))
+        task = self._completing.get((object_id, upload))
+        if task is None:
+            task = asyncio.create_task(self._complete(object_id, upload))
+            self._completing[object_id, upload] = task
+            task.add_done_callback(lambda _: self._completing.pop((object_id, upload), None))
+        await asyncio.shield(task)
+
+    async def cancel(self, object_id: str) -> None:
+        """Drop the upload in progress with all its parts. NotFound where there is none."""
+        check_object_id(object_id)
+        upload = await self._current(object_id)
+        await self._drop(object_id, upload)
+
+    async def cancel_all(self) -> int:
+        """Drop every upload in progress; gives their number."""
+        entries = [entry async for entry in self._state.scan(f"{self._layout.uploads}/", delimiter="/")]
+        places = [self._layout.upload_of(entry.key) for entry in entries if isinstance(entry, Prefix)]
+        for object_id, upload in filter(None, places):
+            await self._drop(object_id, upload)
+        return sum(place is not None for place in places)
+
+    async def _complete(self, object_id: str, upload: UploadId) -> None:
+        try:
+            specification = await self._specification(object_id, upload)
+        except NotFound:
+            if not await self._is_done(object_id, upload):
+                raise
+        else:
+            if not await self._is_done(object_id, upload):
+                await self._make(object_id, upload, specification)
+        await self._forget(object_id, upload)
+
+    async def _make(self, object_id: str, upload: UploadId, specification: Specification) -> None:
+        """The object out of its parts, then its final ``.meta``."""
+        try:
+            parts, md5s, open_still = await self._assemble(object_id, upload, Plan.of(specification))
+        except Conflict:
+            if await self._is_done(object_id, upload):  # another server was faster, its state is gone in part
+                return
+            raise
+        if open_still:
+            await self._access.check_unpublished(object_id)
+        made = await self._objects.complete(self._layout.object(object_id), upload, parts)
+        if made.size != specification.object_size:
+            raise Integrity(
+                f"The store made {made.size} bytes of the parts of {object_id}, not {specification.object_size}.",
+                hint="Upload it again with overwrite.",
+            )
+        await self._state.put(self._layout.meta(object_id), to_json(without_urls(specification, md5s)))
+
+    async def _is_done(self, object_id: str, upload: UploadId) -> bool:
+        """Whether the object that is there came from this upload. NotFound: it did, and is lost."""
+        key = self._layout.meta(object_id)
+        document = await fetch(self._state, key)
+        try:
+            final = None if document is None else read_specification(document, key)
+        except Conflict:
+            return False  # a broken one is written anew
+        if final is None or final.upload_id != upload:
+            return False
+        stat = await self._objects.stat(self._layout.object(object_id))
+        if stat is None or stat.size != final.object_size:
+            raise NotFound(
+                f"The object {object_id} was uploaded, but is lost from the store.", hint="Upload it again."
+            )
+        return True
+
+    async def _assemble(
+        self, object_id: str, upload: UploadId, plan: Plan
+    ) -> tuple[list[StoredPart], list[str], bool]:
+        """The parts to complete with, the MD5 of each, and whether the store has the upload open still.
+
+        What the store holds decides between two records of one part. Conflict: a part is missing or is another one.
+        """
+        records = await self._records(object_id, upload)
+        if missing := [number for number, _ in plan.parts() if number not in records]:
+            raise Conflict(
+                f"The upload of {object_id} is not complete: {len(missing)} of {len(plan)} parts are not finished,"
+                f" the first of them number {missing[0]}."
+            )
+        try:
+            held = {
+                part.number: part async for part in self._objects.stored_parts(self._layout.object(object_id), upload)
+            }
+        except NotFound:  # completed before; the store will tell by what is there
+            chosen = [records[number][-1] for number, _ in plan.parts()]
+            parts = [
+                StoredPart(record.part_number, plan.sizes[record.part_number - 1], record.etag) for record in chosen
+            ]
+            return parts, [record.md5 for record in chosen], False
+        parts, md5s = [], []
+        for number, span in plan.parts():
+            stored = held.get(number)
+            record = _matching(records[number], stored)
+            self._prove(object_id, record, span.length, stored)
+            parts.append(StoredPart(number, span.length, record.etag))
+            md5s.append(record.md5)
+        if not parts:
+            raise Conflict(f"The upload of {object_id} has no parts to complete.", hint="Start it again.")
+        return parts, md5s, True
+
+    def _prove(self, object_id: str, record: FinishedPart, size: int, stored: StoredPart | None) -> None:
+        """Conflict, unless the store holds just this part."""
+        which = f"Part {record.part_number} of {object_id}"
+        if stored is None:
+            raise Conflict(f"{which} is not in the store.", hint="Send the part again.")
+        if stored.etag.lower() != record.etag.lower():
+            raise Conflict(f"{which} has another ETag in the store than the one given.", hint="Send the part again.")
+        if stored.size != size:
+            raise Conflict(f"{which} has {stored.size} bytes in the store, not {size}.", hint="Send the part again.")
+        if self._objects.limits.etag_is_md5 and (etag_md5(stored.etag) or record.md5) != record.md5:
+            raise Conflict(f"{which} has another MD5 in the store than the one given.", hint="Send the part again.")
+
+    def _check_etag(self, etag: str) -> str:
+        if self._objects.limits.etag_is_md5:
+            return check_md5(etag, "etag")
+        if not etag.isascii() or not etag.replace("-", "").isalnum() or len(etag) > 128:
+            raise Invalid(f"etag {etag[:60]!r} is not an ETag.", hint="Give it as the store did, without quotes.")
+        return etag
+
+    async def _refuse_existing(self, object_id: str) -> None:
+        meta, stat = await asyncio.gather(
+            self._state.stat(self._layout.meta(object_id)), self._objects.stat(self._layout.object(object_id))
+        )
+        if meta is not None or stat is not None:
+            raise AlreadyExists(f"The object {object_id} exists.", hint="Ask for overwrite to replace it.")
+
+    async def _in_progress(self, object_id: str, size: int) -> Specification:
+        """The specification of the upload in progress. NotFound where there is none, Conflict: of another size."""
+        check_object_id(object_id)
+        specification = await self._specification(object_id, await self._current(object_id))
+        if specification.object_size != size:
+            raise Conflict(
+                f"The upload in progress of {object_id} is of {specification.object_size} bytes, not {size}.",
+                hint="Upload the file it was started with, or start again.",
+            )
+        return specification
+
+    async def _specification(self, object_id: str, upload: UploadId) -> Specification:
+        key = self._layout.upload_meta(object_id, upload)
+        document = await fetch(self._state, key)
+        if document is None:
+            self._plans.pop((object_id, upload), None)
+            raise _no_upload(object_id)
+        specification = read_specification(document, key)
+        if specification.upload_id != upload:
+            raise Conflict(f"The stored state {key!r} is of another upload.", hint="Start the upload again.")
+        return specification
+
+    async def _plan(self, object_id: str, upload: UploadId) -> Plan:
+        plan = self._plans.get((object_id, upload))
+        if plan is None:
+            plan = Plan.of(await self._specification(object_id, upload))
+            self._keep(object_id, upload, plan)
+        else:
+            self._plans.move_to_end((object_id, upload))
+        return plan
+
+    def _keep(self, object_id: str, upload: UploadId, plan: Plan) -> None:
+        self._plans[object_id, upload] = plan
+        if len(self._plans) > _PLANS:
+            self._plans.popitem(last=False)
+
+    async def _folders(self, object_id: str) -> list[UploadId]:
+        """The uploads of an object of which there is any state."""
+        entries = [entry async for entry in self._state.scan(self._layout.uploads_of(object_id), delimiter="/")]
+        places = [self._layout.upload_of(entry.key) for entry in entries if isinstance(entry, Prefix)]
+        return [place[1] for place in places if place]
+
+    async def _current(self, object_id: str) -> UploadId:
+        """The upload in progress: the one whose ``.meta`` exists, of several the youngest. NotFound: none."""
+        uploads = await self._folders(object_id)
+        stats = await asyncio.gather(*[self._state.stat(self._layout.upload_meta(object_id, one)) for one in uploads])
+        found = [(stat.last_modified, upload) for stat, upload in zip(stats, uploads, strict=True) if stat]
+        if not found:
+            raise _no_upload(object_id)
+        return max(found)[1]
+
+    async def _records(self, object_id: str, upload: UploadId) -> dict[int, list[FinishedPart]]:
+        """The finished parts by number, the records of one part from the oldest to the youngest."""
+        dated: dict[int, list[tuple[ObjectStat, FinishedPart]]] = {}
+        async for entry in self._state.scan(f"{self._layout.folder(object_id, upload)}part-"):
+            if isinstance(entry, ObjectStat) and (record := read_record(entry.key)):
+                dated.setdefault(record.part_number, []).append((entry, record))
+        return {
+            number: [record for _, record in sorted(found, key=lambda one: one[0].last_modified)]
+            for number, found in dated.items()
+        }
+
+    async def _without_doubles(
+        self, object_id: str, upload: UploadId, records: dict[int, list[FinishedPart]]
+    ) -> dict[int, FinishedPart]:
+        """One record for each finished part; of two the one that the store's part matches, none if neither does."""
+        key = self._layout.object(object_id)
+        chosen: dict[int, FinishedPart] = {}
+        for number, found in records.items():
+            if len(found) == 1:
+                chosen[number] = found[0]
+                continue
+            try:
+                stored = await self._objects.stored_part(key, upload, number)
+            except NotFound:  # completed, only the state is left
+                chosen[number] = found[-1]
+                continue
+            record = _matching(found, stored)
+            if stored is not None and stored.etag == record.etag:
+                chosen[number] = record
+        return chosen
+
+    async def _keys(self, prefix: str) -> list[str]:
+        return [entry.key async for entry in self._state.scan(prefix)]
+
+    async def _drop(self, object_id: str, upload: UploadId) -> None:
+        """Abort the multipart upload, then delete its state: in this order it can be repeated after a crash."""
+        await self._objects.abort(self._layout.object(object_id), upload)
+        await self._forget(object_id, upload)
+
+    async def _forget(self, object_id: str, upload: UploadId) -> None:
+        """Delete the state of an upload: ``.meta`` first, since with it the upload is in progress to every reader."""
+        self._plans.pop((object_id, upload), None)
+        await self._state.delete(self._layout.upload_meta(object_id, upload))
+        if keys := await self._keys(self._layout.folder(object_id, upload)):
+            await self._state.delete(*keys)
+
+
+def _matching(records: Sequence[FinishedPart], stored: StoredPart | None) -> FinishedPart:
+    """Of the records of one part the youngest that is of what the store holds; the youngest where none is."""
+    same = [record for record in records if stored and record.etag.lower() == stored.etag.lower()]
+    return (same or list(records))[-1]
+
+
+def _no_upload(object_id: str) -> NotFound:
+    return NotFound(f"No such upload of {object_id} is in progress.", hint="Start it first.")

@@ -1,0 +1,101 @@
+"""The metadata service of Overture: Song. Protocol, section 6. Its reads are public, so no credential is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from pydantic import ValidationError
+from yarl import URL
+
+from score.errors import NotFound, Refused, Unavailable
+from score.metadata.base import AnalysisState
+from score.protocol.wire import Entity
+
+_WAITS = (0.2, 0.5, 1.0)
+"""Seconds before each repetition of a call that failed in a way that may pass."""
+_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5)
+_LARGEST = 4 * 1024 * 1024
+"""Bytes of an answer; an analysis has a few hundred for each of its files."""
+
+
+class Song:
+    """:class:`score.metadata.base.Registry` on the Song at ``url``. Must be made within a running event loop."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        self._session = aiohttp.ClientSession(timeout=_TIMEOUT, headers={"Accept": "application/json"})
+
+    async def entity(self, object_id: str) -> Entity:
+        """The registered file of an object. NotFound where there is none."""
+        status, body = await self._get(f"/entities/{quote(object_id, safe='')}", f"object {object_id}")
+        if status == 404:
+            raise NotFound(f"The object {object_id} is not registered in Song.", hint="Submit its analysis first.")
+        try:
+            return Entity.model_validate(_document(status, body, f"object {object_id}"))
+        except ValidationError:
+            raise Unavailable(f"Song's answer about object {object_id} is no entity.") from None
+
+    async def analysis_state(self, study: str, analysis: str) -> AnalysisState:
+        """The publication state of an analysis. NotFound where the study has no such analysis."""
+        what = f"analysis {analysis} of study {study}"
+        status, body = await self._get(f"/studies/{quote(study, safe='')}/analysis/{quote(analysis, safe='')}", what)
+        if status in (400, 404):
+            raise NotFound(f"Song does not know {what}.")
+        document = _document(status, body, what)
+        try:
+            return AnalysisState(str(document.get("analysisState", "")))
+        except ValueError:
+            raise Unavailable(f"Song's answer about {what} has no publication state that is known.") from None
+
+    async def probe(self) -> str:
+        """Empty when Song answers, else what is wrong."""
+        try:
+            status, _ = await self._get("/isAlive", "itself", attempts=1)
+        except Unavailable as error:
+            return str(error)
+        if status >= 400:
+            return f"Song at {self._url} answers {status} to /isAlive. Check metadata.url."
+        return ""
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def _get(self, path: str, what: str, attempts: int = len(_WAITS) + 1) -> tuple[int, bytes]:
+        """Status and body of an answer that is no 5xx; Unavailable when attempts are used up."""
+        problem = ""
+        for attempt in range(attempts):
+            if attempt:
+                await asyncio.sleep(_WAITS[attempt - 1])
+            try:
+                async with self._session.get(URL(self._url + path, encoded=True)) as answer:
+                    body = await answer.content.read(_LARGEST)
+                    if not answer.content.at_eof():
+                        problem = "its answer has no end"
+                    elif answer.status < 500 and answer.status != 429:
+                        return answer.status, body
+                    else:
+                        problem = f"it answers {answer.status}"
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                problem = "it does not answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+        raise Unavailable(
+            f"Song at {self._url} cannot tell about {what}: {problem}.",
+            hint="Try again later, or check metadata.url.",
+        )
+
+
+def _document(status: int, body: bytes, what: str) -> dict[str, Any]:
+    """The JSON object of a good answer. Refused: another 4xx or a redirection; Unavailable: garbage."""
+    if status >= 300:
+        raise Refused(f"Song refuses to tell about {what}: {status}.", hint="Its reads must be public.")
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise Unavailable(f"Song's answer about {what} is no JSON object.", hint="Check metadata.url.")
+    return document

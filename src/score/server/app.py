@@ -1,0 +1,112 @@
+"""The web application: calls of the protocol, health, description of the API, and what a local store adds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+from score import __version__
+from score.server import problems
+from score.server.edge import Edge
+from score.server.routes import Broker, add_score_routes
+
+_ACTUATOR = "application/vnd.spring-boot.actuator.v3+json"
+_FRESH = {"Cache-Control": "no-cache, no-store, max-age=0, must-revalidate"}
+
+
+def create_app(broker: Broker, extra: Sequence[BaseRoute] = (), allowed_origins: Sequence[str] = ()) -> ASGIApp:
+    """The application for one broker. ``extra`` are the routes of a local store and an embedded registry."""
+    app = FastAPI(
+        title="Score",
+        version=__version__,
+        summary="File transfer for genomics data, on top of object storage",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    add_score_routes(app, broker)
+    _add_service_routes(app, broker)
+    app.router.routes.extend(extra)
+    problems.install(app)
+    if not allowed_origins:
+        return Edge(app)
+    origins = CORSMiddleware(
+        app,
+        allow_origins=list(allowed_origins),
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["ETag", "Content-Range", "Accept-Ranges"],
+    )
+    return Edge(origins)
+
+
+def _add_service_routes(app: FastAPI, broker: Broker) -> None:
+    @app.api_route("/actuator/health", methods=["GET", "HEAD"], include_in_schema=False)
+    async def actuator() -> Response:
+        up = await broker.health.is_up()
+        return _health({"status": "UP" if up else "DOWN"}, up, _ACTUATOR)
+
+    @app.api_route("/health", methods=["GET", "HEAD"], include_in_schema=False)
+    async def health() -> Response:
+        report = await broker.health.report()
+        components = {
+            name: {"status": "DOWN", "problem": said} if said else {"status": "UP"}
+            for name, said in report.problems.items()
+        }
+        document = {"status": "UP" if report.ok else "DOWN", "components": components}
+        return _health(document, report.ok, "application/json")
+
+    @app.get("/v2/api-docs", include_in_schema=False)
+    async def description() -> Response:
+        return Response(problems.dump(_describe(app)), media_type="application/json")
+
+    @app.get("/swagger-ui.html", include_in_schema=False)
+    async def documentation() -> Response:
+        return Response(_page(_describe(app)), media_type="text/html;charset=UTF-8")
+
+
+def _health(document: dict[str, Any], up: bool, media_type: str) -> Response:
+    return Response(problems.dump(document), 200 if up else 503, _FRESH, media_type)
+
+
+def _describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI description; a wrong parameter is a 400 here."""
+    description = app.openapi()
+    for path in description["paths"].values():
+        for call in path.values():
+            if call["responses"].pop("422", None):
+                call["responses"]["400"] = {"description": "A parameter is missing or wrong."}
+    description.pop("components", None)
+    return description
+
+
+def _page(description: dict[str, Any]) -> str:
+    """All calls on one page that loads nothing."""
+    rows = "".join(
+        f"<tr><td>{method.upper()}</td><td><code>{escape(path)}</code></td>"
+        f"<td>{', '.join(_parameter(one) for one in call.get('parameters', ()))}</td>"
+        f"<td>{escape(call.get('description', ''))}</td></tr>"
+        for path, calls in description["paths"].items()
+        for method, call in calls.items()
+    )
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Score API</title>"
+        "<style>body{font-family:sans-serif;margin:2em}td,th{text-align:left;padding:.3em 1em .3em 0;"
+        "border-bottom:1px solid #ccc;vertical-align:top}</style>"
+        f"<h1>Score {escape(__version__)}</h1><p>The description for programs is at "
+        "<a href=/v2/api-docs>/v2/api-docs</a>. <em>Parameters that may be left out are in italics.</em></p>"
+        f"<table><tr><th>Method<th>Path<th>Parameters<th>What it does</tr>{rows}</table></html>"
+    )
+
+
+def _parameter(parameter: dict[str, Any]) -> str:
+    name = escape(parameter["name"])
+    return f"<code>{name}</code>" if parameter.get("required") else f"<em><code>{name}</code></em>"

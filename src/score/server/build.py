@@ -1,0 +1,159 @@
+"""From settings to a service: which store, which registry, which authorization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from starlette.routing import BaseRoute
+
+from score.auth.base import Authorizer
+from score.auth.scopes import Right, Scopes
+from score.broker.access import Access
+from score.broker.downloads import DownloadRules, Downloads
+from score.broker.health import Health
+from score.broker.listing import Listing
+from score.broker.state import Layout
+from score.broker.uploads import UploadRules, Uploads
+from score.metadata.base import Registry
+from score.server.edge import BASE
+from score.server.routes import Broker
+from score.server.settings import Settings
+from score.storage.base import ObjectStore
+
+if TYPE_CHECKING:
+    from score.storage.s3.settings import S3Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the server is made of. ``routes`` are those that a local store and an embedded registry add."""
+
+    broker: Broker
+    objects: ObjectStore
+    state: ObjectStore
+    registry: Registry
+    authorizer: Authorizer | None
+    routes: Sequence[BaseRoute] = field(default=())
+
+    async def close(self) -> None:
+        """Give back connections and handles."""
+        if self.authorizer is not None:
+            await self.authorizer.close()
+        await self.registry.close()
+        await self.objects.close()
+        if self.state is not self.objects:
+            await self.state.close()
+
+
+def assemble(
+    settings: Settings,
+    objects: ObjectStore,
+    state: ObjectStore,
+    registry: Registry,
+    authorizer: Authorizer | None,
+) -> Broker:
+    """The broker of these parts."""
+    layout = Layout(settings.s3_data_directory.strip("/"), settings.s3_upload_directory.strip("/"))
+    scopes = Scopes(
+        download=Right(settings.download_system, settings.download_prefix, settings.download_suffix),
+        upload=Right(settings.upload_system, settings.upload_prefix, settings.upload_suffix),
+    )
+    access = Access(registry, authorizer, scopes, check_states=not settings.legacy_mode)
+    upload_rules = UploadRules(settings.upload_part_size, timedelta(days=settings.s3_upload_days or 1))
+    download_rules = DownloadRules(
+        part_size=settings.upload_part_size,
+        url_life=timedelta(days=settings.s3_download_days),
+        md5_property=settings.s3_md5_property,
+        sentinel=settings.sentinel,
+    )
+    return Broker(
+        access=access,
+        uploads=Uploads(objects, state, access, layout, upload_rules),
+        downloads=Downloads(objects, state, layout, download_rules),
+        listing=Listing(objects, layout),
+        health=Health(objects, state, registry, authorizer, layout, settings.sentinel),
+        profile=objects.limits.profile,
+    )
+
+
+async def open_service(settings: Settings) -> Service:
+    """Build what the settings ask for. Must run in the event loop that will serve it. Raises Misconfigured."""
+    authorizer = open_authorizer(settings) if settings.secure else None
+    if settings.store == "local":
+        return await _open_local(settings, authorizer)
+    from score.metadata.song import Song
+    from score.storage.s3.store import open_stores
+
+    stores = open_stores(s3_settings(settings), {settings.bucket_object, settings.bucket_state})
+    objects, state = stores[settings.bucket_object], stores[settings.bucket_state]
+    registry = Song(settings.metadata_url)
+    return Service(assemble(settings, objects, state, registry, authorizer), objects, state, registry, authorizer)
+
+
+async def _open_local(settings: Settings, authorizer: Authorizer | None) -> Service:
+    from score.metadata.embedded import EmbeddedRegistry
+    from score.server.plane import data_plane
+    from score.server.registry import registry_routes
+    from score.storage.local import LocalStore
+
+    root = settings.local_directory.absolute()
+
+    def base() -> str:
+        return settings.public_url or BASE.get()
+
+    objects, state = LocalStore(root, "object", base=base), LocalStore(root, "state", base=base)
+    sentinel = Layout(settings.s3_data_directory.strip("/")).sentinel(settings.sentinel)
+    if await objects.stat(sentinel) is None:
+        await objects.put(sentinel, b"")
+    registry = EmbeddedRegistry(root)
+    broker = assemble(settings, objects, state, registry, authorizer)
+    routes = [*data_plane(objects, state), *registry_routes(registry, broker.downloads, broker.access)]
+    return Service(broker, objects, state, registry, authorizer, routes)
+
+
+def s3_settings(settings: Settings) -> S3Settings:
+    """The S3 service of the settings. Raises Misconfigured where an address cannot be one."""
+    from score.storage.s3.settings import S3Settings
+
+    return S3Settings(
+        endpoint=settings.s3_endpoint,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key.get_secret_value(),
+        region=settings.s3_region,
+        secured=settings.s3_secured,
+        url_host=settings.s3_url_host,
+        retry_limit=settings.upload_retries,
+        connect_timeout=settings.upload_timeout / 1000,
+    )
+
+
+def open_authorizer(settings: Settings) -> Authorizer:
+    """Who tells whose token it is, under the profile secure."""
+    from score.auth.bearer import Bearer
+
+    keys: Authorizer | None = None
+    jwts: Authorizer | None = None
+    if settings.auth_url:
+        from score.auth.apikeys import ApiKeys, KeyServer
+
+        check_token = urlsplit(settings.auth_url).path.endswith("check_token")
+        keys = ApiKeys(
+            KeyServer(
+                url=settings.auth_url,
+                client_id=settings.auth_client_id,
+                client_secret=settings.auth_client_secret.get_secret_value(),
+                form_field=settings.auth_field or ("token" if check_token else "apiKey"),
+                retries=settings.auth_retries,
+                backoff=settings.auth_backoff / 1000,
+                multiplier=settings.auth_multiplier,
+            )
+        )
+    if settings.jwt_key:
+        from score.auth.jwt import Jwts
+
+        jwts = Jwts(settings.jwt_key)
+    return Bearer(keys, jwts)

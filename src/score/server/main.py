@@ -1,0 +1,192 @@
+"""The command ``score-server``."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from score import __version__
+from score.errors import Misconfigured, ScoreError
+from score.server.reading import Reading, read_settings
+from score.server.settings import Settings
+
+log = logging.getLogger("score.server")
+
+USAGE = """\
+Usage: score-server [--NAME=VALUE ...]
+
+The server of the Score file transfer protocol. Without any setting it keeps objects on the local disk, in
+./score-data, with a registry of its own. With s3.endpoint, bucket.name.object, bucket.name.state and metadata.url it
+works on an S3 store and Song.
+
+Settings come from conf/application.properties or application.yml, .env, .env.score, the environment, and from here.
+
+Options:
+  --server.port=N       Port to listen on (8087)
+  --local.directory=D   Folder of the local store (./score-data)
+  --insecure            Let the local profile listen on all addresses without authorization
+  --settings            List all settings with their defaults
+  --version             Show the version
+  --help                Show this text
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server until SIGINT or SIGTERM; gives the exit status: 0 after an orderly end, 1 for a failed start."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if "--help" in words or "-h" in words:
+        return _print(USAGE.rstrip())
+    if "--version" in words:
+        return _print(f"score-server {__version__}")
+    if "--settings" in words:
+        return _print(_settings_table())
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+    try:
+        reading = read_settings(words, os.environ, Path.cwd())
+        _log_to_stderr()
+        for warning in reading.warnings:
+            log.warning("%s", warning)
+        with listen(reading.settings.host, reading.settings.port) as listener:
+            _loop_runner()(_serve(reading, listener))
+    except ScoreError as error:
+        for line in str(error).splitlines():
+            print(f"score-server: {line}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises Misconfigured where the address cannot be had."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise Misconfigured(
+            f"There is no address {host!r} to listen on: {error}.", hint="Check server.address."
+        ) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Misconfigured(
+                f"Port {port} on {host} is in use by another program.",
+                hint=f"Stop that one, or choose another port: --server.port={port + 1}",
+            ) from error
+        raise Misconfigured(f"Cannot listen on {host}, port {port}: {error.strerror}.") from error
+    return listener
+
+
+async def _serve(reading: Reading, listener: socket.socket) -> None:
+    import uvicorn
+
+    from score.server.app import create_app
+    from score.server.build import open_service
+    from score.server.edge import Protocol
+
+    settings = reading.settings
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            if not self.should_exit:
+                _announce(settings, listener)
+
+    service = await open_service(settings)
+    try:
+        app = create_app(service.broker, service.routes, settings.allowed_origins)
+        config = uvicorn.Config(
+            app,
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=30,
+        )
+        checks = asyncio.create_task(service.broker.health.log_problems())
+        try:
+            await Server(config).serve(sockets=[listener])
+        finally:
+            checks.cancel()
+    finally:
+        await service.close()
+
+
+def _announce(settings: Settings, listener: socket.socket) -> None:
+    """Say where the service is, once it answers."""
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    if settings.store == "local":
+        where = f"Data:   {settings.local_directory.absolute()}"
+    else:
+        where = f"Data:   buckets {settings.bucket_object} and {settings.bucket_state} at {settings.s3_endpoint}"
+    access = (
+        "restricted: callers need tokens (profile secure)"
+        if settings.secure
+        else "not restricted: whoever reaches this address may read and write (no profile secure)"
+    )
+    url = settings.public_url or f"http://{shown}:{port}"
+    _print(f"{where}\nURL:    {url}\nAccess: {access}")
+
+
+def _settings_table() -> str:
+    lines = []
+    for name, field in Settings.model_fields.items():
+        if field.alias:
+            default = Settings.model_fields[name].default
+            shown = getattr(default, "get_secret_value", lambda value=default: value)()
+            shown = (
+                ",".join(shown)
+                if isinstance(shown, tuple)
+                else str(shown).lower()
+                if shown in (True, False)
+                else shown
+            )
+            lines.append(f"{field.alias}={shown}\n    {field.description}")
+    return "\n".join(lines)
+
+
+def _loop_runner() -> Callable[..., None]:
+    try:
+        import uvloop
+    except ImportError:  # not to be had on Windows
+        return asyncio.run
+    return uvloop.run
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    for noisy in ("uvicorn.error", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """End in order. While requests are served uvicorn handles signals itself, and sends this one when it is done."""
+    raise SystemExit(0)
+
+
+def _print(text: str) -> int:
+    print(text, flush=True)  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

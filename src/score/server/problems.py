@@ -1,0 +1,144 @@
+"""Errors as HTTP answers: status, and a JSON body in Spring Boot's shape. Protocol, section 2.
+
+The only place where errors get a status: 400 and 404 mean "do not retry this call", 401, 403 and 500 "stop", anything
+else "retry".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from score import errors
+from score.broker.access import NO_DOWNLOAD, NO_UPLOAD
+from score.protocol.ids import is_uuid
+
+STATUS: dict[type[errors.ScoreError], int] = {
+    errors.NotFound: 404,
+    errors.AlreadyExists: 500,  # clients of the reference stop on it
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.Invalid: 400,
+    errors.Conflict: 400,
+    errors.NotReady: 400,
+    errors.Expired: 400,
+    errors.Integrity: 500,
+    errors.Refused: 500,
+    errors.NoSpace: 507,
+    errors.Unavailable: 503,
+    errors.Misconfigured: 500,
+    errors.Cancelled: 503,
+}
+TEXT = "text/plain;charset=UTF-8"
+"""Media type of plain texts, as the reference writes it."""
+_RFC = "https://tools.ietf.org/html/rfc6750#section-3.1"
+
+
+def status_of(error: errors.ScoreError) -> int:
+    """The status of an error, that of its nearest ancestor in the table."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def body(status: int, path: str, message: str) -> bytes:
+    """The JSON document of a refusal."""
+    document = {
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "status": status,
+        "error": HTTPStatus(status).phrase,
+        "path": path,
+        "message": message,
+    }
+    return dump(document)
+
+
+def dump(document: Mapping[str, object]) -> bytes:
+    """Compact JSON."""
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def problem(status: int, path: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """A refusal."""
+    return Response(body(status, path, message), status, headers, "application/json")
+
+
+def answer(request: Request, error: errors.ScoreError) -> Response:
+    """The answer to a request that ended with this error."""
+    if error.message in (NO_UPLOAD, NO_DOWNLOAD):
+        return Response(error.message, 403, media_type=TEXT)
+    status = status_of(error)
+    headers = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = _challenge(request, error)
+    if isinstance(error, errors.Unavailable) and error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    return problem(status, request.url.path, str(error), headers)
+
+
+def install(app: FastAPI) -> None:
+    """Let ``app`` answer every error in this way."""
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        assert isinstance(error, errors.ScoreError)
+        return answer(request, error)
+
+    async def refuse_parameters(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return problem(400, request.url.path, " ".join(_parameter(one) for one in error.errors()))
+
+    async def refuse_call(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        headers = dict(error.headers or {})
+        message = error.detail
+        if error.status_code == 404:
+            message = "There is no such call."
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_allowed(app.routes, request.url.path))
+            message = f"{request.method} is not possible here, only {headers['Allow']}."
+        return problem(error.status_code, request.url.path, message, headers)
+
+    async def refuse_unforeseen(request: Request, error: Exception) -> Response:
+        return problem(500, request.url.path, "The server has a defect; its log says more.")
+
+    app.add_exception_handler(errors.ScoreError, refuse)
+    app.add_exception_handler(RequestValidationError, refuse_parameters)
+    app.add_exception_handler(HTTPException, refuse_call)
+    app.add_exception_handler(Exception, refuse_unforeseen)
+
+
+def _challenge(request: Request, error: errors.ScoreError) -> str:
+    """Value of ``WWW-Authenticate``: with the reason where a JWT was refused, as the reference's."""
+    token = request.headers.get("authorization", "").partition(" ")[2].strip()
+    if not token or is_uuid(token):
+        return "Bearer"
+    why = error.message.encode("ascii", "replace").decode().replace("\\", "").replace('"', "'")
+    return f'Bearer error="invalid_token", error_description="{why}", error_uri="{_RFC}"'
+
+
+def _parameter(problem: Mapping[str, object]) -> str:
+    """One sentence about a parameter that is missing or wrong."""
+    place = problem.get("loc")
+    name = place[-1] if isinstance(place, tuple) and place else "?"
+    if problem.get("type") == "missing":
+        return f"The parameter {name} is missing."
+    context = problem.get("ctx")
+    expected = context.get("error") if isinstance(context, dict) else None
+    return f"The parameter {name} must be {expected}." if expected else f"The parameter {name} is wrong."
+
+
+def _allowed(routes: list[BaseRoute], path: str) -> list[str]:
+    """The methods of all routes to a path."""
+    found: dict[str, None] = {}
+    for route in routes:
+        pattern = getattr(route, "path_regex", None)
+        if pattern is not None and pattern.match(path):
+            found.update(dict.fromkeys(sorted(getattr(route, "methods", None) or ())))
+    return list(found)

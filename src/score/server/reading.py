@@ -1,0 +1,211 @@
+"""Reading the server's settings: profiles, checks, and what the operator should be told. Protocol, section 8."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+
+from score.config.sources import Values, canonical, load, wrong
+from score.errors import Misconfigured
+from score.protocol.parts import SMALLEST_PART
+from score.server.settings import FIELDS, JWT, Settings
+
+S3_PROFILES = {"s3", "default", "aws", "amazon", "collaboratory"}
+KNOWN_PROFILES = S3_PROFILES | {"azure", "secure", "prod", "dev", "ssl", "local"}
+PREFIXES = (
+    "server", "s3", "bucket", "upload", "download", "object", "azure", "metadata", "auth", "local", "insecure"
+)  # fmt: skip
+MISSPELLED = {
+    "upload.connectionltimeout": "upload.connection.timeout",
+    "bucket.policy.downolad": "bucket.policy.download",
+    "auth.jwt.public.key.url": f"{JWT}.public-key-location",
+    "auth.jwt.publickey.location": f"{JWT}.public-key-location",
+}
+_TLS = tuple(
+    f"server.ssl.{name}"
+    for name in (
+        "bundle", "certificate", "certificate-private-key", "enabled", "key-alias", "key-password", "key-store",
+        "key-store-password", "key-store-provider", "key-store-type", "protocol", "trust-store",
+    )
+)  # fmt: skip
+_MAY_BE_EMPTY = {
+    "s3.data.directory", "auth.server.scope.download.study.prefix", "auth.server.scope.download.study.suffix",
+    "auth.server.scope.upload.study.prefix", "auth.server.scope.upload.study.suffix",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Settings as read, and what the operator should be told about them."""
+
+    settings: Settings
+    warnings: tuple[str, ...]
+
+
+def read_settings(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> Reading:
+    """Read and check the settings. Raises Misconfigured, naming the setting and the place where it stands."""
+    values = load(
+        arguments=arguments,
+        environ=environ,
+        folder=folder,
+        known=[*FIELDS, *_TLS],
+        misspelled=MISSPELLED,
+        prefixes=PREFIXES,
+    )
+    if values.rest:
+        raise Misconfigured(f"{values.rest[0]!r} is no setting.", hint="Settings are given as --name=value.")
+    profiles, notes = _profiles(values)
+    settings = _validate(values, profiles)
+    _refuse_unbuilt(settings, values)
+    _require(settings)
+    warnings = [*values.warnings, *notes]
+    warnings += [str(unknown) for unknown in values.unknown if not _is_ignored_scope(unknown.name)]
+    warnings += _advice(settings, values)
+    return Reading(settings, tuple(warnings))
+
+
+def _profiles(values: Values) -> tuple[tuple[str, ...], list[str]]:
+    """The active profiles with the kind of store among them, and a note on each unknown one."""
+    named = [name.lower() for name in values.profiles]
+    notes = [f"The profile {name!r} is unknown and changes nothing." for name in named if name not in KNOWN_PROFILES]
+    kinds = {"local": "local" in named, "azure": "azure" in named, "s3": bool(S3_PROFILES & set(named))}
+    stored = [alias for alias in FIELDS if values.get(alias) and alias.split(".")[0] in ("s3", "azure", "bucket")]
+    if kinds["local"] and (kinds["azure"] or kinds["s3"]):
+        other = "azure" if kinds["azure"] else "s3"
+        raise Misconfigured(f"The profiles local and {other} exclude one another.", hint="Name one of them.")
+    if not any(kinds.values()):
+        # No store is named: a disk only where nothing hints at a bucket, so that nobody writes to one unawares.
+        azure = any(alias.startswith("azure.") for alias in stored)
+        named.append("azure" if azure else "s3" if stored else "local")
+    elif kinds["local"] and stored:
+        notes.append(f"The profile is local: {stored[0]} and its like are not used, but for folders and times.")
+    elif kinds["azure"]:
+        named = [name for name in named if name not in S3_PROFILES]
+    return tuple(named), notes
+
+
+def _validate(values: Values, profiles: tuple[str, ...]) -> Settings:
+    given = {
+        alias: value.text
+        for alias in FIELDS
+        if (value := values.get(alias)) is not None and (value.text or alias in _MAY_BE_EMPTY)
+    }
+    try:
+        return Settings.model_validate({**given, "profiles": profiles})
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors(include_url=False, include_input=False):
+            alias = str(problem["loc"][0])
+            value = values.get(alias)
+            assert value is not None
+            secret = Settings.model_fields[FIELDS[alias]].annotation is SecretStr
+            problems.append(str(wrong(alias, value, _expected(problem), secret=secret)))
+        raise Misconfigured("\n".join(problems)) from None
+
+
+def _expected(problem: Any) -> str:
+    """What a value should be, in the words of a sentence's beginning."""
+    context: dict[str, Any] = problem.get("ctx") or {}
+    match problem["type"]:
+        case "value_error":
+            return str(context["error"])
+        case "greater_than_equal":
+            return f"at least {context['ge']}"
+        case "less_than_equal":
+            return f"at most {context['le']}"
+        case "float_parsing":
+            return "a number"
+        case _:
+            return str(problem["msg"])
+
+
+def _refuse_unbuilt(settings: Settings, values: Values) -> None:
+    """Misconfigured for whatever this version cannot do: to ignore it would be worse than to stop."""
+    tls = values.boolean("server.ssl.enabled", any(values.text(name) for name in _TLS))
+    unbuilt = {
+        "the profile azure": "azure" in settings.profiles,
+        "TLS (the profile ssl, server.ssl.*)": "ssl" in settings.profiles or tls,
+        "s3.sigV4Enabled=false": not settings.s3_sig_v4,
+        "s3.masterEncryptionKeyId": bool(settings.s3_kms_key),
+        "bucket.size.pool above 0": settings.bucket_pool > 0,
+        f"auth.server.provider={settings.auth_provider}": settings.secure and settings.auth_provider.lower() != "ego",
+        f"{JWT}.jwk-set-uri": settings.secure and bool(settings.jwt_keys),
+    }
+    if asked := [name for name, wanted in unbuilt.items() if wanted]:
+        raise Misconfigured(
+            f"This version of score-server does not support {' and '.join(asked)} yet.",
+            hint="It does not start, rather than pass over that setting.",
+        )
+
+
+def _require(settings: Settings) -> None:
+    """Misconfigured, naming all that is missing."""
+    missing = []
+    if settings.store == "s3":
+        needed = {
+            "s3.endpoint": settings.s3_endpoint,
+            "bucket.name.object": settings.bucket_object,
+            "bucket.name.state": settings.bucket_state,
+            "metadata.url": settings.metadata_url,
+        }
+        missing += [name for name, text in needed.items() if not text]
+        if bool(settings.s3_access_key) != bool(settings.s3_secret_key.get_secret_value()):
+            missing.append("s3.secretKey" if settings.s3_access_key else "s3.accessKey")
+    if settings.secure:
+        if settings.auth_url:
+            needed = {
+                "auth.server.clientId": settings.auth_client_id,
+                "auth.server.clientSecret": settings.auth_client_secret.get_secret_value(),
+            }
+            missing += [name for name, text in needed.items() if not text]
+        elif not settings.jwt_key:
+            missing.append(f"auth.server.url (for API keys) or {JWT}.public-key-location (for JWTs)")
+    if missing:
+        raise Misconfigured(
+            f"These settings are missing for the profile {','.join(settings.profiles)}: {', '.join(missing)}.",
+            hint="Set them in conf/application.properties, .env.score, the environment, or as --name=value.",
+        )
+    loopback = settings.host in ("127.0.0.1", "localhost", "::1")
+    if settings.store == "local" and not settings.secure and not loopback and not settings.insecure:
+        raise Misconfigured(
+            f"Without the profile secure everybody who reaches {settings.host} could read and write all data.",
+            hint="Add the profile secure, or start with --insecure if that is what you want.",
+        )
+
+
+def _is_ignored_scope(name: str) -> bool:
+    """Names in public documents that never had an effect, which are warned of in words of their own."""
+    return canonical(name) in {
+        "authserverscopestudyprefix", "authserverscopedownloadsuffix", "authserverscopeuploadsuffix"
+    }  # fmt: skip
+
+
+def _advice(settings: Settings, values: Values) -> list[str]:
+    """Warnings about settings that are valid, but hardly what is meant."""
+    said = [
+        f"{unknown.name} ({unknown.origin}) HAS NO EFFECT. In force are"
+        f" {settings.download_prefix}<study>{settings.download_suffix} for downloads and"
+        f" {settings.upload_prefix}<study>{settings.upload_suffix} for uploads; they are set by"
+        " auth.server.scope.{download,upload}.study.{prefix,suffix}."
+        for unknown in values.unknown
+        if _is_ignored_scope(unknown.name)
+    ]
+    if settings.secure and settings.upload_system.upper().endswith(".READ"):
+        said.append(
+            f"auth.server.scope.upload.system is {settings.upload_system}, a READ scope that now grants all uploads."
+        )
+    if settings.secure and settings.auth_field == "apiToken":
+        said.append("auth.server.tokenName is apiToken, which neither Ego nor Keycloak knows; leave it out.")
+    if settings.upload_part_size < SMALLEST_PART:
+        said.append(f"upload.partsize is below the smallest part that S3 takes; {SMALLEST_PART} is used.")
+    if max(settings.s3_upload_days, settings.s3_download_days) > 7 and settings.store == "s3":
+        said.append("Signed URLs live at most 7 days: longer expirations are cut to that.")
+    if settings.store == "local" and settings.metadata_url:
+        said.append("metadata.url is not used: the profile local has a registry of its own.")
+    if settings.clean_enabled and (settings.store == "s3" or values.get("upload.clean.enabled")):
+        said.append("upload.clean.enabled: stale uploads are not removed by this version yet.")
+    return said

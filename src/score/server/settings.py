@@ -1,0 +1,169 @@
+"""The settings of the server: every name, its default, and what it means. Protocol, section 8."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from score.config.words import boolean, whole
+
+JWT = "spring.security.oauth2.resourceserver.jwt"
+
+
+def _url(text: object) -> object:
+    if re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", str(text)) is None:
+        raise ValueError("a URL such as http://host:8080")
+    return str(text).rstrip("/")
+
+
+def _list(text: object) -> object:
+    return tuple(word.strip() for word in str(text).split(",") if word.strip())
+
+
+Switch = Annotated[bool, BeforeValidator(boolean)]
+Whole = Annotated[int, BeforeValidator(whole)]
+Url = Annotated[str, BeforeValidator(_url)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
+
+
+class Settings(BaseModel):
+    """All settings, by the names in which they are written (``alias``). Immutable; secrets are not shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, validate_default=False)
+
+    port: Whole = Field(8087, alias="server.port", ge=0, le=65535, description="Port to listen on; 0: any free one.")
+    address: str = Field("", alias="server.address", description="Address to listen on; local alone: 127.0.0.1.")
+    public_url: Url = Field(
+        "", alias="server.publicUrl", description="Base of URLs of the local store; else the Host of each request."
+    )
+    allowed_origins: Names = Field(
+        (), alias="server.cors.allowedOrigins", description="Web origins that may call from browsers; * for all."
+    )
+    insecure: Switch = Field(
+        False, alias="insecure", description="Let the local profile listen on other addresses without authorization."
+    )
+    local_directory: Path = Field(
+        Path("score-data"), alias="local.directory", description="Folder of the local store and its registry."
+    )
+
+    s3_secured: Switch = Field(True, alias="s3.secured", description="https, where s3.endpoint names no scheme.")
+    s3_endpoint: str = Field("", alias="s3.endpoint", description="Address of the S3 service; empty: AWS.")
+    s3_region: str = Field("", alias="s3.region", description="Region to sign for; else from the endpoint.")
+    s3_access_key: str = Field("", alias="s3.accessKey", description="Access key; absent: the AWS credential chain.")
+    s3_secret_key: SecretStr = Field(SecretStr(""), alias="s3.secretKey", description="Secret key.")
+    s3_sig_v4: Switch = Field(True, alias="s3.sigV4Enabled", description="Signature version 4; else version 2.")
+    s3_kms_key: str = Field("", alias="s3.masterEncryptionKeyId", description="Key of server-side encryption (KMS).")
+    s3_md5_property: str = Field(
+        "md5chksum", alias="s3.customMd5Property", description="User metadata with the MD5 of objects without .meta."
+    )
+    s3_upload_directory: str = Field("upload", alias="s3.upload.directory", description="Folder of upload state.")
+    s3_upload_days: Whole = Field(
+        6, alias="s3.upload.expiration", ge=0, description="Days that part URLs are valid; 0: stale at once."
+    )
+    s3_data_directory: str = Field("data", alias="s3.data.directory", description="Folder of objects; may be empty.")
+    s3_download_days: Whole = Field(
+        1, alias="s3.download.expiration", ge=1, description="Days that download URLs are valid."
+    )
+    s3_url_host: str = Field(
+        "", alias="s3.preSignedUrl.override.host", description="[scheme://]host[:port] of URLs handed to clients."
+    )
+
+    bucket_object: str = Field("", alias="bucket.name.object", description="Bucket of the objects.")
+    bucket_state: str = Field("", alias="bucket.name.state", description="Bucket of upload state.")
+    bucket_pool: Whole = Field(0, alias="bucket.size.pool", ge=0, description="Number of buckets in a pool; 0: none.")
+    bucket_key: Whole = Field(
+        2, alias="bucket.size.key", ge=1, le=7, description="Hex digits that choose the bucket."
+    )
+    bucket_upload_policy: str = Field("UploadPolicy", alias="bucket.policy.upload", description="Azure: for writing.")
+    bucket_download_policy: str = Field(
+        "DownloadPolicy", alias="bucket.policy.download", description="Azure: for reading."
+    )
+
+    upload_part_size: Whole = Field(
+        20_000_000,
+        alias="upload.partsize",
+        ge=1,
+        le=5 * 1024**3,
+        description="Bytes of a part, raised to 5 MiB where it is less.",
+    )
+    upload_retries: Whole = Field(
+        5, alias="upload.retry.limit", ge=0, description="Repetitions of a call to the store."
+    )
+    upload_timeout: Whole = Field(
+        15_000, alias="upload.connection.timeout", ge=1, description="Milliseconds to wait for the store to connect."
+    )
+    clean_cron: str = Field("0 0 0 * * ?", alias="upload.clean.cron", description="When stale uploads are removed.")
+    clean_enabled: Switch = Field(True, alias="upload.clean.enabled", description="Whether they are.")
+    download_part_size: Whole = Field(
+        250_000_000, alias="download.partsize", ge=1, description="Azure: bytes of a download part."
+    )
+    sentinel: str = Field("heliograph", alias="object.sentinel", min_length=1, description="Name of the sentinel.")
+
+    azure_protocol: str = Field("https", alias="azure.endpointProtocol", description="http or https.")
+    azure_account: str = Field("", alias="azure.accountName", description="Account name.")
+    azure_key: SecretStr = Field(SecretStr(""), alias="azure.accountKey", description="Account key.")
+    azure_endpoint: str = Field("", alias="azure.endpoint", description="Full blob endpoint, for other clouds.")
+
+    metadata_url: Url = Field("", alias="metadata.url", description="Song.")
+    legacy_mode: Switch = Field(
+        False, alias="metadata.useLegacyMode", description="Do not look at publication states."
+    )
+
+    auth_provider: str = Field("ego", alias="auth.server.provider", description="ego or keycloak.")
+    auth_url: Url = Field("", alias="auth.server.url", description="Where API keys are checked.")
+    auth_field: str = Field("", alias="auth.server.tokenName", description="Form field of the key; else by the URL.")
+    auth_client_id: str = Field("", alias="auth.server.clientId", description="Client id at the auth server.")
+    auth_client_secret: SecretStr = Field(SecretStr(""), alias="auth.server.clientSecret", description="Its secret.")
+    download_system: str = Field(
+        "score.READ", alias="auth.server.scope.download.system", min_length=1, description="Download everything."
+    )
+    download_prefix: str = Field(
+        "PROGRAMDATA-", alias="auth.server.scope.download.study.prefix", description="Before the study's name."
+    )
+    download_suffix: str = Field(
+        ".READ", alias="auth.server.scope.download.study.suffix", description="After the study's name."
+    )
+    upload_system: str = Field(
+        "score.WRITE", alias="auth.server.scope.upload.system", min_length=1, description="Upload to every study."
+    )
+    upload_prefix: str = Field(
+        "PROGRAMDATA-", alias="auth.server.scope.upload.study.prefix", description="Before the study's name."
+    )
+    upload_suffix: str = Field(
+        ".WRITE", alias="auth.server.scope.upload.study.suffix", description="After the study's name."
+    )
+    keycloak_host: str = Field("", alias="auth.server.keycloak.host", description="Keycloak, scheme and port too.")
+    keycloak_realm: str = Field("", alias="auth.server.keycloak.realm", description="Its realm.")
+    auth_retries: Whole = Field(5, alias="auth.connection.maxRetries", ge=0, description="Repetitions of a call.")
+    auth_backoff: Whole = Field(
+        15_000, alias="auth.connection.initialBackoff", ge=0, description="Milliseconds before the first repetition."
+    )
+    auth_multiplier: float = Field(
+        2.0, alias="auth.connection.multiplier", ge=1, le=100, description="Factor of each wait to the one before."
+    )
+    jwt_key: str = Field("", alias=f"{JWT}.public-key-location", description="URL or file of the key of JWTs.")
+    jwt_keys: str = Field("", alias=f"{JWT}.jwk-set-uri", description="URL of the key set of JWTs.")
+
+    profiles: tuple[str, ...] = Field((), description="The active profiles, s3 and local made explicit.")
+
+    @property
+    def store(self) -> Literal["local", "s3"]:
+        """Which kind of store this server is for."""
+        return "local" if "local" in self.profiles else "s3"
+
+    @property
+    def secure(self) -> bool:
+        """Whether callers need tokens."""
+        return "secure" in self.profiles
+
+    @property
+    def host(self) -> str:
+        """The address to listen on."""
+        return self.address or ("127.0.0.1" if self.store == "local" and not self.secure else "0.0.0.0")  # noqa: S104
+
+
+FIELDS = {str(field.alias): name for name, field in Settings.model_fields.items() if field.alias}
+"""Names of the settings, and of their attributes."""

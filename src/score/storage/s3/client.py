@@ -1,0 +1,324 @@
+"""The wire client: the operations of S3 that Score needs, path style, on one aiohttp session.
+
+Every attempt is signed anew. What may pass (5xx, throttling, resets, time-outs) is tried again, up to a number of
+times and a time; then it is Unavailable. All calls may be repeated: at worst a CreateMultipartUpload whose answer was
+lost leaves an upload without parts behind, which the cleanup finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import io
+import os
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from random import Random
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from score._version import __version__
+from score.errors import Integrity, Invalid, Refused, ScoreError, Unavailable
+from score.protocol.parts import Span
+from score.storage.base import StoredPart, UploadId
+from score.storage.s3 import xml
+from score.storage.s3.credentials import ChainKeys, FixedKeys, KeySource
+from score.storage.s3.faults import clock_skew, delays, translate
+from score.storage.s3.settings import S3Settings
+from score.storage.s3.signing import Credentials, Resource, Signer, encode_path, encode_query
+from score.storage.s3.sigv4 import SigV4
+
+Query = Sequence[tuple[str, str]]
+PAGE: Final = 1000
+"""Entries of a page of any listing, and keys of one deletion: the most that S3 takes."""
+COMPLETION_TIMEOUT: Final = 300.0
+"""Seconds: a store may think long over 10,000 parts before it says anything."""
+
+PROBE_TIMEOUT: Final = 10.0
+"""Seconds: who asks whether the store is well wants to know soon."""
+
+
+_NO_STORE: Final = "Check that the endpoint is the store and no proxy answers in its place."
+
+
+class Answer(NamedTuple):
+    """An answer of the store, read to its end."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class S3Client:
+    """One S3 service; buckets are arguments. The session opens at the first call, in the loop that runs then."""
+
+    def __init__(
+        self,
+        settings: S3Settings,
+        *,
+        signer: Signer | None = None,
+        keys: KeySource | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        fixed = Credentials(settings.access_key, settings.secret_key, settings.session_token)
+        self.settings = settings
+        self.signer: Signer = signer or SigV4(settings.signing_region)
+        self.keys: KeySource = keys or (FixedKeys(fixed) if settings.access_key else ChainKeys())
+        self.clock = clock
+        self._random = Random()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def resource(self, bucket: str, key: str = "", *, for_clients: bool = False) -> Resource:
+        """The URL of a bucket or an object, as the server reaches it or as clients do."""
+        origin = self.settings.url_origin if for_clients else self.settings.origin
+        return Resource(origin, self.settings.base_path + encode_path(bucket, *([key] if key else [])))
+
+    # Objects
+
+    async def head(self, bucket: str, key: str) -> Answer:
+        """HEAD. NotFound."""
+        return await self._call("HEAD", bucket, key)
+
+    async def get(self, bucket: str, key: str) -> bytes:
+        """GET of a whole small object. NotFound."""
+        return (await self._call("GET", bucket, key)).body
+
+    async def get_range(self, bucket: str, key: str, span: Span) -> bytes:
+        """GET of a span. NotFound, Invalid where it leaves the object."""
+        answer = await self._call(
+            "GET", bucket, key, headers={"range": span.http_range}, expected=(200, 206, 416), most=span.length
+        )
+        if answer.status == 416 or (answer.status == 206 and len(answer.body) < span.length):
+            raise Invalid(f"Object {key} in bucket {bucket} ends before byte {span.end}.")
+        if len(answer.body) != span.length:
+            raise Integrity(f"The store gave {len(answer.body)} bytes of {key} where {span.length} were asked for.")
+        return answer.body
+
+    async def put(self, bucket: str, key: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """PUT of a small object. Integrity where the answer is not a store's."""
+        answer = await self._call("PUT", bucket, key, headers=headers, body=body)
+        if "etag" not in answer.headers:
+            raise Integrity(f"The answer to PUT of {key} in bucket {bucket} has no ETag.", hint=_NO_STORE)
+
+    async def delete(self, bucket: str, key: str) -> None:
+        """DELETE; one that is not there is no error, a bucket that is not there is NotFound."""
+        await self._call("DELETE", bucket, key, expected=(200, 204))
+
+    async def delete_many(self, bucket: str, keys: Sequence[str]) -> None:
+        """DeleteObjects, of at most a page of keys, all of them representable in XML."""
+
+        def check(answer: Answer) -> ScoreError | None:
+            faults = xml.parse_deletion(answer.body)
+            if not faults:
+                return None
+            errors = [
+                translate(f"the deletion of {fault.key} from bucket {bucket}", 400, {}, fault, self.clock())
+                for fault in faults
+                if fault.code != "NoSuchKey"
+            ]
+            return next(
+                (error for error in errors if not isinstance(error, Unavailable)), errors[0] if errors else None
+            )
+
+        body = xml.build_deletion(keys)
+        digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        headers = {"content-md5": digest, "content-type": "application/xml"}
+        await self._call("POST", bucket, query=[("delete", "")], headers=headers, body=body, check=check)
+
+    async def list_objects(
+        self, bucket: str, prefix: str, delimiter: str = "", token: str | None = None, limit: int = PAGE
+    ) -> xml.ObjectsPage:
+        """One page of ListObjectsV2."""
+        return xml.parse_objects(
+            (await self._call("GET", bucket, query=_listing(prefix, delimiter, token, limit))).body
+        )
+
+    async def probe(self, bucket: str) -> float | None:
+        """One attempt at a listing; gives the clock skew in seconds. Raises as any call does."""
+        query = _listing("", "", None, 1)
+        answer = await self._call("GET", bucket, query=query, read_timeout=PROBE_TIMEOUT, attempts=1)
+        xml.parse_objects(answer.body)
+        return clock_skew(answer.headers, self.clock())
+
+    # Multipart uploads
+
+    async def create_upload(self, bucket: str, key: str, headers: Mapping[str, str] | None = None) -> UploadId:
+        """CreateMultipartUpload."""
+        answer = await self._call("POST", bucket, key, query=[("uploads", "")], headers=headers)
+        return xml.parse_upload_id(answer.body)
+
+    async def list_parts(
+        self, bucket: str, key: str, upload: UploadId, marker: int = 0, limit: int = PAGE
+    ) -> xml.PartsPage:
+        """One page of ListParts: parts with numbers above the marker. NotFound."""
+        query = [("uploadId", upload), ("max-parts", str(limit))]
+        if marker:
+            query.append(("part-number-marker", str(marker)))
+        return xml.parse_parts((await self._call("GET", bucket, key, query=query)).body)
+
+    async def complete_upload(self, bucket: str, key: str, upload: UploadId, parts: Iterable[StoredPart]) -> str:
+        """CompleteMultipartUpload, parts in order; gives the ETag or an empty text. NotFound, Conflict."""
+        answer = await self._call(
+            "POST",
+            bucket,
+            key,
+            query=[("uploadId", upload)],
+            headers={"content-type": "application/xml"},
+            body=xml.build_completion(parts),
+            read_timeout=max(COMPLETION_TIMEOUT, self.settings.read_timeout),
+        )
+        return xml.parse_completion(answer.body)
+
+    async def abort_upload(self, bucket: str, key: str, upload: UploadId) -> None:
+        """AbortMultipartUpload. NotFound."""
+        await self._call("DELETE", bucket, key, query=[("uploadId", upload)], expected=(200, 204))
+
+    async def list_uploads(self, bucket: str, after: tuple[str, str] | None = None) -> xml.UploadsPage:
+        """One page of ListMultipartUploads, of the whole bucket: MinIO takes a prefix for a key."""
+        query = [("uploads", ""), ("encoding-type", "url"), ("max-uploads", str(PAGE))]
+        if after is not None:
+            query += [("key-marker", after[0]), ("upload-id-marker", after[1])]
+        return xml.parse_uploads((await self._call("GET", bucket, query=query)).body)
+
+    # The wire
+
+    async def _call(
+        self,
+        method: str,
+        bucket: str,
+        key: str = "",
+        *,
+        query: Query = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        expected: tuple[int, ...] = (200,),
+        check: Callable[[Answer], ScoreError | None] = lambda answer: None,
+        read_timeout: float | None = None,
+        most: int | None = None,
+        attempts: int | None = None,
+    ) -> Answer:
+        """The answer, once it has an expected status and holds no error. Raises what the last attempt failed with."""
+        what = f"{method} of {f'{key} in ' if key else ''}bucket {bucket}"
+        resource = self.resource(bucket, key)
+        waits = delays(self.settings.retry_limit if attempts is None else attempts - 1, self._random)
+        give_up = time.monotonic() + self.settings.patience
+        while True:
+            try:
+                answer = await self._exchange(what, method, resource, query, headers or {}, body, read_timeout, most)
+                if (error := self._failure(what, method, answer, expected) or check(answer)) is not None:
+                    raise error
+                return answer
+            except Unavailable as error:
+                wait = next(waits, None)
+                if wait is None or time.monotonic() + wait > give_up:
+                    raise
+                await asyncio.sleep(max(wait, min(error.retry_after or 0.0, give_up - time.monotonic())))
+
+    def _failure(self, what: str, method: str, answer: Answer, expected: tuple[int, ...]) -> ScoreError | None:
+        passed = answer.status in expected
+        if passed and method != "POST":
+            return None
+        # CompleteMultipartUpload may say 200 before it knows how it ends, and then send an error.
+        fault = xml.parse_fault(answer.body)
+        if passed and fault is None:
+            return None
+        return translate(what, answer.status, answer.headers, fault, self.clock())
+
+    async def _exchange(
+        self,
+        what: str,
+        method: str,
+        resource: Resource,
+        query: Query,
+        headers: Mapping[str, str],
+        body: bytes,
+        read_timeout: float | None,
+        most: int | None,
+    ) -> Answer:
+        """One attempt. Raises Unavailable where there is no whole answer, Integrity for more than ``most`` bytes."""
+        keys = await self.keys.fresh()
+        signed = self.signer.sign_request(keys, method, resource, query, headers, body, self.clock())
+        text = f"{resource.origin}{resource.path}" + (f"?{encode_query(query)}" if query else "")
+        timeout = aiohttp.ClientTimeout(
+            sock_connect=self.settings.connect_timeout, sock_read=read_timeout or self.settings.read_timeout
+        )
+        try:
+            async with self._open_session().request(
+                method,
+                URL(text, encoded=True),
+                headers=signed,
+                # Even an empty body has its length said; a stream is what aiohttp wants for more than 1 MiB.
+                data=io.BytesIO(body) if body or method in ("PUT", "POST") else None,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as answer:
+                if most is not None and answer.status in (200, 206) and (answer.content_length or 0) > most:
+                    answer.close()
+                    raise Integrity(f"The store answers {answer.content_length} bytes, not {most}, to {what}.")
+                return Answer(answer.status, answer.headers, await answer.read())
+        except aiohttp.ClientSSLError as error:
+            raise Refused(f"No secure connection to the store for {what}: {_reason(error)}.") from None
+        except TimeoutError:
+            raise Unavailable(f"The store did not answer in time to {what}.") from None
+        except (aiohttp.ClientError, OSError) as error:
+            # Cut off: aiohttp's errors hold the request with its signature.
+            raise Unavailable(f"The connection to the store failed at {what}: {_reason(error)}.") from None
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self.settings.connections, ttl_dns_cache=60),
+                headers={"User-Agent": f"score/{__version__}", "Accept-Encoding": "identity"},
+                skip_auto_headers=("Content-Type",),
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                proxy=_proxy(self.settings.origin),
+            )
+        return self._session
+
+
+def _listing(prefix: str, delimiter: str, token: str | None, limit: int) -> list[tuple[str, str]]:
+    query = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", str(limit)), ("prefix", prefix)]
+    if delimiter:
+        query.append(("delimiter", delimiter))
+    if token is not None:
+        query.append(("continuation-token", token))
+    return query
+
+
+def _proxy(origin: str) -> str | None:
+    """The proxy that the environment names for this address.
+
+    Asked once: aiohttp's ``trust_env`` would ask in a thread for each call, and read passwords from ``.netrc`` too.
+    """
+    parts = urlsplit(origin)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
+
+
+def _reason(error: BaseException) -> str:
+    """Why a connection failed, in words that hold nothing of the request."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, OSError) and cause.errno:
+        # Names that are not resolved have numbers of their own.
+        return (cause.strerror or "") if isinstance(cause, socket.gaierror) else os.strerror(cause.errno)
+    return type(cause).__name__

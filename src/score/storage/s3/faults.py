@@ -1,0 +1,80 @@
+"""What a store's failure means: its answers and the breakdowns of the connection as errors of Score. Pure.
+
+No message holds a URL, a header or anything else that is signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from random import Random
+
+from score.errors import Conflict, NotFound, Refused, ScoreError, Unavailable
+from score.storage.s3.xml import Fault
+
+_PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+_PASSING_CODES = frozenset(
+    {"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling"}
+)
+_GONE_CODES = frozenset({"NoSuchKey", "NoSuchUpload"})
+_PART_CODES = frozenset({"EntityTooSmall", "InvalidPart", "InvalidPartOrder"})
+_HINTS = {
+    "AccessDenied": "Check that the account may use this bucket in this way.",
+    "AuthorizationHeaderMalformed": "Check the region that requests are signed for.",
+    "ExpiredToken": "The session token has expired: renew it.",
+    "InvalidAccessKeyId": "Check s3.accessKey.",
+    "NoSuchBucket": "Create the bucket, or correct its name in the settings.",
+    "PermanentRedirect": "Check the endpoint and the region of the bucket.",
+    "RequestTimeTooSkewed": "Set this machine's clock right.",
+    "SignatureDoesNotMatch": "Check s3.secretKey, and that no proxy changes the Host header.",
+}
+_NOTABLE_SKEW = 300.0
+
+FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
+"""Seconds."""
+
+
+class NoSuchBucket(NotFound):
+    """Not the object or the upload is missing but the whole bucket: never the answer to "is it there?"."""
+
+
+def translate(what: str, status: int, headers: Mapping[str, str], fault: Fault | None, now: datetime) -> ScoreError:
+    """The error for an answer that is none of success. ``what`` names operation and object; ``now`` is our time."""
+    # HEAD has no body to name a code in; MinIO names it in a header.
+    code = (fault.code if fault else "") or headers.get("x-minio-error-code", "")
+    said = f"{status}" + (f" {code}" if code else "") + (f" ({fault.message})" if fault and fault.message else "")
+    message = f"The store answered {said} to {what}."
+    hint = _HINTS.get(code, "")
+    if code == "NoSuchBucket":
+        return NoSuchBucket(message, hint=hint)
+    if code in _GONE_CODES or (status == 404 and not code):
+        return NotFound(message)
+    if code in _PART_CODES:
+        return Conflict(message)
+    if status in _PASSING_STATUSES or code in _PASSING_CODES:
+        return Unavailable(message, retry_after=_retry_after(headers))
+    skew = clock_skew(headers, now)
+    if status == 403 and not hint and skew is not None and abs(skew) > _NOTABLE_SKEW:
+        hint = f"The store's clock differs from this machine's by {skew:.0f} s, which may be the reason."
+    return Refused(message, hint=hint)
+
+
+def clock_skew(headers: Mapping[str, str], now: datetime) -> float | None:
+    """The store's clock minus ours, in seconds, None where the answer has no date."""
+    try:
+        told = parsedate_to_datetime(headers.get("date", ""))
+    except ValueError:
+        return None
+    return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp() - now.timestamp()
+
+
+def delays(limit: int, random: Random) -> Iterator[float]:
+    """Seconds to wait before each of ``limit`` further attempts: doubled each time, of random length."""
+    for attempt in range(limit):
+        yield min(FIRST_DELAY * 2**attempt, LONGEST_DELAY) * random.uniform(0.5, 1.0)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    text = headers.get("retry-after", "")
+    return float(text) if text.isdecimal() else None

@@ -1,0 +1,258 @@
+"""A bucket of an S3 service as an :class:`~score.storage.base.ObjectStore`.
+
+For operators: the account needs GetObject, PutObject, DeleteObject, ListBucket, AbortMultipartUpload,
+ListMultipartUploadParts and ListBucketMultipartUploads on the bucket. URLs are path style.
+
+What differs between products is dealt with here:
+
+- MinIO answers 404 to a second CompleteMultipartUpload; Ceph's first answer has no ETag, another product repeats the
+  first. So success is what HEAD says afterwards: size and ETag must be those that the parts make.
+- MinIO answers nothing to a listing of parts from a marker that is not itself a stored part (see ``markers``).
+- MinIO lists the uploads in progress of the whole bucket, or of one key, not by prefix; and of the whole bucket only
+  those begun since its last start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+from score.errors import Conflict, Integrity, NotFound, ScoreError
+from score.protocol.digests import etag_md5
+from score.protocol.parts import Span
+from score.storage.base import Limits, ObjectStat, OpenUpload, PlannedPart, Prefix, Probe, StoredPart, UploadId
+from score.storage.s3.client import PAGE, Answer, S3Client
+from score.storage.s3.faults import NoSuchBucket
+from score.storage.s3.markers import Markers
+from score.storage.s3.settings import S3Settings
+from score.storage.s3.signing import Credentials
+from score.storage.s3.xml import representable
+
+_META = "x-amz-meta-"
+
+
+def open_stores(settings: S3Settings, names: Iterable[str]) -> dict[str, S3Store]:
+    """The buckets of one service, by name; they share connections and credentials. Nothing is called yet."""
+    client = S3Client(settings)
+    return {name: S3Store(client, name) for name in names}
+
+
+class S3Store:
+    """One bucket. ``close`` closes the connections of the client; a later call opens new ones."""
+
+    def __init__(self, client: S3Client, bucket: str, limits: Limits | None = None) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._limits = limits or Limits()
+        self._markers = Markers()
+
+    @property
+    def limits(self) -> Limits:
+        return self._limits
+
+    @property
+    def name(self) -> str:
+        return self._bucket
+
+    async def stat(self, key: str) -> ObjectStat | None:
+        try:
+            return _object_stat(key, await self._client.head(self._bucket, key))
+        except NoSuchBucket:
+            raise
+        except NotFound:
+            return None
+
+    async def get(self, key: str) -> bytes:
+        return await self._client.get(self._bucket, key)
+
+    async def put(self, key: str, data: bytes) -> None:
+        await self._client.put(self._bucket, key, data)
+
+    async def delete(self, *keys: str) -> None:
+        together = [key for key in keys if representable(key)] if len(keys) > 1 else []
+        for start in range(0, len(together), PAGE):
+            await self._client.delete_many(self._bucket, together[start : start + PAGE])
+        for key in set(keys).difference(together):
+            await self._client.delete(self._bucket, key)
+
+    async def read(self, key: str, span: Span) -> bytes:
+        if span.length > 0:
+            return await self._client.get_range(self._bucket, key, span)
+        if await self.stat(key) is None:
+            raise NotFound(f"There is no object {key} in bucket {self._bucket}.")
+        return b""
+
+    async def probe(self) -> Probe:
+        try:
+            return Probe(ok=True, clock_skew=await self._client.probe(self._bucket))
+        except ScoreError as error:
+            return Probe(ok=False, problem=str(error))
+
+    async def scan(self, prefix: str, *, delimiter: str = "") -> AsyncIterator[ObjectStat | Prefix]:
+        token: str | None = None
+        while True:
+            page = await self._client.list_objects(self._bucket, prefix, delimiter, token)
+            for item in page.items:
+                yield item
+            if page.next is None:
+                return
+            if page.next == token:
+                raise Integrity(f"The listing of bucket {self._bucket} does not move on.")
+            token = page.next
+
+    # URLs
+
+    def sign_gets(self, key: str, spans: Sequence[Span | None], ttl: timedelta) -> list[str]:
+        keys, now = self._client.keys.current(), self._client.clock()
+        resource = self._client.resource(self._bucket, key, for_clients=True)
+        bound = (span if span is not None and span.length > 0 else None for span in spans)
+        return self._client.signer.sign_gets(keys, resource, bound, self._life(ttl, keys, now), now)
+
+    def sign_parts(self, key: str, upload: UploadId, parts: Sequence[PlannedPart], ttl: timedelta) -> list[str]:
+        keys, now = self._client.keys.current(), self._client.clock()
+        resource = self._client.resource(self._bucket, key, for_clients=True)
+        numbers = (part.number for part in parts)
+        return self._client.signer.sign_parts(keys, resource, upload, numbers, self._life(ttl, keys, now), now)
+
+    def _life(self, ttl: timedelta, keys: Credentials, now: datetime) -> int:
+        """Seconds; a URL dies with the credentials that signed it, so it does not claim to live longer."""
+        longest = min(ttl, self._limits.longest_url_life)
+        if keys.expires is not None:
+            longest = min(longest, keys.expires - now)
+        return max(1, int(longest.total_seconds()))
+
+    # Uploads
+
+    async def begin(self, key: str) -> UploadId:
+        return await self._client.create_upload(self._bucket, key)
+
+    async def stored_part(self, key: str, upload: UploadId, number: int) -> StoredPart | None:
+        if self._markers.before(upload, number) == number - 1:
+            return await self._seek(key, upload, number, number - 1)
+        # Elsewhere than on MinIO any number is a marker, and then this is all.
+        page = await self._client.list_parts(self._bucket, key, upload, number - 1, 1)
+        if page.parts:
+            self._markers.add(upload, page.parts)
+            return page.parts[0] if page.parts[0].number == number else None
+        return await self._seek(key, upload, number, self._markers.before(upload, number))
+
+    async def _seek(self, key: str, upload: UploadId, number: int, marker: int) -> StoredPart | None:
+        """The part, in the listing that goes on from ``marker``, which is 0 or a stored part."""
+        while True:
+            page = await self._client.list_parts(self._bucket, key, upload, marker, min(number - marker, PAGE))
+            self._markers.add(upload, page.parts)
+            for part in page.parts:
+                if part.number >= number:
+                    return part if part.number == number else None
+            if page.next is None or page.next <= marker:
+                return None
+            marker = page.next
+
+    async def stored_parts(self, key: str, upload: UploadId, after: int = 0) -> AsyncIterator[StoredPart]:
+        marker, page = after, await self._client.list_parts(self._bucket, key, upload, after)
+        if after and not page.parts:
+            marker, page = 0, await self._client.list_parts(self._bucket, key, upload)
+        while True:
+            self._markers.add(upload, page.parts)
+            for part in page.parts:
+                if part.number > after:
+                    yield part
+            if page.next is None:
+                return
+            if page.next <= marker:
+                raise Integrity(f"The listing of the parts of {key} in bucket {self._bucket} does not move on.")
+            marker, page = page.next, await self._client.list_parts(self._bucket, key, upload, page.next)
+
+    async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:
+        what = f"upload of {key} in bucket {self._bucket}"
+        ordered = sorted(parts, key=lambda part: part.number)
+        if not ordered:
+            raise Conflict(f"The {what} has no parts.", hint="Send the parts first.")
+        gone: NotFound | None = None
+        etag = ""
+        try:
+            etag = await self._client.complete_upload(self._bucket, key, upload, ordered)
+        except NoSuchBucket:
+            raise
+        except NotFound as error:
+            gone = error
+        found = await self.stat(key)
+        if found is not None and self._is_made_of(found, ordered, etag):
+            self._markers.forget(upload)
+            return found
+        if gone is not None:
+            raise NotFound(
+                f"There is no {what}, nor the object that it would have made.", hint="Start the upload again."
+            ) from gone
+        if found is None:
+            raise Integrity(f"The store completed the {what}, but has no such object.")
+        raise Conflict(
+            f"The {what} was completed, but the object has another size or ETag than its parts make.",
+            hint="Another upload may have replaced it at the same moment.",
+        )
+
+    def _is_made_of(self, found: ObjectStat, parts: Sequence[StoredPart], etag: str) -> bool:
+        """Whether an object is what these parts make. ``etag``: what the store called it at completion, if it did."""
+        if found.size != sum(part.size for part in parts):
+            return False
+        if etag:
+            return found.etag == etag
+        expected = multipart_etag(parts) if self._limits.etag_is_md5 else None
+        return found.etag == expected if expected else found.etag.endswith(f"-{len(parts)}")
+
+    async def abort(self, key: str, upload: UploadId) -> None:
+        self._markers.forget(upload)
+        try:
+            await self._client.abort_upload(self._bucket, key, upload)
+        except NoSuchBucket:
+            raise
+        except NotFound:
+            return
+
+    async def open_uploads(self) -> AsyncIterator[OpenUpload]:
+        after: tuple[str, str] | None = None
+        while True:
+            page = await self._client.list_uploads(self._bucket, after)
+            for upload in page.uploads:
+                yield upload
+            if page.next is None:
+                return
+            if page.next == after:
+                raise Integrity(f"The listing of the uploads of bucket {self._bucket} does not move on.")
+            after = page.next
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def multipart_etag(parts: Iterable[StoredPart]) -> str | None:
+    """The ETag that S3 gives to an object of these parts: MD5 of their MD5s, and their number; None without MD5s."""
+    digests = [etag_md5(part.etag) for part in parts]
+    together = hashlib.md5(usedforsecurity=False)
+    for digest in digests:
+        if digest is None:
+            return None
+        together.update(bytes.fromhex(digest))
+    return f"{together.hexdigest()}-{len(digests)}"
+
+
+def _object_stat(key: str, answer: Answer) -> ObjectStat:
+    headers = answer.headers
+    try:
+        size, modified = int(headers["content-length"]), parsedate_to_datetime(headers["last-modified"])
+    except (KeyError, ValueError) as error:
+        raise Integrity(f"The store's answer to HEAD of {key} lacks size or time.") from error
+    return ObjectStat(
+        key=key,
+        size=size,
+        last_modified=modified,
+        etag=headers.get("etag", "").strip('"'),
+        content_md5=headers.get("content-md5"),
+        metadata={
+            name.lower().removeprefix(_META): value
+            for name, value in headers.items()
+            if name.lower().startswith(_META)
+        },
+    )

@@ -1,0 +1,102 @@
+"""Real components that tests run against: where they are, how each is recognised, how to get one.
+
+They are kept in a cache outside the checkout, ``$SCORE_COMPONENTS`` (default ``~/.cache/score-components``), whose
+``bin`` is looked at before ``PATH``. ``make components`` fills it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from score.errors import Misconfigured
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A real program or facility.
+
+    ``programs`` are the names it goes by, any of which will do; ``recognise`` replaces the search for a program
+    where it is none. ``installable``: whether ``make components`` knows how to get it.
+    """
+
+    name: str
+    what: str
+    programs: tuple[str, ...] = ()
+    recognise: Callable[[], Path | None] | None = None
+    installable: bool = False
+
+    def find(self) -> Path | None:
+        """Where it is, None where it is absent."""
+        if self.recognise is not None:
+            return self.recognise()
+        return next((path for program in self.programs if (path := which(program)) is not None), None)
+
+
+def cache() -> Path:
+    """The folder of the installed components, whether it is there or not."""
+    return Path(os.environ.get("SCORE_COMPONENTS") or Path.home() / ".cache" / "score-components")
+
+
+def which(program: str) -> Path | None:
+    """A program of the cache, else of ``PATH``; None where neither has it."""
+    found = shutil.which(program, path=str(cache() / "bin")) or shutil.which(program)
+    return Path(found) if found else None
+
+
+def _fuse() -> Path | None:
+    """FUSE is usable where its device can be opened by this user and its unmount program is there."""
+    return which("fusermount3") if os.access("/dev/fuse", os.R_OK | os.W_OK) else None
+
+
+def _mounts() -> Path | None:
+    """Private mounts are usable where this user may make one."""
+    unshare = which("unshare")
+    if unshare is None:
+        return None
+    command = [unshare, "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
+    return None if subprocess.run(command, check=False, capture_output=True).returncode else unshare
+
+
+COMPONENTS = {
+    component.name: component
+    for component in (
+        Component("minio", "MinIO, an object store with the S3 interface", ("minio",), installable=True),
+        Component("ceph", "Ceph's object gateway, an object store with the S3 interface", ("radosgw",)),
+        Component("azurite", "Azurite, an emulator of Azure's blob store", ("azurite-blob",)),
+        Component("keycloak", "Keycloak, an authorization server", ("kc.sh",)),
+        Component("fuse", "FUSE, file systems in user space", recognise=_fuse),
+        Component("mounts", "private mounts (unshare), for disks that fill up", recognise=_mounts),
+        Component("chromium", "Chromium, a browser", ("chromium", "chromium-browser", "google-chrome")),
+        Component("samtools", "samtools, for sequencing reads", ("samtools",)),
+        Component("aws", "the AWS command line, a rival in the benchmarks", ("aws",)),
+        Component("s5cmd", "s5cmd, a rival in the benchmarks", ("s5cmd",)),
+    )
+}
+
+
+def find(name: str) -> Path | None:
+    """Where the component is, None where it is absent. KeyError for a name that is not in the table."""
+    return COMPONENTS[name].find()
+
+
+def required(names: str | None = None) -> frozenset[str]:
+    """The components whose absence is a failure: ``names`` (default ``$SCORE_REQUIRE``) is ``all`` or a comma list.
+
+    ``all`` means every one of the table. Raises Misconfigured where a name is not in it.
+    """
+    text = os.environ.get("SCORE_REQUIRE", "") if names is None else names
+    listed = {name.strip() for name in text.split(",") if name.strip()}
+    if "all" in listed:
+        listed.discard("all")
+        listed |= COMPONENTS.keys()
+    if unknown := listed - COMPONENTS.keys():
+        known = ", ".join(COMPONENTS)
+        raise Misconfigured(
+            f"SCORE_REQUIRE names unknown components: {', '.join(sorted(unknown))}.", hint=f"Known: {known}"
+        )
+    return frozenset(listed)

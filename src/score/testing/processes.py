@@ -1,0 +1,144 @@
+"""Programs as real processes: started, watched, killed, always ended."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from score.errors import Unavailable
+
+ENDS_WITHIN = 120.0
+"""Seconds that a program may take to end when it is waited for."""
+_SETTINGS = (
+    *("accesstoken", "auth", "azure", "bucket", "client", "download", "local", "metadata", "object", "portal", "s3"),
+    *("server", "score", "spring", "storage", "transport", "upload"),
+    *("aws_", "xdg_", "http_proxy", "https_proxy", "all_proxy"),
+)
+"""How variables begin that a program might read as settings."""
+
+
+def program(name: str) -> str:
+    """An installed entry point of this Python's environment."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def clean_environment(home: Path, settings: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment without whatever could be a setting, ``home`` as the user's folder, and ``settings`` as
+    variables: ``s3.accessKey`` becomes ``S3_ACCESSKEY``."""
+    kept = {name: value for name, value in os.environ.items() if not name.lower().startswith(_SETTINGS)}
+    given = {name.replace(".", "_").replace("-", "").upper(): value for name, value in (settings or {}).items()}
+    return {**kept, "HOME": str(home), "NO_PROXY": "*", "no_proxy": "*", **given}
+
+
+def free_port() -> int:
+    """A port below those that the kernel gives to clients, so that it is still free after the program was killed."""
+    for port in random.sample(range(20_000, 32_768), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise Unavailable("No free port on 127.0.0.1 between 20000 and 32767.")
+
+
+def on_small_disk(folder: Path, size: int) -> tuple[str, ...]:
+    """What to put before a command for it to find ``folder`` as an empty disk of ``size`` bytes, and to start there.
+
+    The disk is the command's own and goes with it; from outside it is ``/proc/<pid>/root<folder>``. It needs the
+    component ``mounts``.
+    """
+    script = 'mount -t tmpfs -o size="$1" tmpfs "$2" && cd "$2" && shift 2 && exec "$@"'
+    return ("unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(size), str(folder))
+
+
+class Program:
+    """A running program. Its output goes to files in ``folder``, so that no pipe can fill; a context manager that
+    kills it where it still runs."""
+
+    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        number = len(list(folder.glob("*.stdout"))) + 1
+        self._stdout = folder / f"{number:02}.stdout"
+        self._stderr = folder / f"{number:02}.stderr"
+        self._name = Path(command[0]).name
+        with open(self._stdout, "wb") as stdout, open(self._stderr, "wb") as stderr:
+            self._process = subprocess.Popen(
+                list(command),
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    @property
+    def stdout(self) -> str:
+        """What it wrote to standard output so far."""
+        return self._stdout.read_text(errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        """What it wrote to standard error so far."""
+        return self._stderr.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end; nothing happens where it has ended."""
+        self._process.kill()
+        self._process.wait()
+
+    def interrupt(self) -> None:
+        """SIGINT, as Ctrl-C does."""
+        self._process.send_signal(signal.SIGINT)
+
+    def terminate(self, timeout: float = 20) -> int:
+        """SIGTERM, and the exit status; SIGKILL where it does not end in ``timeout`` seconds."""
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(timeout)
+        self.kill()
+        return self._process.returncode
+
+    def wait(self, timeout: float = ENDS_WITHIN) -> int:
+        """The exit status, when it has ended by itself. TimeoutError, with its output, where it does not."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise TimeoutError(f"{self._name} did not end in {timeout:.0f} s\n{self.stdout}\n{self.stderr}") from None
+
+    def wait_until(self, ready: Callable[[], bool], timeout: float = 30) -> None:
+        """Return when ``ready``. Unavailable, with its output, where it ends first or takes longer."""
+        until = time.monotonic() + timeout
+        while not ready():
+            if not self.running:
+                raise Unavailable(f"{self._name} ended with {self._process.returncode}\n{self.stdout}\n{self.stderr}")
+            if time.monotonic() > until:
+                raise Unavailable(f"{self._name} is not ready in {timeout:.0f} s\n{self.stdout}\n{self.stderr}")
+            time.sleep(0.02)

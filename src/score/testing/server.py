@@ -1,0 +1,67 @@
+"""The server in a thread of its own, for tests that look behind it; end-to-end tests start the real command."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+
+from score.server.app import create_app
+from score.server.build import Service
+from score.server.edge import Protocol
+from score.server.main import listen
+
+
+class RunningServer:
+    """A context manager. ``open_service`` builds the service in the event loop that serves it; ``url`` is its base.
+
+    Raises whatever ``open_service`` raises.
+    """
+
+    def __init__(self, open_service: Callable[[], Awaitable[Service]], allowed_origins: Sequence[str] = ()) -> None:
+        self._open_service = open_service
+        self._allowed_origins = allowed_origins
+        self._ready: Future[uvicorn.Server] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="score-server")
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self._listener = listen("127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread.start()
+        self._server = self._ready.result(timeout=60)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        self._thread.join(timeout=60)
+
+    async def _serve(self) -> None:
+        with self._listener:
+            try:
+                service = await self._open_service()
+            except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+                self._ready.set_exception(error)
+                return
+            config = uvicorn.Config(
+                create_app(service.broker, service.routes, self._allowed_origins),
+                http=Protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=5,
+            )
+            server = uvicorn.Server(config)
+            self._ready.set_result(server)
+            try:
+                await server.serve(sockets=[self._listener])
+            finally:
+                await service.close()

@@ -1,0 +1,287 @@
+"""The S3 store where the way to MinIO is bad, the settings are wrong, or the call is an unusual one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from score.errors import Refused
+from score.protocol.parts import Span
+from score.storage.base import ObjectStore, StoredPart
+from score.storage.s3.client import S3Client
+from score.storage.s3.settings import S3Settings
+from score.storage.s3.store import S3Store, open_stores
+from score.testing.faults import LoseResponse
+from score.testing.proxy import FaultProxy
+from score.testing.store_contract import MINUTE, Run, Web, collect, md5, plan
+
+if TYPE_CHECKING:
+    from score.testing.minio import Minio
+
+pytestmark = pytest.mark.needs("minio")
+
+
+class Bucket:
+    """A bucket by boto3."""
+
+    def __init__(self, minio: Minio) -> None:
+        self.name = f"faults-{random.getrandbits(64):016x}"
+        self.s3: Any = boto3.client(
+            "s3",
+            endpoint_url=minio.endpoint,
+            aws_access_key_id=minio.access_key,
+            aws_secret_access_key=minio.secret_key,
+            region_name="us-east-1",
+        )
+        self.s3.create_bucket(Bucket=self.name)
+
+    def put(self, key: str, data: bytes, **more: Any) -> None:
+        self.s3.put_object(Bucket=self.name, Key=key, Body=data, **more)
+
+    def get(self, key: str) -> bytes:
+        body: bytes = self.s3.get_object(Bucket=self.name, Key=key)["Body"].read()
+        return body
+
+
+@pytest.fixture(scope="module")
+def bucket(minio: Minio) -> Iterator[Bucket]:
+    bucket = Bucket(minio)
+    yield bucket
+    bucket.s3.close()
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    web = Web()
+    yield web
+    web.close()
+
+
+@pytest.fixture
+def proxy(minio: Minio) -> Iterator[FaultProxy]:
+    with FaultProxy(minio.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def settings(minio: Minio, proxy: FaultProxy) -> S3Settings:
+    return S3Settings(proxy.url, minio.access_key, minio.secret_key, retry_limit=3)
+
+
+@pytest.fixture
+def store(settings: S3Settings, bucket: Bucket, run: Run) -> Iterator[ObjectStore]:
+    with opened(settings, bucket.name, run) as store:
+        yield store
+
+
+@contextmanager
+def opened(
+    settings: S3Settings, name: str, run: Run, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Iterator[ObjectStore]:
+    store = S3Store(S3Client(settings, clock=clock), name)
+    try:
+        yield store
+    finally:
+        run(store.close())
+
+
+def test_a_completion_whose_answer_is_lost(
+    run: Run, store: ObjectStore, bucket: Bucket, proxy: FaultProxy, web: Web
+) -> None:
+    """The repeated call gets 404 from MinIO: the object is the proof."""
+    upload = run(store.begin("data/lost"))
+    (url,) = store.sign_parts("data/lost", upload, plan(5), MINUTE)
+    part = StoredPart(1, 5, web.send(url, b"12345"))
+    proxy.traffic.inject(LoseResponse(), method="POST", times=1)
+    assert run(store.complete("data/lost", upload, [part])).size == 5
+    assert bucket.get("data/lost") == b"12345"
+
+
+def test_answers_that_are_lost(run: Run, store: ObjectStore, bucket: Bucket, proxy: FaultProxy) -> None:
+    proxy.traffic.inject(LoseResponse(), method="PUT", times=2)
+    run(store.put("data/state", b"state"))
+    assert bucket.get("data/state") == b"state"
+    upload = run(store.begin("data/aborted"))
+    proxy.traffic.inject(LoseResponse(), method="DELETE", query="uploadId", times=3)
+    run(store.abort("data/aborted", upload))
+    proxy.traffic.inject(LoseResponse(), method="DELETE", times=3)
+    run(store.delete("data/state"))
+    proxy.traffic.inject(LoseResponse(), method="POST", query="delete", times=1)
+    run(store.delete("data/state", "data/other"))
+    assert run(store.stat("data/state")) is None
+
+
+def test_the_cost_of_a_part_does_not_grow(
+    run: Run, store: ObjectStore, settings: S3Settings, bucket: Bucket, proxy: FaultProxy, web: Web
+) -> None:
+    """Two listings at most for each part, in whatever order they come, and no more for a server that comes later."""
+    key, many = "data/parts", 120
+    upload = run(store.begin(key))
+    urls = store.sign_parts(key, upload, plan(*[1] * many), MINUTE)
+    numbers = list(range(1, many + 1))
+    random.Random(7).shuffle(numbers)
+    proxy.traffic.forget()
+    for number in numbers:
+        etag = web.send(urls[number - 1], b"x")
+        assert run(store.stored_part(key, upload, number)) == StoredPart(number, 1, etag)
+    listings = [exchange for exchange in proxy.traffic.seen(method="GET") if "max-parts" in exchange.query]
+    assert len(listings) <= 2 * many
+    with opened(settings, bucket.name, run) as later:
+        proxy.traffic.forget()
+        for number in reversed(numbers):
+            assert run(later.stored_part(key, upload, number)) is not None
+        assert len(proxy.traffic.seen(method="GET")) == many
+
+
+def test_many_calls_at_once(run: Run, store: ObjectStore) -> None:
+    async def all_at_once() -> list[bytes]:
+        await asyncio.gather(*(store.put(f"data/many/{n}", b"%d" % n) for n in range(300)))
+        return await asyncio.gather(*(store.get(f"data/many/{n}") for n in range(300)))
+
+    assert run(all_at_once()) == [b"%d" % n for n in range(300)]
+
+
+def test_buckets_share_one_client(run: Run, settings: S3Settings, bucket: Bucket) -> None:
+    stores = open_stores(settings, [bucket.name, "not-there"])
+
+    async def work() -> None:
+        await stores[bucket.name].put("data/shared", b"1")
+        await stores["not-there"].close()
+        # Closing gives connections back; it does not end a store that is used on.
+        assert await stores[bucket.name].get("data/shared") == b"1"
+        await stores[bucket.name].close()
+
+    run(work())
+
+
+def test_urls_are_signed_for_the_host_that_clients_use(
+    run: Run, settings: S3Settings, minio: Minio, bucket: Bucket, proxy: FaultProxy, web: Web
+) -> None:
+    bucket.put("data/elsewhere", b"0123456789")
+    for host in (proxy.url, proxy.url.removeprefix("http://")):
+        given = replace(settings, endpoint=minio.endpoint, url_host=host)
+        with opened(given, bucket.name, run) as store:
+            proxy.traffic.forget()
+            upload = run(store.begin("data/elsewhere"))
+            assert not proxy.traffic.seen()
+            (part,) = store.sign_parts("data/elsewhere", upload, plan(3), MINUTE)
+            whole, some = store.sign_gets("data/elsewhere", [None, Span(2, 3)], MINUTE)
+            assert web.send(part, b"new") == md5(b"new")
+            assert web.get(whole).data == b"0123456789"
+            assert web.get(some, "bytes=2-4").data == b"234"
+            assert len(proxy.traffic.seen()) == 3
+            run(store.abort("data/elsewhere", upload))
+
+
+def test_temporary_keys(run: Run, settings: S3Settings, minio: Minio, bucket: Bucket, web: Web) -> None:
+    sts = boto3.client(
+        "sts",
+        endpoint_url=minio.endpoint,
+        aws_access_key_id=minio.access_key,
+        aws_secret_access_key=minio.secret_key,
+        region_name="us-east-1",
+    )
+    keys = sts.assume_role(RoleArn="arn:xxx:xxx:xxx:xxxx", RoleSessionName="any", DurationSeconds=900)["Credentials"]
+    sts.close()
+    given = replace(
+        settings,
+        access_key=keys["AccessKeyId"],
+        secret_key=keys["SecretAccessKey"],
+        session_token=keys["SessionToken"],
+    )
+    with opened(given, bucket.name, run) as store:
+        run(store.put("data/temporary", b"by temporary keys"))
+        urls = store.sign_gets("data/temporary", [None, Span(0, 2)], MINUTE)
+        assert web.get(urls[0]).data == b"by temporary keys"
+        assert web.get(urls[1], "bytes=0-1").data == b"by"
+        upload = run(store.begin("data/temporary"))
+        (url,) = store.sign_parts("data/temporary", upload, plan(4), MINUTE)
+        assert web.send(url, b"part") == md5(b"part")
+        run(store.abort("data/temporary", upload))
+
+
+def test_the_environment_names_a_proxy(
+    run: Run, settings: S3Settings, bucket: Bucket, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy.url.replace("://", "://user:word@"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with opened(replace(settings, endpoint="http://store.example.org"), bucket.name, run) as store:
+        run(store.put("data/by-proxy", b"1"))
+    (passed,) = proxy.traffic.seen(method="PUT")
+    assert passed.headers["proxy-authorization"].startswith("Basic ")
+    proxy.traffic.forget()
+    with opened(settings, bucket.name, run) as store:
+        run(store.put("data/by-proxy", b"2"))
+    assert "proxy-authorization" not in proxy.traffic.seen(method="PUT")[0].headers
+
+
+def test_user_metadata(run: Run, store: ObjectStore, bucket: Bucket) -> None:
+    bucket.put("data/by-others", b"1", Metadata={"md5chksum": "CY9rzUYh03PK3k6DJie09g==", "Other": "x"})
+    stat = run(store.stat("data/by-others"))
+    assert stat is not None
+    assert stat.metadata == {"md5chksum": "CY9rzUYh03PK3k6DJie09g==", "other": "x"}
+
+
+def test_bytes_are_given_as_they_are_stored(run: Run, store: ObjectStore, bucket: Bucket) -> None:
+    bucket.put("data/packed", b"\x1f\x8b not really", ContentEncoding="gzip")
+    assert run(store.get("data/packed")) == b"\x1f\x8b not really"
+    assert run(store.read("data/packed", Span(0, 2))) == b"\x1f\x8b"
+
+
+def test_wrong_settings_are_named(run: Run, settings: S3Settings, bucket: Bucket) -> None:
+    for given, name, said in [
+        (replace(settings, secret_key="wrong"), bucket.name, "s3.secretKey"),
+        (replace(settings, access_key="wrong"), bucket.name, "s3.accessKey"),
+        (settings, "not-there", "Create the bucket"),
+        (replace(settings, endpoint="http://127.0.0.1:9"), bucket.name, "refused"),
+    ]:
+        with opened(given, name, run) as store:
+            probe = run(store.probe())
+            assert not probe.ok
+            assert said in probe.problem
+
+
+def test_a_wrong_clock_is_named(run: Run, settings: S3Settings, bucket: Bucket) -> None:
+    with opened(settings, bucket.name, run, lambda: datetime.now(UTC) - timedelta(hours=1)) as store:
+        with pytest.raises(Refused, match=r"RequestTimeTooSkewed.*clock"):
+            run(store.get("data/anything"))
+        with pytest.raises(Refused, match="clock"):
+            run(store.stat("data/anything"))
+    with opened(settings, bucket.name, run, lambda: datetime.now(UTC) - timedelta(minutes=10)) as store:
+        probe = run(store.probe())
+        assert probe.ok
+        assert probe.clock_skew == pytest.approx(600, abs=30)
+
+
+def test_a_store_that_goes_away_and_comes_back(run: Run, web: Web) -> None:
+    from score.testing.minio import running_minio
+
+    with running_minio() as own:
+        bucket = Bucket(own)
+        with opened(
+            S3Settings(own.endpoint, own.access_key, own.secret_key, retry_limit=1), bucket.name, run
+        ) as store:
+            upload = run(store.begin("data/crash"))
+            (url,) = store.sign_parts("data/crash", upload, plan(5), MINUTE)
+            part = StoredPart(1, 5, web.send(url, b"12345"))
+            own.kill()
+            assert not run(store.probe()).ok
+            own.restart()
+            assert run(store.probe()).ok
+            assert run(collect(store.stored_parts("data/crash", upload))) == [part]
+            assert run(store.complete("data/crash", upload, [part])).size == 5
+        bucket.s3.close()

