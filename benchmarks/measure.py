@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,19 +37,24 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) ->
     with tempfile.TemporaryDirectory() as scratch:
         report, output = Path(scratch, "report"), Path(scratch, "output")
         with open(output, "wb") as out:
-            done = subprocess.run(
+            launcher = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(LAUNCHER), str(report), *command],
                 cwd=folder,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                timeout=TIMEOUT,
-                check=False,
+                start_new_session=True,
             )
-        if done.returncode != 0:
+            try:
+                status = launcher.wait(TIMEOUT)
+            except BaseException:  # its children too, which it does not take with it
+                os.killpg(launcher.pid, signal.SIGKILL)
+                launcher.wait()
+                raise
+        if status != 0:
             said = output.read_text(errors="replace")[-2000:]
-            raise Failed(f"{' '.join(command)[:200]} ended with status {done.returncode}:\n{said}")
+            raise Failed(f"{' '.join(command)[:200]} ended with status {status}:\n{said}")
         return Usage(**json.loads(report.read_text()))
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from contextvars import ContextVar
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -89,6 +90,10 @@ class Protocol(HttpToolsProtocol):
     _unfinished = 0
     _in_head = False
     _refusal = ""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.access_log = False  # uvicorn's own has query strings
 
     def on_message_begin(self) -> None:
         """A request begins."""

@@ -83,9 +83,12 @@ class Answer(Exception):
         self.headers = headers or {}
 
 
-def data_plane(*stores: LocalStore) -> list[Route]:
-    """The routes of ``stores``, one for each bucket: ``/store/<bucket>/<key>``."""
-    return [Route(f"{PATH}/{store.name}/{{key:path}}", Plane(store)) for store in stores]
+def data_plane(*stores: LocalStore, silence: float = SILENCE) -> list[Route]:
+    """The routes of ``stores``, one for each bucket: ``/store/<bucket>/<key>``.
+
+    A sender of whom nothing is heard for ``silence`` seconds is refused with ``RequestTimeout``, which clients retry.
+    """
+    return [Route(f"{PATH}/{store.name}/{{key:path}}", Plane(store, silence)) for store in stores]
 
 
 def parse_range(header: str | None, size: int) -> Span | None:
@@ -117,8 +120,9 @@ def parse_range(header: str | None, size: int) -> Span | None:
 class Plane:
     """Serves one bucket."""
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: LocalStore, silence: float) -> None:
         self._store = store
+        self._silence = silence
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI endpoint."""
@@ -155,7 +159,7 @@ class Plane:
         writer = await store.in_thread(store.open_part, grant)
         try:
             writing: asyncio.Future[None] | None = None
-            async for pieces in _gather(receive):
+            async for pieces in _gather(receive, self._silence):
                 if writing is not None:
                     await writing
                 writing = store.in_thread(writer.write, pieces)
@@ -212,18 +216,18 @@ class Plane:
         return reading
 
 
-async def _gather(receive: Receive) -> AsyncIterator[list[bytes]]:
+async def _gather(receive: Receive, silence: float) -> AsyncIterator[list[bytes]]:
     """The body of a request in lists of about :data:`PIECE` bytes. Raises ClientDisconnect where it breaks off."""
     pieces: list[bytes] = []
     size = 0
     more = True
     while more:
         try:
-            async with asyncio.timeout(SILENCE):
+            async with asyncio.timeout(silence):
                 message = await receive()
         except TimeoutError:
             raise Answer(
-                400, "RequestTimeout", f"No data arrived for {SILENCE:.0f} s.", {"Connection": "close"}
+                400, "RequestTimeout", f"No data arrived for {silence:g} s.", {"Connection": "close"}
             ) from None
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
@@ -307,9 +311,14 @@ async def _refuse(
     """Answer with an error document of S3."""
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{fault.code}</Code><Message>{escape(message)}</Message>"
-        f"<Resource>{escape(scope['path'])}</Resource></Error>"
-    ).encode("utf-8", "replace")
+        f"<Error><Code>{fault.code}</Code><Message>{_text(message)}</Message>"
+        f"<Resource>{_text(scope['path'])}</Resource></Error>"
+    ).encode()
     described = {"Content-Type": "application/xml", "Content-Length": str(len(body))}
     await _start(send, fault.status, described | (headers or {}))
     await send({"type": "http.response.body", "body": body})
+
+
+def _text(text: str) -> str:
+    """Text for an XML document, which cannot hold control characters."""
+    return escape("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text))

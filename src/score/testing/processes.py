@@ -55,8 +55,17 @@ def on_small_disk(folder: Path, size: int) -> tuple[str, ...]:
     The disk is the command's own and goes with it; from outside it is ``/proc/<pid>/root<folder>``. It needs the
     component ``mounts``.
     """
-    script = 'mount -t tmpfs -o size="$1" tmpfs "$2" && cd "$2" && shift 2 && exec "$@"'
-    return ("unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(size), str(folder))
+    return _in_own_mounts(f"mount -t tmpfs -o size={size} tmpfs", folder)
+
+
+def on_read_only_folder(folder: Path) -> tuple[str, ...]:
+    """What to put before a command for it to find ``folder`` read-only, whoever runs it. It needs ``mounts``."""
+    return _in_own_mounts('mount -o bind,ro "$1"', folder)
+
+
+def _in_own_mounts(mount: str, folder: Path) -> tuple[str, ...]:
+    script = f'{mount} "$1" && cd "$1" && shift && exec "$@"'
+    return ("unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(folder))
 
 
 class Program:

@@ -7,16 +7,23 @@ ways that a proxy cannot make up: other bytes under the same name, ETags that ar
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import TypeVar
 
 from aiohttp import web
 
 from score.protocol.parts import Span, cut
 from score.protocol.wire import Part, Progress, Specification, to_json
+from score.testing.faults import Traffic
+from score.testing.proxy import FaultProxy
 from score.testing.service import FakeService, Refusal
+
+E = TypeVar("E")
 
 SENTINEL = "heliograph"
 
@@ -82,7 +89,7 @@ class _StoreError(Refusal):
 
 
 class FakeScore(FakeService):
-    """Score and its store on one port. ``part_size`` in bytes; ``public_url`` is the base of the URLs it hands out."""
+    """Score and its store on one port. ``part_size`` in bytes; ``public_url`` is where its URLs lead."""
 
     def __init__(self, part_size: int = 64 * 1024) -> None:
         super().__init__()
@@ -294,3 +301,55 @@ def _specification(object_id: str, upload_id: str, parts: list[Part], size: int,
 
 def _json(document: Specification) -> web.Response:
     return web.Response(body=to_json(document), content_type="application/json")
+
+
+class Heard:
+    """A listener of transfers that keeps what it was told, from any thread."""
+
+    def __init__(self) -> None:
+        self._events: list[object] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, event: object) -> None:
+        with self._lock:
+            self._events.append(event)
+
+    def of(self, kind: type[E]) -> list[E]:
+        """The events of one kind, in the order in which they came."""
+        with self._lock:
+            return [event for event in self._events if isinstance(event, kind)]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultyScore:
+    """A fake Score behind a proxy that does damage; ``traffic`` is what passes between it and its clients."""
+
+    fake: FakeScore
+    traffic: Traffic
+    heard: Heard
+
+    @property
+    def url(self) -> str:
+        """Where clients go."""
+        return self.fake.public_url
+
+    @property
+    def puts(self) -> list[int | None]:
+        """The part numbers of all PUTs, sorted."""
+        return sorted((exchange.part for exchange in self.traffic.seen(method="PUT")), key=str)
+
+    @property
+    def gets(self) -> list[str]:
+        """The ranges of all GETs of objects, sorted."""
+        seen = self.traffic.seen(method="GET", path="/store/")
+        return sorted(
+            (exchange.range for exchange in seen if SENTINEL not in exchange.path), key=lambda r: (len(r), r)
+        )
+
+
+@contextmanager
+def faulty_score(part_size: int) -> Iterator[FaultyScore]:
+    """A running fake Score behind a running proxy."""
+    with FakeScore(part_size) as fake, FaultProxy(fake.url) as proxy:
+        fake.public_url = proxy.url
+        yield FaultyScore(fake, proxy.traffic, Heard())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from types import TracebackType
@@ -25,6 +26,8 @@ class Serving:
         config = uvicorn.Config(
             self.app, loop="uvloop", http="httptools", ws="none", lifespan="off", access_log=False, log_config=None
         )
+        # Without handlers it is silent, but pytest lends its own to every logger that a test may want to read.
+        logging.getLogger("uvicorn.access").disabled = True
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="uvicorn")
         self._thread.start()

@@ -119,6 +119,8 @@ class Http:
         Raises Unavailable where no answer comes, Invalid for a URL that is none, Refused where trust is missing.
         """
         timeout = self._timeout if timeouts is None else urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
+        if not url.startswith(("http://", "https://")):
+            raise Invalid(f"{method} {place(url)}: that is not an address that can be called.")
         try:
             return self._pool(url).request(
                 method,

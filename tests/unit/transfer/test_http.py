@@ -12,7 +12,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from score import errors
 from score.errors import (
     Conflict,
     Expired,
@@ -25,6 +24,7 @@ from score.errors import (
     Unavailable,
 )
 from score.testing.faults import Answer, CutResponse, Reset
+from score.testing.score import FaultyScore
 from score.transfer.engine import Engine
 from score.transfer.http import Http, Timeouts, expiry, place, retry_after, service_error, store_error
 
@@ -148,23 +148,23 @@ def s3_error(code: str, message: str) -> bytes:
     ],
 )
 def test_answers_of_a_store(
-    engine: Engine, status: int, body: bytes, kind: type[ScoreError], says: str, store: Store
+    engine: Engine, status: int, body: bytes, kind: type[ScoreError], says: str, store: FaultyScore
 ) -> None:
     for stream in (False, True):
         store.traffic.inject(Answer(status, body), path="/store/")
-        url = f"{store.fake.public_url}/store/x?Signature=topsecret"
+        url = f"{store.url}/store/x?Signature=topsecret"
         response = engine.http.request("GET", url, stream=stream)
         error = store_error(response, "GET", url)
         response.release_conn()
         assert type(error) is kind
         assert says in error.message
-        assert error.message.startswith(f"GET {store.fake.public_url}/store/x: the store answered {status}")
+        assert error.message.startswith(f"GET {store.url}/store/x: the store answered {status}")
         assert "topsecret" not in str(error)
 
 
-def test_a_stores_wish_to_be_left_alone_is_kept(engine: Engine, store: Store) -> None:
+def test_a_stores_wish_to_be_left_alone_is_kept(engine: Engine, store: FaultyScore) -> None:
     store.traffic.inject(Answer.unavailable(retry_after=7))
-    error = store_error(engine.http.request("GET", f"{store.fake.public_url}/store/x"), "GET", "http://store/x")
+    error = store_error(engine.http.request("GET", f"{store.url}/store/x"), "GET", "http://store/x")
     assert isinstance(error, Unavailable)
     assert error.retry_after == 7
 
@@ -242,15 +242,15 @@ def test_a_name_that_does_not_exist(http: Http) -> None:
     assert "topsecret" not in str(caught.value)
 
 
-def test_a_connection_that_is_cut_before_the_answer(http: Http, store: Store) -> None:
+def test_a_connection_that_is_cut_before_the_answer(http: Http, store: FaultyScore) -> None:
     store.traffic.inject(Reset())
     with pytest.raises(Unavailable, match=r"GET http://127.0.0.1:\d+/profile: connection reset by peer\."):
-        http.request("GET", f"{store.fake.public_url}/profile?Signature=topsecret")
+        http.request("GET", f"{store.url}/profile?Signature=topsecret")
     with listening(b"") as port, pytest.raises(Unavailable, match="the connection was closed"):
         http.request("GET", f"http://127.0.0.1:{port}/x")
 
 
-def test_an_answer_that_is_cut_short(http: Http, store: Store) -> None:
+def test_an_answer_that_is_cut_short(http: Http, store: FaultyScore) -> None:
     stored = store.fake.add("x", b"x" * 1000)
     store.traffic.inject(CutResponse(100), path="/store/")
     with pytest.raises(Unavailable, match="the answer was cut short"):
@@ -259,26 +259,41 @@ def test_an_answer_that_is_cut_short(http: Http, store: Store) -> None:
 
 
 def test_an_answer_that_is_no_http(http: Http) -> None:
-    with listening(b"SSH-2.0-OpenSSH_9.2\r\n") as port, pytest.raises(Unavailable, match=f"GET http://127.0.0.1:{port}/"):
+    with (
+        listening(b"SSH-2.0-OpenSSH_9.2\r\n") as port,
+        pytest.raises(Unavailable, match=f"GET http://127.0.0.1:{port}/"),
+    ):
         http.request("GET", f"http://127.0.0.1:{port}/x?Signature=topsecret")
 
 
-def test_an_answer_that_does_not_come(store: Store) -> None:
+def test_an_answer_that_does_not_come(store: FaultyScore) -> None:
     http = Http(2, Timeouts(connect=20, read=0.05))
     gate = store.traffic.hold()
     with pytest.raises(Unavailable, match="/profile: timed out"):
-        http.request("GET", f"{store.fake.public_url}/profile")
+        http.request("GET", f"{store.url}/profile")
     gate.open()
     http.close()
 
 
 def test_plain_http_where_encryption_is_expected(http: Http) -> None:
-    with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port, pytest.raises(Unavailable, match="encrypted connection"):
+    with (
+        listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port,
+        pytest.raises(Unavailable, match="encrypted connection"),
+    ):
         http.request("GET", f"https://127.0.0.1:{port}/x")
 
 
 @pytest.mark.parametrize(
-    "url", ["<html><body>It works!</body></html>", "", "store/x", "ftp://store/x", "http://", "http://[::1/x", "http://a:b/x"]
+    "url",
+    [
+        "<html><body>It works!</body></html>",
+        "",
+        "store/x",
+        "ftp://store/x",
+        "http://",
+        "http://[::1/x",
+        "http://a:b/x",
+    ],
 )
 def test_what_is_no_address_is_named(http: Http, url: str) -> None:
     with pytest.raises(Invalid, match="not an address"):
@@ -287,20 +302,20 @@ def test_what_is_no_address_is_named(http: Http, url: str) -> None:
 
 def test_a_reason_is_never_taken_from_an_earlier_failure(http: Http) -> None:
     """The call may be made while another failure is being handled."""
-    with pytest.raises(Unavailable, match="connection refused"):
-        try:
-            raise errors.Expired("PUT http://store/x: the URL has expired")
-        except errors.Expired:
+    try:
+        raise Expired("PUT http://store/x: the URL has expired")
+    except Expired:
+        with pytest.raises(Unavailable, match="connection refused"):
             http.request("GET", f"http://127.0.0.1:{free_port()}/x")
 
 
-def test_redirects_are_not_followed(http: Http, store: Store) -> None:
+def test_redirects_are_not_followed(http: Http, store: FaultyScore) -> None:
     store.traffic.inject(Answer(302, b"", {"Location": "http://127.0.0.1:1/elsewhere"}))
-    assert http.request("GET", f"{store.fake.public_url}/profile", headers={"Authorization": "Bearer x"}).status == 302
+    assert http.request("GET", f"{store.url}/profile", headers={"Authorization": "Bearer x"}).status == 302
 
 
-def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
-    monkeypatch.setenv("http_proxy", store.fake.public_url.removeprefix("http://"))
+def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, store: FaultyScore) -> None:
+    monkeypatch.setenv("http_proxy", store.url.removeprefix("http://"))
     monkeypatch.setenv("no_proxy", "direct.invalid")
     http = Http(2, Timeouts(connect=20, read=20))
     store.traffic.inject(Answer(200, b"from the proxy"))

@@ -351,8 +351,7 @@ class LocalStore:
         return ObjectStat(key, status.st_size, modified, etag)
 
     def _etag_path(self, key: str) -> str:
-        name = hashlib.sha256(key.encode()).hexdigest()
-        return f"{self._etags}/{name[:2]}/{name}.json"
+        return f"{self._etags}/{hashlib.sha256(key.encode()).hexdigest()}.json"
 
     def _read_etag(self, key: str, status: os.stat_result) -> str | None:
         """The ETag recorded for a file; None where the file is not the one that was recorded."""
@@ -365,14 +364,15 @@ class LocalStore:
             return None
 
     def _write_etag(self, key: str, status: os.stat_result, etag: str) -> None:
-        """Record the ETag of the file that is about to become ``key``, durably."""
-        path = self._etag_path(key)
+        """Record the ETag of the file that is about to become ``key``.
+
+        Its name becomes durable with the object's on file systems with one journal. On others a crash of the machine
+        may lose it, and the object then has an ETag as if put there by hand.
+        """
         made = f"{self._bucket.scratch}/{self.name}-{os.urandom(16).hex()}"
         record = {"key": key, "size": status.st_size, "mtimeNs": status.st_mtime_ns, "etag": etag}
-        make_folders(os.path.dirname(path))
         write_new(made, json.dumps(record).encode())
-        os.rename(made, path)
-        sync_folder(os.path.dirname(path))
+        os.rename(made, self._etag_path(key))
 
     def _expiry(self, ttl: timedelta) -> int:
         return int(self._clock() + min(ttl, self.limits.longest_url_life).total_seconds())

@@ -244,13 +244,12 @@ class Uploads:
         make_folders(self.folder)
 
     def begin(self, key: str, now: datetime) -> UploadId:
-        """Start an upload, durably."""
+        """Start an upload. It outlives a crash of the machine from its first finished part on, at the latest."""
         upload = UploadId(uuid.uuid4().hex)
         folder = f"{self.folder}/{upload}"
         os.mkdir(folder)
         os.close(os.open(f"{folder}/data", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         write_new(f"{folder}/upload.json", json.dumps({"key": key, "started": now.isoformat()}).encode())
-        sync_folder(folder)
         sync_folder(self.folder)
         return upload
 
@@ -284,13 +283,15 @@ class Uploads:
                 del self._writers[writer.place]
 
     def drop(self, upload_id: UploadId) -> None:
-        """Remove an upload: at once for everybody, then its bytes. Nothing where there is none."""
+        """Remove an upload: at once for everybody, then its bytes. Nothing where there is none.
+
+        Not durable by itself: after a crash of the machine the upload may be back, to be dropped again.
+        """
         if _ID.match(upload_id) is None:
             return
         gone = f"{self.folder}/{_GONE}{upload_id}"
         with suppress(FileNotFoundError):
             os.rename(f"{self.folder}/{upload_id}", gone)
-            sync_folder(self.folder)
         shutil.rmtree(gone, ignore_errors=True)
 
     def sweep(self) -> None:

@@ -1,0 +1,152 @@
+"""The command ``score-server`` as a process: how it starts, what it says, how it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from score import __version__
+from score.server.settings import FIELDS
+from score.testing.processes import clean_environment, program
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a server in a folder of its own, and ends it."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: str, **settings: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [program("score-server"), *arguments],
+            cwd=tmp_path,
+            env=clean_environment(tmp_path, settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def three_lines(process: subprocess.Popen[str]) -> dict[str, str]:
+    """What a server says at its start."""
+    assert process.stdout
+    lines = [process.stdout.readline() for _ in range(3)]
+    assert all(lines), process.stderr and process.stderr.read()
+    return {name: rest.strip() for name, rest in (line.split(":", 1) for line in lines)}
+
+
+def test_a_start_without_settings_says_three_things(start: Start, tmp_path: Path) -> None:
+    process = start("--server.port=0")
+    said = three_lines(process)
+    assert said["Data"] == str(tmp_path / "score-data")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", said["URL"])
+    assert "not restricted" in said["Access"]
+    with urllib3.PoolManager() as http:
+        assert http.request("GET", f"{said['URL']}/profile").data == b"s3"
+        sentinel = http.request("GET", f"{said['URL']}/download/ping").data.decode()
+        assert http.request("GET", sentinel).status == 200
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_order(start: Start, number: signal.Signals) -> None:
+    process = start("--server.port=0")
+    url = three_lines(process)["URL"]
+    with urllib3.PoolManager() as http:
+        http.request("GET", f"{url}/profile")  # the connection stays open
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in err
+
+
+def test_restricted_access_is_said(start: Start) -> None:
+    key = {"spring.security.oauth2.resourceserver.jwt.publickeylocation": "http://127.0.0.1:1/key"}
+    process = start("--server.port=0", **key, **{"spring.profiles.active": "local,secure"})
+    said = three_lines(process)
+    assert said["Access"].startswith("restricted")
+    with urllib3.PoolManager(retries=False) as http:
+        port = said["URL"].rpartition(":")[2]
+        health = http.request("GET", f"http://127.0.0.1:{port}/health")
+        assert health.status == 200, "it starts without the key, and says so"
+        assert "public key" in health.json()["components"]["authorization"]["problem"]
+        oid = "5c0e0000-0000-4000-8000-000000000001"
+        assert http.request("GET", f"http://127.0.0.1:{port}/upload/{oid}").status == 401
+        answer = http.request(
+            "GET", f"http://127.0.0.1:{port}/upload/{oid}", headers={"Authorization": "Bearer a.b.c"}
+        )
+        assert answer.status == 503
+
+
+def test_a_port_in_use(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start(f"--server.port={port}")
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (1, "")
+    assert f"Port {port} on 127.0.0.1 is in use" in err
+    assert "--server.port=" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--s3.endpoint=http://x"], "bucket.name.object, bucket.name.state, metadata.url"),
+        (["--server.port=x"], "option --server.port"),
+        (["--server.address=0.0.0.0"], "--insecure"),
+        (["--server.address=nonesuch.invalid", "--insecure"], "server.address"),
+        (["run"], "'run' is no setting"),
+        (["--spring.profiles.active=azure"], "azure"),
+        (["--local.directory=/proc/nowhere"], "/proc/nowhere"),
+    ],
+)
+def test_a_start_that_fails_says_why(start: Start, arguments: list[str], said: str) -> None:
+    process = start("--server.port=0", *arguments)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (1, "")
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_warnings_are_logged(start: Start) -> None:
+    process = start("--server.port=0", **{"s3.endpiont": "x", "spring.profiles.active": "local"})
+    three_lines(process)
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert "S3_ENDPIONT" in err
+    assert "Did you mean s3.endpoint?" in err
+
+
+@pytest.mark.parametrize(("option", "said"), [("--help", "--insecure"), ("-h", "Usage"), ("--version", __version__)])
+def test_information(start: Start, option: str, said: str) -> None:
+    out, err = start(option).communicate(timeout=30)
+    assert said in out
+    assert err == ""
+
+
+def test_every_setting_is_listed_with_its_default(start: Start) -> None:
+    out, _ = start("--settings").communicate(timeout=30)
+    for name in FIELDS:
+        assert f"\n{name}=" in f"\n{out}"
+    assert "\nupload.partsize=20000000\n" in out
+    assert "\ns3.sigV4Enabled=true\n" in out
+    assert "\ns3.upload.expiration=6\n" in out

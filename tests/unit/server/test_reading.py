@@ -1,0 +1,241 @@
+"""Settings of the server: defaults, profiles, and what is refused or warned of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from score.errors import Misconfigured
+from score.server.reading import Reading, read_settings
+from score.server.settings import FIELDS, JWT, Settings
+
+S3 = {
+    "S3_ENDPOINT": "http://store:9000",
+    "S3_ACCESSKEY": "abc",
+    "S3_SECRET_KEY": "hunter2",
+    "BUCKET_NAME_OBJECT": "object",
+    "BUCKET_NAME_STATE": "state",
+    "METADATA_URL": "http://song:8080/",
+    "UPLOAD_CLEAN_ENABLED": "false",
+}
+SECURE = {
+    "SPRING_PROFILES_ACTIVE": "default,secure",
+    "AUTH_SERVER_URL": "http://ego/o/check_api_key",
+    "AUTH_SERVER_CLIENTID": "score",
+    "AUTH_SERVER_CLIENT_SECRET": "hunter2",
+}
+
+
+def read(folder: Path, environ: Mapping[str, str] | None = None, arguments: Sequence[str] = ()) -> Reading:
+    return read_settings(arguments, environ or {}, folder)
+
+
+def test_defaults_are_those_of_the_reference(tmp_path: Path) -> None:
+    chosen = read(tmp_path, S3).settings
+    assert (chosen.s3_data_directory, chosen.s3_upload_directory, chosen.sentinel) == ("data", "upload", "heliograph")
+    assert (chosen.s3_upload_days, chosen.s3_download_days, chosen.upload_part_size) == (6, 1, 20_000_000)
+    assert (chosen.upload_retries, chosen.upload_timeout, chosen.s3_md5_property) == (5, 15_000, "md5chksum")
+    assert (chosen.auth_retries, chosen.auth_backoff, chosen.auth_multiplier) == (5, 15_000, 2.0)
+    assert (chosen.download_system, chosen.download_prefix, chosen.download_suffix) == (
+        "score.READ", "PROGRAMDATA-", ".READ",
+    )  # fmt: skip
+    assert (chosen.upload_system, chosen.upload_prefix, chosen.upload_suffix) == (
+        "score.WRITE", "PROGRAMDATA-", ".WRITE",
+    )  # fmt: skip
+    assert (chosen.port, chosen.host, chosen.store, chosen.secure) == (8087, "0.0.0.0", "s3", False)
+    assert chosen.metadata_url == "http://song:8080"
+
+
+def test_without_settings_the_store_is_local_and_on_loopback(tmp_path: Path) -> None:
+    reading = read(tmp_path, {"PATH": "/bin", "HOME": "/root"})
+    assert (reading.settings.store, reading.settings.host, reading.warnings) == ("local", "127.0.0.1", ())
+
+
+@pytest.mark.parametrize(
+    ("environ", "store"),
+    [
+        ({"SPRING_PROFILES_ACTIVE": "local"}, "local"),
+        ({"SPRING_PROFILES_ACTIVE": "dev"}, "local"),
+        ({**S3}, "s3"),
+        ({**S3, "SPRING_PROFILES_ACTIVE": "prod"}, "s3"),
+        *[
+            ({**S3, "SPRING_PROFILES_ACTIVE": name}, "s3")
+            for name in ("default", "s3", "aws", "amazon", "COLLABORATORY")
+        ],
+        ({**S3, "SPRING_PROFILES_ACTIVE": "local"}, "local"),
+    ],
+)
+def test_profiles(tmp_path: Path, environ: dict[str, str], store: str) -> None:
+    assert read(tmp_path, environ).settings.store == store
+
+
+@pytest.mark.parametrize("name", ["S3_ENDPOINT", "BUCKET_SIZE_POOL", "bucket.name.object", "s3.secured"])
+def test_nobody_writes_to_a_disk_unawares(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Misconfigured, match="missing for the profile s3: "):
+        read(tmp_path, {name: "0"})
+
+
+def test_everything_missing_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        read(tmp_path, {"SPRING_PROFILES_ACTIVE": "s3,secure", "AUTH_SERVER_URL": "http://ego", "S3_ACCESSKEY": "a"})
+    for name in (
+        "s3.endpoint", "bucket.name.object", "bucket.name.state", "metadata.url", "s3.secretKey",
+        "auth.server.clientId", "auth.server.clientSecret",
+    ):  # fmt: skip
+        assert name in str(caught.value)
+
+
+def test_secure_needs_something_to_check_tokens_with(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"auth\.server\.url .* or .*public-key-location"):
+        read(tmp_path, {"SPRING_PROFILES_ACTIVE": "local,secure"})
+    both = {"SPRING_PROFILES_ACTIVE": "local,secure", "AUTH_JWT_PUBLIC_KEY_URL": "http://ego/key"}
+    reading = read(tmp_path, both)
+    assert reading.settings.jwt_key == "http://ego/key"
+    assert any(f"{JWT}.public-key-location" in warning for warning in reading.warnings)
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"SPRING_PROFILES_ACTIVE": "azure"}, "azure"),
+        ({"AZURE_ACCOUNTNAME": "x"}, "azure"),
+        ({**S3, "S3_SIGV4ENABLED": "false"}, "s3.sigV4Enabled"),
+        ({**S3, "S3_MASTER_ENCRYPTION_KEY_ID": "k"}, "s3.masterEncryptionKeyId"),
+        ({**S3, "BUCKET_SIZE_POOL": "4"}, "bucket.size.pool"),
+        ({**S3, **SECURE, "AUTH_SERVER_PROVIDER": "keycloak"}, "keycloak"),
+        ({**S3, **SECURE, "SPRING_SECURITY_OAUTH2_RESOURCESERVER_JWT_JWK_SET_URI": "http://k"}, "jwk-set-uri"),
+        ({**S3, "SERVER_SSL_KEY_STORE": "x.p12"}, "TLS"),
+        ({**S3, "SERVER_SSL_ENABLED": "true"}, "TLS"),
+        ({**S3, "SPRING_PROFILES_ACTIVE": "s3,ssl"}, "TLS"),
+    ],
+)
+def test_what_is_not_built_is_never_passed_over(tmp_path: Path, environ: dict[str, str], named: str) -> None:
+    with pytest.raises(Misconfigured, match=f"does not support .*{named}"):
+        read(tmp_path, environ)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {**S3, "S3_SIGV4ENABLED": "true"},
+        {**S3, "BUCKET_SIZE_POOL": "0"},
+        {**S3, "SERVER_SSL_ENABLED": "false", "SERVER_SSL_KEY_STORE": "x"},
+        {**S3, "AUTH_SERVER_PROVIDER": "keycloak"},
+    ],
+)
+def test_settings_that_ask_for_nothing_of_that(tmp_path: Path, environ: dict[str, str]) -> None:
+    assert read(tmp_path, environ).settings.store == "s3"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("SERVER_PORT", "8o87", "a whole number"),
+        ("SERVER_PORT", "65536", "at most 65535"),
+        ("UPLOAD_PARTSIZE", "0", "at least 1"),
+        ("UPLOAD_PARTSIZE", "20MB", "a whole number"),
+        ("S3_SECURED", "maybe", "true or false"),
+        ("METADATA_URL", "song:8080", "a URL"),
+        ("AUTH_CONNECTION_MULTIPLIER", "x", "a number"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_place(tmp_path: Path, name: str, value: str, expected: str) -> None:
+    with pytest.raises(Misconfigured, match=rf"\(environment {name}\) is '{value}': {expected}"):
+        read(tmp_path, {**S3, name: value})
+
+
+def test_wrong_values_are_named_together(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "application.properties").write_text("server.port=x\n\nupload.retry.limit=y\n")
+    with pytest.raises(Misconfigured) as caught:
+        read(tmp_path)
+    assert "server.port (conf/application.properties:1)" in str(caught.value)
+    assert "upload.retry.limit (conf/application.properties:3)" in str(caught.value)
+
+
+def test_secrets_are_never_shown(tmp_path: Path) -> None:
+    chosen = read(tmp_path, {**S3, **SECURE}).settings
+    assert "hunter2" not in repr(chosen) + str(chosen) + chosen.model_dump_json()
+    assert chosen.s3_secret_key.get_secret_value() == "hunter2"
+
+
+def test_empty_values_are_unset_but_where_they_mean_something(tmp_path: Path) -> None:
+    empty = {
+        "S3_DATA_DIRECTORY": "",
+        "AUTH_SERVER_SCOPE_UPLOAD_STUDY_PREFIX": "",
+        "UPLOAD_PARTSIZE": "",
+        "OBJECT_SENTINEL": "",
+    }
+    chosen = read(tmp_path, {**S3, **empty}).settings
+    assert (chosen.s3_data_directory, chosen.upload_prefix) == ("", "")
+    assert (chosen.upload_part_size, chosen.sentinel) == (20_000_000, "heliograph")
+
+
+def test_the_published_example_starts_with_what_it_leaves_out(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "application.properties").write_text(
+        's3.endpoint="http://localhost:9000"\ns3.accessKey="abc123"\ns3.secretKey="abc123"\ns3.sigV4Enabled="true"\n\n'
+        'bucket.name.object="test_object_bucket"\nbucket.name.state="test_state_bucket":\nbucket.size.pool=0\n'
+        "bucket.size.key=2\n\nupload.partsize=1048576\nupload.retry.limit=10\nupload.connection.timeout=60000\n"
+        'upload.clean.cron="0 0 0 * * ?"\nupload.clean.enabled="true"\n'
+    )
+    reading = read(tmp_path, arguments=["--metadata.url=http://song"])
+    assert reading.settings.bucket_state == "test_state_bucket"
+    assert (reading.settings.upload_retries, reading.settings.upload_timeout) == (10, 60_000)
+    said = " ".join(reading.warnings)
+    for word in ("upload.partsize", "upload.clean.enabled", "bucket.name.state"):
+        assert word in said
+
+
+def test_published_mistakes_are_warned_of(tmp_path: Path) -> None:
+    environ = {
+        **S3,
+        **SECURE,
+        "AUTH_SERVER_SCOPE_STUDY_PREFIX": "score.",
+        "AUTH_SERVER_SCOPE_DOWNLOAD_SUFFIX": ".READ",
+        "AUTH_SERVER_SCOPE_UPLOAD_SYSTEM": "score.READ",
+        "AUTH_SERVER_TOKENNAME": "apiToken",
+        "S3_UPLOAD_EXPIRATION": "30",
+    }
+    said = read(tmp_path, environ).warnings
+    for word in (
+        "AUTH_SERVER_SCOPE_STUDY_PREFIX (environment AUTH_SERVER_SCOPE_STUDY_PREFIX) HAS NO EFFECT",
+        "PROGRAMDATA-<study>.READ",
+        "AUTH_SERVER_SCOPE_DOWNLOAD_SUFFIX",
+        "a READ scope that now grants all uploads",
+        "apiToken",
+        "at most 7 days",
+    ):
+        assert any(word in warning for warning in said), word
+
+
+def test_unknown_names_and_profiles_are_warned_of(tmp_path: Path) -> None:
+    said = read(tmp_path, {**S3, "S3_ENDPONT": "x", "SPRING_PROFILES_ACTIVE": "s3,kubernetes"}).warnings
+    assert any("S3_ENDPONT" in warning and "s3.endpoint?" in warning for warning in said)
+    assert any("'kubernetes' is unknown" in warning for warning in said)
+
+
+def test_words_that_are_no_settings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="'start' is no setting"):
+        read(tmp_path, arguments=["start"])
+
+
+def test_an_open_local_store_stays_on_loopback(tmp_path: Path) -> None:
+    for address in ("0.0.0.0", "10.0.0.1", "::"):
+        with pytest.raises(Misconfigured, match="--insecure"):
+            read(tmp_path, arguments=[f"--server.address={address}"])
+        assert read(tmp_path, arguments=[f"--server.address={address}", "--insecure"]).settings.host == address
+    for address in ("127.0.0.1", "localhost", "::1"):
+        assert read(tmp_path, arguments=["--server.address", address]).settings.host == address
+
+
+def test_local_and_a_bucket_exclude_one_another(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="exclude"):
+        read(tmp_path, {**S3, "SPRING_PROFILES_ACTIVE": "local,s3"})
+
+
+def test_every_setting_is_described() -> None:
+    for alias, name in FIELDS.items():
+        assert Settings.model_fields[name].description, alias

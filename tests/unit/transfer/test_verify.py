@@ -1,0 +1,99 @@
+"""The whole MD5, computed while parts move in any order."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from score.errors import Cancelled, Integrity
+from score.protocol.parts import MIB, Span, cut
+from score.transfer.verify import Follower, Prefix
+
+DATA = random.Random(1).randbytes(3 * MIB + 17)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("verify") / "a.bam"
+    path.write_bytes(DATA)
+    return path
+
+
+@pytest.fixture
+def follower(path: Path) -> Iterator[Follower]:
+    follower = Follower(FileIO(path))
+    yield follower
+    follower.stop()
+
+
+@given(st.integers(0, 200), st.integers(1, 60), st.randoms(use_true_random=False))
+def test_a_prefix_ends_where_the_first_gap_begins(total: int, size: int, dice: random.Random) -> None:
+    spans = cut(Span(0, total), size)
+    order = list(spans)
+    dice.shuffle(order)
+    prefix = Prefix(list(spans))
+    done: set[Span] = set()
+    for span in order:
+        end = prefix.finish(span)
+        done.add(span)
+        missing = [other.offset for other in spans if other not in done]
+        assert end == prefix.end == min(missing, default=total)
+
+
+@given(size=st.integers(1, 2 * MIB), dice=st.randoms(use_true_random=False))
+def test_the_md5_is_the_files_in_whatever_order_its_parts_finish(path: Path, size: int, dice: random.Random) -> None:
+    spans = cut(Span(0, len(DATA)), max(size, len(DATA) // 50))
+    prefix = Prefix(list(spans))
+    dice.shuffle(spans)
+    follower = Follower(FileIO(path))
+    for span in spans:
+        follower.allow(prefix.finish(span))
+    assert follower.finish(len(DATA)) == hashlib.md5(DATA).hexdigest()
+    follower.stop()
+
+
+def test_nothing_is_read_that_was_not_allowed(tmp_path: Path) -> None:
+    """The file is filled behind the follower's back: what it read too early it would have hashed as zeros."""
+    path = tmp_path / "data"
+    with path.open("wb") as made:
+        made.truncate(len(DATA))
+    follower = Follower(FileIO(path))
+    with path.open("r+b") as file:
+        for span in cut(Span(0, len(DATA)), 100_000):
+            file.write(DATA[span.offset : span.end])
+            file.flush()
+            follower.allow(span.end)
+    assert follower.finish(len(DATA)) == hashlib.md5(DATA).hexdigest()
+    follower.stop()
+
+
+def test_what_is_allowed_is_never_taken_back(follower: Follower) -> None:
+    follower.allow(len(DATA))
+    follower.allow(5)
+    assert follower.finish(len(DATA)) == hashlib.md5(DATA).hexdigest()
+
+
+def test_an_empty_file_has_an_md5(follower: Follower) -> None:
+    assert follower.finish(0) == hashlib.md5(b"").hexdigest()
+
+
+def test_a_file_that_shrinks_is_found(follower: Follower) -> None:
+    with pytest.raises(Integrity, match=f"ends at byte {len(DATA)}, but it was longer"):
+        follower.finish(len(DATA) + 1)
+
+
+def test_it_can_be_given_up_and_the_file_is_closed(path: Path) -> None:
+    file = FileIO(path)
+    follower = Follower(file)
+    follower.allow(5)
+    follower.stop()
+    assert file.closed
+    with pytest.raises(Cancelled):
+        follower.finish(len(DATA))

@@ -1,0 +1,139 @@
+"""Threads for parts: a bounded window, results as they come, the first error ends the rest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from score.errors import Cancelled, Refused
+from score.transfer.retry import Stop
+from score.transfer.workers import Workers
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    workers = Workers(3)
+    yield workers
+    workers.close()
+
+
+def test_every_item_is_worked_on_once(workers: Workers) -> None:
+    assert sorted(workers.each(range(100), lambda n: n * n)) == [n * n for n in range(100)]
+    assert list(workers.each([], str)) == []
+
+
+def test_results_come_as_they_are_ready(workers: Workers) -> None:
+    last = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 1:
+            assert last.wait(30)
+        return number
+
+    results = workers.each([1, 2, 3, 4, 5], work)
+    first = [next(results) for _ in range(4)]
+    last.set()
+    assert sorted(first) == [2, 3, 4, 5]
+    assert list(results) == [1]
+
+
+def test_no_more_than_the_window_are_under_way_and_items_are_taken_one_by_one(workers: Workers) -> None:
+    taken: list[int] = []
+    lock = threading.Lock()
+    now = most = 0
+    full = threading.Barrier(3)
+
+    def items() -> Iterator[int]:
+        for number in range(30):
+            taken.append(number)
+            yield number
+
+    def work(number: int) -> int:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        full.wait(30)  # three are under way; none ends before
+        with lock:
+            assert len(taken) <= number + 6
+            now -= 1
+        return number
+
+    assert len(list(workers.each(items(), work))) == 30
+    assert most == 3
+
+
+def test_the_first_error_ends_the_rest(workers: Workers) -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        if number >= 5:
+            raise Refused(f"part {number}")
+        return number
+
+    got: list[int] = []
+    results = workers.each(range(1000), work)
+    with pytest.raises(Refused, match=r"part \d"):
+        got.extend(results)
+    assert len(begun) < 20
+
+
+def test_what_was_under_way_is_still_reported_before_the_error(workers: Workers) -> None:
+    failed = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 0:
+            failed.set()
+            raise Refused("no")
+        assert failed.wait(30)
+        return number
+
+    got: list[int] = []
+    results = workers.each([0, 1, 2], work)
+    with pytest.raises(Refused):
+        for result in results:
+            got.append(result)
+    assert sorted(got) == [1, 2]
+
+
+def test_two_files_share_the_threads(workers: Workers) -> None:
+    """A file whose parts hang does not keep another from moving on."""
+    release = threading.Event()
+    blocked = threading.Semaphore(0)
+
+    def hang(number: int) -> int:
+        blocked.release()
+        assert release.wait(30)
+        return number
+
+    slow: list[int] = []
+    thread = threading.Thread(target=lambda: slow.extend(workers.each(range(2), hang)))
+    thread.start()
+    blocked.acquire()
+    blocked.acquire()
+    assert list(workers.each(range(5), str)) == ["0", "1", "2", "3", "4"]
+    release.set()
+    thread.join()
+    assert sorted(slow) == [0, 1]
+
+
+def test_a_wish_to_stop_ends_all(workers: Workers) -> None:
+    stop = Stop()
+
+    def work(number: int) -> int:
+        stop.check()
+        if number == 4:
+            stop.set()
+        return number
+
+    with pytest.raises(Cancelled):
+        list(workers.each(range(1000), work))
+
+
+def test_there_is_at_least_one_thread() -> None:
+    workers = Workers(0)
+    assert list(workers.each([1], str)) == ["1"]
+    workers.close()
