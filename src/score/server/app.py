@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from score import __version__
+from score._version import __version__
 from score.server import problems
 from score.server.edge import Edge
 from score.server.routes import Broker, add_score_routes

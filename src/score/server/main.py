@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from score import __version__
+from score._version import __version__
 from score.errors import Misconfigured, ScoreError
 from score.server.reading import Reading, read_settings
 from score.server.settings import Settings

@@ -21,14 +21,13 @@ class Component:
     """A real program or facility.
 
     ``programs`` are the names it goes by, any of which will do; ``recognise`` replaces the search for a program
-    where it is none. ``installable``: whether ``make components`` knows how to get it.
+    where it is none.
     """
 
     name: str
     what: str
     programs: tuple[str, ...] = ()
     recognise: Callable[[], Path | None] | None = None
-    installable: bool = False
 
     def find(self) -> Path | None:
         """Where it is, None where it is absent."""
@@ -58,14 +57,14 @@ def _mounts() -> Path | None:
     unshare = which("unshare")
     if unshare is None:
         return None
-    command = [unshare, "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
+    command = [str(unshare), "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
     return None if subprocess.run(command, check=False, capture_output=True).returncode else unshare
 
 
 COMPONENTS = {
     component.name: component
     for component in (
-        Component("minio", "MinIO, an object store with the S3 interface", ("minio",), installable=True),
+        Component("minio", "MinIO, an object store with the S3 interface", ("minio",)),
         Component("ceph", "Ceph's object gateway, an object store with the S3 interface", ("radosgw",)),
         Component("azurite", "Azurite, an emulator of Azure's blob store", ("azurite-blob",)),
         Component("keycloak", "Keycloak, an authorization server", ("kc.sh",)),

@@ -158,7 +158,7 @@ class FaultProxy:
         async def listen() -> None:
             if self._listening is not None:
                 return
-            self._listening = await asyncio.start_server(self._serve, "127.0.0.1", self._port, limit=_LARGEST_HEAD)
+            self._listening = await asyncio.start_server(self._accept, "127.0.0.1", self._port, limit=_LARGEST_HEAD)
             self._port = self._listening.sockets[0].getsockname()[1]
 
         self._background.run(listen())
@@ -176,22 +176,26 @@ class FaultProxy:
 
         self._background.run(stop())
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection of a client."""
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection of a client in a task that can be cancelled, also before it has begun."""
+
+        def end(task: asyncio.Task[None]) -> None:
+            self._connections.discard(task)
+            if task.cancelled():
+                _reset(writer)
+            writer.close()
+
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._connections.add(task)
+        task.add_done_callback(end)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.set_write_buffer_limits(high=0)
         try:
             while await self._exchange(await _read_head(reader), reader, writer):
                 pass
         except (asyncio.IncompleteReadError, OSError):
             pass
-        except asyncio.CancelledError:
-            _reset(writer)
-        finally:
-            self._connections.discard(task)
-            writer.close()
 
     async def _exchange(self, head: _Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its answer; whether the connection can serve another."""
@@ -250,9 +254,9 @@ class _Passage:
         try:
             return await self._deliver(await self._response(behind, sending), behind, sending)
         finally:
+            onward.transport.abort()  # first: the wait below may be cancelled
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
-            onward.transport.abort()
 
     async def _answer(self, answer: Answer) -> bool:
         """Our own answer, once the request has been read: a client that still sends would see a reset instead."""

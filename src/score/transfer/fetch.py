@@ -22,7 +22,6 @@ from score.transfer.http import translate as translate_http
 from score.transfer.retry import Damaged
 from score.transfer.verify import Follower, Prefix
 
-
 SLACK = 64 * MIB
 """Bytes. While the whole file's MD5 is further behind than this, parts are not hashed on their own as well: the
 processor is what limits the transfer, and the whole MD5 finds every damage in the end."""

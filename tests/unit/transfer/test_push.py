@@ -6,8 +6,10 @@ import hashlib
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,24 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "a.bam"
     path.write_bytes(DATA)
     return path
+
+
+class CountingSource(Source):
+    """Counts the bytes that are read of it."""
+
+    read = 0
+
+    def open(self) -> FileIO:
+        super().open().close()
+        counter = self
+
+        class Counting(FileIO):
+            def readinto(self, buffer: Any) -> int:
+                count = super().readinto(buffer)
+                counter.read += count
+                return count
+
+        return Counting(self.path)
 
 
 class Sending:
@@ -104,26 +124,13 @@ def test_files_of_every_kind_of_size(size: int, store: FaultyScore, engine: Engi
 
 
 @pytest.mark.parametrize("size", [PART - 1, 0])
-def test_a_file_of_one_part_is_read_once(
-    size: int, store: FaultyScore, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_of_one_part_is_read_once(size: int, store: FaultyScore, engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "small"
     path.write_bytes(DATA[:size])
     sending = Sending(store, engine, path)
-    read = 0
-    opened = sending.source.open
-
-    class Counting(type(opened())):  # type: ignore[misc]
-        def readinto(self, buffer: memoryview) -> int:
-            nonlocal read
-            count: int = super().readinto(buffer)
-            read += count
-            return count
-
-    opened().close()
-    monkeypatch.setattr(sending.source, "open", lambda: Counting(path))
+    sending.source = source = CountingSource(path)
     assert sending.send() == hashlib.md5(DATA[:size]).hexdigest()
-    assert read == size
+    assert source.read == size
 
 
 def test_a_wrong_etag_makes_the_part_go_again(sending: Sending, store: FaultyScore) -> None:
@@ -369,7 +376,7 @@ def test_a_file_that_shrinks_below_a_part_is_told_as_such_not_as_a_fault_of_the_
 
 
 @pytest.fixture
-def stopped(sending: Sending, store: FaultyScore, stop: Stop) -> Iterator[list[BaseException]]:
+def stopped(sending: Sending, store: FaultyScore, stop: Stop) -> list[BaseException]:
     """A transfer that the user stopped while a part was held in the network for ever; how it ended."""
     gate = store.traffic.hold(method="PUT", after=1000, skip=2)
     ends: list[BaseException] = []
@@ -386,7 +393,7 @@ def stopped(sending: Sending, store: FaultyScore, stop: Stop) -> Iterator[list[B
     stop.set()
     store.traffic.heal()
     thread.join()
-    yield ends
+    return ends
 
 
 def test_a_wish_to_stop_ends_it_and_keeps_what_is_finished(
