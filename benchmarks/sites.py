@@ -120,7 +120,7 @@ class LocalSite:
         self._client("publish", "--study-id", STUDY, "--analysis-id", analysis.id)
 
     def _client(self, *words: str) -> str:
-        command = [program("score-client"), "--quiet", *words]
+        command = [program("score-client"), "--silent", *words]
         done = subprocess.run(command, env=self.environment, check=True, stdout=subprocess.PIPE, text=True)
         return done.stdout
 

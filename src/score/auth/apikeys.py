@@ -75,12 +75,12 @@ class ApiKeys:
     async def probe(self) -> str:
         """Empty when the authorization server answers, be it with a refusal, else what is wrong."""
         try:
-            status, _ = await self._ask("00000000-0000-0000-0000-000000000000")
+            status, body = await self._ask("00000000-0000-0000-0000-000000000000")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return f"The authorization server at {self._server.url} does not answer: {type(error).__name__}."
-        if status >= 500 or status == 404:
+        if status >= 500 or status in (404, 405):
             return f"The authorization server at {self._server.url} answers {status}. Check auth.server.url."
-        return ""
+        return self._misconfigured(status, body)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -111,19 +111,19 @@ class ApiKeys:
     async def _check(self, token: str) -> dict[str, Any]:
         """What the server says of a key, asked again while that can help and there is time."""
         server = self._server
-        start = self._clock()
+        end = self._clock() + server.patience
+        last = server.patience / 9  # what is left for the last attempt
         wait, problem, retries = server.backoff, "", 0
         lost = False
         while True:
             try:
-                left = server.patience - (self._clock() - start)
-                status, body = await asyncio.wait_for(self._ask(token), max(left, 0.1))
+                status, body = await asyncio.wait_for(self._ask(token), max(end - self._clock(), last))
                 document = _document(body)
                 if status in (200, 207) and document is not None:
                     return document
                 if 400 <= status < 500 and status != 429:
-                    if status != 401 and document is None:
-                        log.warning("The authorization server at %s answers %d to a key", server.url, status)
+                    if wrong := self._misconfigured(status, body):
+                        log.warning("%s", wrong)
                     raise _refused()
                 problem = f"it answers {status}" if status >= 300 else "its answer is no JSON object"
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -131,15 +131,32 @@ class ApiKeys:
                 if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError) and not lost:
                     lost = True  # a connection kept too long: the next one is new, no need to wait
                     continue
-            if retries >= server.retries or self._clock() - start + wait > server.patience:
+            left = end - self._clock()
+            if retries >= server.retries or left <= last:
                 raise Unavailable(
                     f"The authorization server at {server.url} cannot tell whose key this is: {problem}.",
                     hint="Try again later, or check auth.server.url.",
-                ) from None
-            log.warning("The authorization server fails (%s); asking again in %.0f s", problem, wait)
+                )
+            wait = min(wait, left - last)
+            log.warning("The authorization server fails (%s); asking again in %.1f s", problem, wait)
             await asyncio.sleep(wait)
             retries += 1
             wait *= server.multiplier
+
+    def _misconfigured(self, status: int, body: bytes) -> str:
+        """What an answer says of our own settings: Ego refuses a wrong client without a word, Keycloak with these."""
+        document = _document(body) or {}
+        if status == 401 and document.get("error", "HTTP 401 Unauthorized") == "HTTP 401 Unauthorized":
+            return (
+                f"The authorization server at {self._server.url} does not know this server."
+                " Check auth.server.clientId and auth.server.clientSecret."
+            )
+        if status == 400 and "path" in document:
+            return (
+                f"The authorization server at {self._server.url} does not find the key in the form field"
+                f" {self._server.form_field!r}. Check auth.server.tokenName."
+            )
+        return ""
 
     async def _ask(self, token: str) -> tuple[int, bytes]:
         with aiohttp.MultipartWriter("form-data") as form:

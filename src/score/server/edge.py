@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from score.server.problems import body, problem
 
+log = logging.getLogger(__name__)
 access_log = logging.getLogger("score.access")
 
 LARGEST_HEAD = 64 * 1024
@@ -42,11 +43,14 @@ class Edge:
             return
         start = time.perf_counter()
         status = 0
+        answered = False
 
         async def watch(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
                 status = message["status"]
+            elif message["type"] == "http.response.body":
+                answered = not message.get("more_body", False)
             await send(message)
 
         path: str = scope["path"]
@@ -57,6 +61,10 @@ class Edge:
             if path.endswith("/") and path.startswith(_SLASHED):
                 scope["path"] = path.rstrip("/")
             await self._app(scope, receive, watch)
+        except Exception:
+            if not answered:
+                raise  # the server hangs up: half an answer must not look like a whole one
+            log.exception("A defect of the server")
         finally:
             client = scope["client"]
             raw: bytes = scope.get("raw_path") or path.encode()

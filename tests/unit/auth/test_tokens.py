@@ -163,15 +163,15 @@ def test_failures_that_last_are_said(ego: FakeEgo, retries: int) -> None:
 
 
 def test_patience_bounds_all_repetitions(ego: FakeEgo) -> None:
-    """By default: asked at once, after 15 and after 45 seconds; then a client still waits for the answer."""
+    """By default: asked at once, after 15 and after 40 seconds; then a client, which waits 60, hears of it."""
 
     async def test(keys: ApiKeys) -> None:
         with pytest.raises(Unavailable):
             await keys.identify(KEY)
-        assert len(ego.traffic.seen()) == 1
+        assert len(ego.traffic.seen()) == 2
 
     ego.traffic.inject(Answer.unavailable(), path="/o/", times=None)
-    with_keys(ego, test, backoff=60.0, patience=45.0)
+    with_keys(ego, test, backoff=1000.0, patience=0.9)
 
 
 def test_no_server_at_all(ego: FakeEgo) -> None:
@@ -210,8 +210,16 @@ def test_keys_are_probed(ego: FakeEgo) -> None:
     async def elsewhere(keys: ApiKeys) -> None:
         assert "404" in await keys.probe()
 
+    async def as_stranger(keys: ApiKeys) -> None:
+        assert "auth.server.clientSecret" in await keys.probe()
+
+    async def in_another_field(keys: ApiKeys) -> None:
+        assert "auth.server.tokenName" in await keys.probe()
+
     with_keys(ego, test)
     with_keys(ego, elsewhere, url=f"{ego.url}/elsewhere")
+    with_keys(ego, as_stranger, client_secret="wrong")
+    with_keys(ego, in_another_field, form_field="apiToken")
 
 
 def test_a_jwt_has_the_scopes_of_its_context(ego: FakeEgo) -> None:

@@ -19,9 +19,12 @@ import pytest
 import urllib3
 
 from score.errors import Misconfigured, NotFound, ScoreError
+from score.metadata.embedded import EmbeddedRegistry
 from score.server import problems
-from score.server.build import open_service
+from score.server.build import Service, assemble, open_service
 from score.server.settings import Settings
+from score.storage.base import ObjectStat
+from score.storage.local import LocalStore
 from score.testing.ego import FakeEgo
 from score.testing.faults import Answer, Reset
 from score.testing.minio import Minio
@@ -195,16 +198,16 @@ def test_bodies_that_nobody_asked_for_are_ignored(server: RunningServer, http: u
 
 
 def test_the_access_log_has_no_query(
-    server: RunningServer, http: urllib3.PoolManager, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, http: urllib3.PoolManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG), local(tmp_path) as server:
         url = http.request("GET", f"{server.url}/download/ping").data.decode()
         assert http.request("GET", url).status == 200
         assert http.request("GET", url.replace("signature=", "signature=0")).status == 403
         http.request("GET", f"{server.url}/a%0Ab?token=hunter2", headers={"Authorization": "Bearer hunter2"})
     lines = [record.getMessage() for record in caplog.records if not record.name.startswith("urllib3")]
-    (first, *_) = [line for line in lines if "/store/object/data/heliograph" in line]
-    assert re.fullmatch(r"127\.0\.0\.1 GET /store/object/data/heliograph 200 \d+\.\d ms", first)
+    line = re.compile(r"127\.0\.0\.1 GET /store/object/data/heliograph (200|403) \d+\.\d ms")
+    assert sorted(found[1] for found in map(line.fullmatch, lines) if found) == ["200", "403"]
     said = "\n".join(lines)
     signature = url.partition("signature=")[2]
     for secret in (signature, "hunter2", "expires="):
@@ -328,6 +331,28 @@ def test_faults_of_store_song_and_ego_have_their_status(minio: Minio, http: urll
             problem(call(), 503, start)
             ego.traffic.heal()
             assert call().status == 200
+
+
+def test_a_defect_is_answered_and_its_cause_not_shown(
+    tmp_path: Path, http: urllib3.PoolManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Defective(LocalStore):
+        """A store with a defect."""
+
+        async def stat(self, key: str) -> ObjectStat | None:
+            raise ZeroDivisionError("hunter2")
+
+    async def opening() -> Service:
+        chosen = Settings.model_validate({"profiles": ("local",)})
+        objects, state = LocalStore(tmp_path, "object", base=str), Defective(tmp_path, "state", base=str)
+        registry = EmbeddedRegistry(tmp_path)
+        return Service(assemble(chosen, objects, state, registry, None), objects, state, registry, None)
+
+    with RunningServer(opening) as server:
+        answer = http.request("GET", f"{server.url}/upload/{OBJECT}")
+        assert "hunter2" not in json.dumps(problem(answer, 500, f"/upload/{OBJECT}"))
+        assert http.request("GET", f"{server.url}/profile").data == b"s3"
+    assert any(record.exc_info for record in caplog.records), "the log has the traceback"
 
 
 def test_every_error_has_a_status() -> None:

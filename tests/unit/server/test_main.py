@@ -14,6 +14,7 @@ import urllib3
 
 from score import __version__
 from score.server.settings import FIELDS
+from score.testing.minio import Minio
 from score.testing.processes import clean_environment, program
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -134,6 +135,32 @@ def test_warnings_are_logged(start: Start) -> None:
     _, err = process.communicate(timeout=30)
     assert "S3_ENDPIONT" in err
     assert "Did you mean s3.endpoint?" in err
+
+
+@pytest.mark.needs("minio")
+def test_checks_at_the_start_name_what_is_missing(start: Start, minio: Minio) -> None:
+    settings = {
+        "s3.endpoint": minio.endpoint,
+        "s3.accessKey": minio.access_key,
+        "s3.secretKey": minio.secret_key,
+        "bucket.name.object": "missing-object",
+        "bucket.name.state": "missing-state",
+        "upload.retry.limit": "0",
+        "metadata.url": "http://127.0.0.1:1",
+    }
+    process = start("--server.port=0", **settings)
+    said = three_lines(process)
+    assert "missing-object" in said["Data"]
+    with urllib3.PoolManager(retries=False) as http:
+        port = said["URL"].rpartition(":")[2]
+        assert http.request("GET", f"http://127.0.0.1:{port}/health").status == 503
+    assert process.stderr
+    checks = [line for line in iter(process.stderr.readline, "") if "Check of" in line or process.terminate()]
+    text = "".join(checks)
+    assert "objectBucket" in text
+    assert "missing-object" in text
+    assert "Create the bucket" in text
+    assert "Song" in text
 
 
 @pytest.mark.parametrize(("option", "said"), [("--help", "--insecure"), ("-h", "Usage"), ("--version", __version__)])

@@ -22,7 +22,6 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
-from multidict import CIMultiDictProxy
 from yarl import URL
 
 from score._version import __version__
@@ -50,10 +49,10 @@ _NO_STORE: Final = "Check that the endpoint is the store and no proxy answers in
 
 
 class Answer(NamedTuple):
-    """An answer of the store, read to its end."""
+    """An answer of the store, read to its end; names of headers are looked up without regard to case."""
 
     status: int
-    headers: CIMultiDictProxy[str]
+    headers: Mapping[str, str]
     body: bytes
 
 
