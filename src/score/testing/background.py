@@ -10,6 +10,12 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+async def settle() -> None:
+    """Let the loop deliver what has arrived: connections that were accepted become known to their server."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 class Background:
     """Runs coroutines for callers that have no event loop. ``close`` cancels what still runs."""
 
