@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from score.testing.background import Background
+from score.testing.background import Background, settle
 from score.testing.faults import (
     Answer,
     CutRequest,
@@ -170,6 +170,7 @@ class FaultProxy:
             if self._listening is not None:
                 self._listening.close()
                 self._listening = None
+            await settle()
             for task in self._connections:
                 task.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)

@@ -14,6 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from score.testing.minio import Minio
 
+pytest.register_assert_rewrite("score.testing.store_objects", "score.testing.store_uploads")
+
 _GET = "run: make components"
 
 

@@ -11,7 +11,7 @@ from typing import Self
 
 from aiohttp import web
 
-from score.testing.background import Background
+from score.testing.background import Background, settle
 from score.testing.faults import Answer, Fault, Hold, LoseResponse, Reset, Traffic
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -72,7 +72,14 @@ class FakeService:
 
     def shut(self) -> None:
         """Refuse connections from now on, and end those that are there."""
-        self._background.run(self._runner.cleanup())
+
+        async def stop() -> None:
+            for site in list(self._runner.sites):
+                await site.stop()
+            await settle()
+            await self._runner.cleanup()
+
+        self._background.run(stop())
 
     @web.middleware
     async def _watch(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -20,7 +20,7 @@ from score.testing.score import FaultyScore
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Moved, PartDone, Waiting
 from score.transfer.files import Source
-from score.transfer.push import Finish, Push
+from score.transfer.push import Push
 from score.transfer.retry import Stop
 
 OBJECT = "5c0eca11-0000-4000-8000-000000000001"
@@ -64,12 +64,19 @@ class Sending:
         self.renewals = 0
         self.reported: list[int] = []
         self.engine = engine
-        self.report: Finish = self._report
+        self.report: Callable[[Part, str, str], object] = self.take_note
+        self._lock = threading.Lock()
 
-    def _report(self, part: Part, md5: str, etag: str) -> None:
-        self.reported.append(part.part_number)
+    def take_note(self, part: Part, md5: str, etag: str) -> int:
+        """Report to the server; how many reports that makes."""
         upload = self.store.fake.uploads[OBJECT]
         self.store.fake.finish(OBJECT, upload.id, part.part_number, md5, etag)
+        with self._lock:
+            self.reported.append(part.part_number)
+            return len(self.reported)
+
+    def _call(self, part: Part, md5: str, etag: str) -> None:
+        self.report(part, md5, etag)
 
     def _renew(self) -> list[Part]:
         self.renewals += 1
@@ -230,8 +237,7 @@ def test_expired_urls_are_renewed_once_for_all_parts(sending: Sending, store: Fa
 
 def test_urls_that_expire_in_mid_run_throw_no_finished_part_away(sending: Sending, store: FaultyScore) -> None:
     def report(part: Part, md5: str, etag: str) -> None:
-        sending._report(part, md5, etag)
-        if len(sending.reported) == 3:
+        if sending.take_note(part, md5, etag) == 3:
             store.fake.expire()
 
     sending.report = report
@@ -268,7 +274,7 @@ def test_a_report_that_comes_too_early_makes_the_part_go_again(sending: Sending,
         if part.part_number == 3 and not refused.is_set():
             refused.set()
             raise Invalid("400")
-        sending._report(part, md5, etag)
+        sending.take_note(part, md5, etag)
 
     sending.report = report
     assert sending.send() == WHOLE
@@ -287,7 +293,7 @@ def test_a_report_that_failed_after_all_patience_sends_nothing_again(sending: Se
     def report(part: Part, md5: str, etag: str) -> None:
         if part.part_number == 6:
             sending.engine.persist(away, "reporting")
-        sending._report(part, md5, etag)
+        sending.take_note(part, md5, etag)
 
     sending.report = report
     with pytest.raises(Unavailable, match=r"no connection \(gave up after 4 tries\)"):
@@ -345,8 +351,7 @@ def test_a_file_that_changes_while_it_is_sent_is_found(
     sending = Sending(store, engine, path)
 
     def report(part: Part, md5: str, etag: str) -> None:
-        sending._report(part, md5, etag)
-        if len(sending.reported) == (6 if when == "in the end" else 1):
+        if sending.take_note(part, md5, etag) == (6 if when == "in the end" else 1):
             change(path)
 
     sending.report = report
