@@ -34,7 +34,7 @@ class Scale:
     rounds: int
 
 
-FULL = Scale(1024 * MIB, 500, 7)
+FULL = Scale(1024 * MIB, 500, 5)
 QUICK = Scale(128 * MIB, 50, 3)
 
 

@@ -79,7 +79,7 @@ class Stage:
     def check(self, good: bool, text: str) -> None:
         """Something that must be so. Failed where it is not."""
         if not good:
-            raise Failed(text)
+            raise Failed(f"This is not so: {text}")
         self.checks += 1
         self.say(f"   {self._paint('32', 'ok')}  {text}")
 

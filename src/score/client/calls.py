@@ -134,7 +134,7 @@ class Score:
         return self._to.call("GET", f"/upload/{_id(object_id)}").strip() == b"true"
 
     def status(self, object_id: str, size: int) -> Progress:
-        """The upload in progress. NotFound where there is none, Invalid where it has another size."""
+        """The upload in progress. NotFound where there is none, Conflict where it has another size."""
         return self._to.read(Progress, "GET", f"/upload/{_id(object_id)}/status", {"fileSize": size})
 
     def start(self, object_id: str, size: int, md5: str, *, overwrite: bool) -> Specification:

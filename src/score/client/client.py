@@ -85,7 +85,7 @@ class Client:
             )
         if verify:
             try:
-                self.score.ping()
+                self.engine.persist(self.score.ping, "reaching the object store")
             except Unavailable as error:
                 raise Unavailable(
                     f"The object store cannot be reached from here: {error.message}",

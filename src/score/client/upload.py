@@ -10,7 +10,7 @@ from platformdirs import user_state_path
 
 from score.client.calls import Score, Song
 from score.client.outcome import Outcome, State
-from score.errors import AlreadyExists, Conflict, Forbidden, Integrity, Invalid, NotFound, Refused, ScoreError
+from score.errors import AlreadyExists, Conflict, Forbidden, Integrity, NotFound, Refused, ScoreError
 from score.protocol.digests import to_hex
 from score.protocol.parts import Span, covers
 from score.protocol.wire import Part
@@ -102,7 +102,7 @@ class Upload:
             )
         except NotFound:
             return None
-        except Invalid as error:
+        except Conflict as error:
             if self.force:
                 return None
             what = (

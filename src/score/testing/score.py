@@ -352,5 +352,4 @@ def faulty_score(part_size: int) -> Iterator[FaultyScore]:
     """A running fake Score behind a running proxy."""
     with FakeScore(part_size) as fake, FaultProxy(fake.url) as proxy:
         fake.public_url = proxy.url
-        print('PORTS fake', fake.url, 'proxy', proxy.url)
         yield FaultyScore(fake, proxy.traffic, Heard())

@@ -107,9 +107,10 @@ class Source:
         self.size = self._identity[2]
 
     @staticmethod
-    def _identify(file: FileIO) -> tuple[int, int, int, int]:
+    def _identify(file: FileIO) -> tuple[int, ...]:
         found = os.fstat(file.fileno())
-        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+        # The change time too, where there is one: it tells of a change whose modification time was set back.
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     def open(self) -> FileIO:
         """The file, open for reading. Raises Integrity where it is not the file it was at the start."""

@@ -228,17 +228,15 @@ def service_error(status: int, message: str, what: str, after: float | None = No
     """The error for a status of Score's or Song's own API; ``message`` is the server's word. Protocol, section 2."""
     text = f"{what}: {message}" if message else f"{what}: the server answered {status}."
     match status:
-        case 400 | 405 | 411 | 413 | 414 | 431:
-            return Invalid(text)
+        case 400 | 409:
+            return Conflict(text)
         case 401:
             return Unauthenticated(text, hint="Check the access token: ACCESSTOKEN, or accessToken in the settings.")
         case 403:
             return Forbidden(text)
         case 404:
             return NotFound(text)
-        case 409:
-            return Conflict(text)
-        case 500 | 501:
+        case 405 | 411 | 413 | 414 | 431 | 500 | 501:
             return Refused(text)
         case _ if 300 <= status < 400:
             return Refused(

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from score.errors import Integrity, Invalid, ScoreError
+from score.errors import Conflict, Integrity, ScoreError
 from score.protocol.digests import etag_md5
 from score.protocol.wire import Part
 from score.transfer.engine import Engine, Urls
@@ -110,7 +110,7 @@ class Push:
     def _report(self, part: Part, md5: str, etag: str) -> None:
         try:
             self.finish(part, md5, etag)
-        except (Invalid, Integrity) as error:
+        except (Conflict, Integrity) as error:
             # A server that looks for the part where it is not yet (the reference on MinIO, while an earlier part is
             # missing), or to which other bytes were reported: sending the part again helps.
             raise Damaged(error.message, hint=error.hint) from None

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from score.errors import Cancelled, Integrity, Invalid, NotFound, Refused, ScoreError, Unauthenticated, Unavailable
+from score.errors import Cancelled, Conflict, Integrity, NotFound, Refused, ScoreError, Unauthenticated, Unavailable
 from score.protocol.wire import Part
 from score.testing.faults import Answer, CutRequest, LoseResponse, Reset
 from score.testing.score import FaultyScore
@@ -273,7 +273,7 @@ def test_a_report_that_comes_too_early_makes_the_part_go_again(sending: Sending,
     def report(part: Part, md5: str, etag: str) -> None:
         if part.part_number == 3 and not refused.is_set():
             refused.set()
-            raise Invalid("400")
+            raise Conflict("400")
         sending.take_note(part, md5, etag)
 
     sending.report = report
