@@ -17,6 +17,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from score.testing.background import Background, settle
 from score.testing.faults import (
@@ -129,6 +130,7 @@ class FaultProxy:
         self._background = Background("fault proxy")
         self._listening: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._transports: WeakSet[asyncio.WriteTransport] = WeakSet()
         self._port = 0
 
     def __enter__(self) -> Self:
@@ -174,6 +176,9 @@ class FaultProxy:
             for task in self._connections:
                 task.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)
+            for transport in list(self._transports):
+                transport.abort()  # one whose last bytes nobody reads would stay open
+            await settle()
 
         self._background.run(stop())
 
@@ -186,6 +191,7 @@ class FaultProxy:
                 _reset(writer)
             writer.close()
 
+        self._transports.add(writer.transport)
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._connections.add(task)
         task.add_done_callback(end)

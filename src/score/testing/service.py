@@ -77,7 +77,11 @@ class FakeService:
             for site in list(self._runner.sites):
                 await site.stop()
             await settle()
+            for connection in self._runner.server.connections if self._runner.server else ():
+                if connection.transport is not None:
+                    connection.transport.abort()  # one whose last bytes nobody reads would stay open
             await self._runner.cleanup()
+            await settle()
 
         self._background.run(stop())
 
