@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from score.broker.access import Access
 from score.broker.documents import fetch
@@ -65,11 +66,13 @@ class Uploads:
             raise Invalid(f"fileSize {size} is not between 0 and {limits.largest_object} bytes.")
         if md5 is not None and to_hex(md5) is None:
             raise Invalid(f"md5 {md5[:60]!r} is not an MD5 checksum.", hint="Expected 32 hex digits.")
-        await self._access.check_unpublished(object_id)
-        if not overwrite:
-            await self._refuse_existing(object_id)
+        _, _, older = await _in_order(
+            self._access.check_unpublished(object_id),
+            _nothing() if overwrite else self._refuse_existing(object_id),
+            self._folders(object_id),
+        )
         key = self._layout.object(object_id)
-        await asyncio.gather(*[self._drop(object_id, upload) for upload in await self._folders(object_id)])
+        await asyncio.gather(*[self._drop(object_id, upload) for upload in older])
         upload = await self._objects.begin(key)
         plan = Plan.cut(plan_upload(size, self._rules.part_size, limits.smallest_part))
         urls = self._objects.sign_parts(key, upload, list(plan.parts()), self._rules.url_life)
@@ -175,26 +178,27 @@ class Uploads:
         return sum(place is not None for place in places)
 
     async def _complete(self, object_id: str, upload: UploadId) -> None:
-        try:
-            specification = await self._specification(object_id, upload)
-        except NotFound:
-            if not await self._is_done(object_id, upload):
-                raise
-        else:
-            if not await self._is_done(object_id, upload):
-                await self._make(object_id, upload, specification)
+        done, specification = await asyncio.gather(
+            self._is_done(object_id, upload), self._specification(object_id, upload), return_exceptions=True
+        )
+        if isinstance(done, BaseException):
+            raise done
+        if not done:
+            if isinstance(specification, BaseException):
+                raise specification
+            await self._make(object_id, upload, specification)
         await self._forget(object_id, upload)
 
     async def _make(self, object_id: str, upload: UploadId, specification: Specification) -> None:
         """The object out of its parts, then its final ``.meta``."""
         try:
-            parts, md5s, open_still = await self._assemble(object_id, upload, Plan.of(specification))
+            (parts, md5s), _ = await _in_order(
+                self._assemble(object_id, upload, Plan.of(specification)), self._access.check_unpublished(object_id)
+            )
         except Conflict:
             if await self._is_done(object_id, upload):  # another server was faster, its state is gone in part
                 return
             raise
-        if open_still:
-            await self._access.check_unpublished(object_id)
         made = await self._objects.complete(self._layout.object(object_id), upload, parts)
         if made.size != specification.object_size:
             raise Integrity(
@@ -220,39 +224,36 @@ class Uploads:
             )
         return True
 
-    async def _assemble(
-        self, object_id: str, upload: UploadId, plan: Plan
-    ) -> tuple[list[StoredPart], list[str], bool]:
-        """The parts to complete with, the MD5 of each, and whether the store has the upload open still.
+    async def _assemble(self, object_id: str, upload: UploadId, plan: Plan) -> tuple[list[StoredPart], list[str]]:
+        """The parts to complete with, and the MD5 of each.
 
         What the store holds decides between two records of one part. Conflict: a part is missing or is another one.
         """
-        records = await self._records(object_id, upload)
+        records, held = await _in_order(self._records(object_id, upload), self._held(object_id, upload))
+        if not len(plan):
+            raise Conflict(f"The upload of {object_id} has no parts to complete.", hint="Start it again.")
         if missing := [number for number, _ in plan.parts() if number not in records]:
             raise Conflict(
                 f"The upload of {object_id} is not complete: {len(missing)} of {len(plan)} parts are not finished,"
                 f" the first of them number {missing[0]}."
             )
-        try:
-            held = {
-                part.number: part async for part in self._objects.stored_parts(self._layout.object(object_id), upload)
-            }
-        except NotFound:  # completed before; the store will tell by what is there
-            chosen = [records[number][-1] for number, _ in plan.parts()]
-            parts = [
-                StoredPart(record.part_number, plan.sizes[record.part_number - 1], record.etag) for record in chosen
-            ]
-            return parts, [record.md5 for record in chosen], False
         parts, md5s = [], []
         for number, span in plan.parts():
-            stored = held.get(number)
+            stored = held.get(number) if held is not None else None
             record = _matching(records[number], stored)
-            self._prove(object_id, record, span.length, stored)
+            if held is not None:
+                self._prove(object_id, record, span.length, stored)
             parts.append(StoredPart(number, span.length, record.etag))
             md5s.append(record.md5)
-        if not parts:
-            raise Conflict(f"The upload of {object_id} has no parts to complete.", hint="Start it again.")
-        return parts, md5s, True
+        return parts, md5s
+
+    async def _held(self, object_id: str, upload: UploadId) -> dict[int, StoredPart] | None:
+        """The parts that the store holds, by number; None where it completed them, or lost them, before."""
+        try:
+            parts = self._objects.stored_parts(self._layout.object(object_id), upload)
+            return {part.number: part async for part in parts}
+        except NotFound:
+            return None
 
     def _prove(self, object_id: str, record: FinishedPart, size: int, stored: StoredPart | None) -> None:
         """Conflict, unless the store holds just this part."""
@@ -376,6 +377,19 @@ class Uploads:
         await self._state.delete(self._layout.upload_meta(object_id, upload))
         if keys := await self._keys(self._layout.folder(object_id, upload)):
             await self._state.delete(*keys)
+
+
+async def _in_order(*works: Coroutine[Any, Any, Any]) -> list[Any]:
+    """The results of all, which run at once; where some fail, the error of the first of them in this order."""
+    results = await asyncio.gather(*works, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+async def _nothing() -> None:
+    """In place of a check that is not wanted."""
 
 
 def _matching(records: Sequence[FinishedPart], stored: StoredPart | None) -> FinishedPart:

@@ -141,8 +141,8 @@ class Screen:
         seconds = time.monotonic() - self._start
         counts = {state: sum(outcome.state is state for outcome in outcomes) for state in State}
         words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-        total = sum(o.size for o in outcomes if o.state in (State.UPLOADED, State.DOWNLOADED, State.UNVERIFIED))
-        rate = f" ({size(total)} in {duration(seconds)}, {size(total / max(seconds, 1e-9))}/s)" if total else ""
+        moved = self._moved
+        rate = f" ({size(moved)} moved in {duration(seconds)}, {size(moved / max(seconds, 1e-9))}/s)" if moved else ""
         text = f"{len(outcomes)} file{'s' if len(outcomes) != 1 else ''}: {words}{rate}."
         if failed:
             self._print(text)

@@ -48,7 +48,9 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
             manifest.write_text(done.manifest.text(), "utf-8")
         except OSError as error:
             raise translate(error, manifest) from error
-        screen.line(f"{len(done.manifest.entries)} files registered as analysis {done.analysis_id} of {study_id}.")
+        count = len(done.manifest.entries)
+        files = "1 file" if count == 1 else f"{count} files"
+        screen.line(f"{files} registered as analysis {done.analysis_id} of {study_id}.")
         screen.line(f"Next: score-client upload --manifest {manifest}")
         click.echo(done.analysis_id)
     return exits.OK

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
@@ -12,13 +13,14 @@ from typing import TypeVar
 
 from score.client import settings as configuration
 from score.client.calls import Endpoint, Score, Song
+from score.client.catalog import Catalog
 from score.client.download import Download
 from score.client.layout import Claims, Layout, place
 from score.client.manifests import UploadEntry
 from score.client.outcome import Outcome, State
 from score.client.settings import Settings
 from score.client.upload import Upload
-from score.errors import Cancelled, NoSpace, NotFound, Refused, ScoreError, Unauthenticated, Unavailable
+from score.errors import Cancelled, NoSpace, Refused, ScoreError, Unauthenticated, Unavailable
 from score.protocol.digests import check_md5
 from score.protocol.ids import check_object_id
 from score.protocol.wire import Entity, Specification
@@ -35,7 +37,6 @@ GRACE = 3.0
 """Seconds for transfers to notice that the user asked to stop."""
 FATAL = (Unauthenticated, NoSpace)
 """What every further item of a run would meet too."""
-INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".idx")
 
 
 class Client:
@@ -54,6 +55,7 @@ class Client:
         self.engine = Engine(self.http, Workers(settings.parallel), settings.patience, self.stop, listener)
         self.score = Score(Endpoint(self.http, settings.storage_url, settings.token))
         self.song = Song(Endpoint(self.http, settings.metadata_url, settings.token))
+        self.catalog = Catalog(self.engine, self.song)
 
     def __enter__(self) -> Client:
         return self
@@ -131,51 +133,39 @@ class Client:
         claims = Claims()
         begun: set[str] = set()
         lock = threading.Lock()
+        pairs: list[tuple[str, str]] = []
 
-        def once(entity: Entity) -> Outcome | None:
+        def once(entity: Entity) -> list[Outcome]:
             with lock:
                 if entity.id in begun:
-                    return None
+                    return []
                 begun.add(entity.id)
-            job = Download(self.engine, self.score, entity, out, layout, claims, offset, length, force, validate)
-            return job.run()
+            path: Path | None = None
+            try:
+                path = place(out, layout, entity)
+                job = Download(self.engine, self.score, entity, out, layout, claims, offset, length, force, validate)
+                return [job.run()]
+            except (Cancelled, *FATAL):
+                raise
+            except ScoreError as error:
+                return [Outcome(entity.id, State.FAILED, path, error=error)]
 
         def one(object_id: str) -> list[Outcome]:
-            entity = self.entity(object_id)
-            found = []
-            for each in (self._index_of(entity) if index else None, entity):
-                if each is not None:
-                    try:
-                        outcome = once(each)
-                    except (Cancelled, *FATAL):
-                        raise
-                    except ScoreError as error:
-                        outcome = Outcome(each.id, State.FAILED, place(out, layout, each), error=error)
-                    if outcome is not None:
-                        found.append(outcome)
-            return found
+            entity = self.catalog.entity(object_id)
+            found = self.catalog.index_of(entity) if index else None
+            if found is None:
+                return once(entity)
+            pairs.append((entity.id, found.id))
+            return once(entity) + once(found)
 
         ids = list(dict.fromkeys(check_object_id(object_id) for object_id in object_ids))
-        return self._each_of_many(ids, one, lambda object_id: (object_id, None))
-
-    def entity(self, object_id: str) -> Entity:
-        """What the metadata service says of an object. Raises NotFound."""
-        found = self.engine.persist(lambda: self.song.entity(object_id), f"{object_id}: asking the metadata service")
-        if found.id.lower() != object_id.lower():
-            raise Refused(f"{object_id}: the metadata service answered with another object, {found.id[:60]}.")
-        return found
+        outcomes = self._each_of_many(ids, one, lambda object_id: (object_id, None))
+        _date_indexes({outcome.object_id: outcome for outcome in outcomes}, pairs)
+        return outcomes
 
     def analysis(self, study: str, analysis: str) -> list[str]:
         """The object ids of an analysis. Raises NotFound where it has none."""
-        found = self.engine.persist(
-            lambda: list(self.song.entities(analysis, study)), f"{analysis}: asking the metadata service"
-        )
-        if not found:
-            raise NotFound(
-                f"Study {study} has no analysis {analysis}, or the analysis has no files.",
-                hint="Check --study-id and --analysis-id, and that METADATA_URL is the right metadata service.",
-            )
-        return [entity.id for entity in found]
+        return [entity.id for entity in self.catalog.analysis(study, analysis)]
 
     def url(self, object_id: str) -> str:
         """A pre-signed URL of an object for any HTTP client. It is a secret while it lasts."""
@@ -186,14 +176,6 @@ class Client:
         if len(found.parts) != 1 or not found.parts[0].url:
             raise Refused(f"{object_id}: the server gave no URL.", hint="Tell the operator of the server.")
         return found.parts[0].url
-
-    def _index_of(self, entity: Entity) -> Entity | None:
-        """The index file of an entity, by name, of the same analysis."""
-        siblings = self.engine.persist(
-            lambda: list(self.song.entities(entity.gnos_id)), f"{entity.file_name}: looking for its index"
-        )
-        names = {(entity.file_name + suffix).lower() for suffix in INDEX_SUFFIXES}
-        return next((sibling for sibling in siblings if sibling.file_name.lower() in names), None)
 
     def _each(
         self, items: Sequence[T], one: Callable[[T], Outcome], name: Callable[[T], tuple[str, Path | None]]
@@ -245,3 +227,13 @@ class Client:
         while not future.done():
             wait([future], timeout=0.5)  # in pieces, so that an interrupt is seen
         return future.result()
+
+
+def _date_indexes(outcomes: Mapping[str, Outcome], pairs: Iterable[tuple[str, str]]) -> None:
+    """Make no index older than its data: tools that read it warn of that, or refuse it."""
+    for data, index in pairs:
+        paths = [outcomes[one].path for one in (data, index) if one in outcomes and outcomes[one].good]
+        if len(paths) == 2 and paths[0] and paths[1]:
+            with contextlib.suppress(OSError):
+                if paths[1].stat().st_mtime_ns < paths[0].stat().st_mtime_ns:
+                    os.utime(paths[1])

@@ -18,7 +18,7 @@ from score.protocol.wire import Entity
 _WAITS = (0.2, 0.5, 1.0)
 """Seconds before each repetition of a call that failed in a way that may pass."""
 _TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5)
-_LARGEST = 4 * 1024 * 1024
+_LARGEST = 64 * 1024 * 1024
 """Bytes of an answer; an analysis has a few hundred for each of its files."""
 
 
@@ -73,8 +73,8 @@ class Song:
                 await asyncio.sleep(_WAITS[attempt - 1])
             try:
                 async with self._session.get(URL(self._url + path, encoded=True)) as answer:
-                    body = await answer.content.read(_LARGEST)
-                    if not answer.content.at_eof():
+                    body = await _whole(answer)
+                    if body is None:
                         problem = "its answer has no end"
                     elif answer.status < 500 and answer.status != 429:
                         return answer.status, body
@@ -86,6 +86,16 @@ class Song:
             f"Song at {self._url} cannot tell about {what}: {problem}.",
             hint="Try again later, or check metadata.url.",
         )
+
+
+async def _whole(answer: aiohttp.ClientResponse) -> bytes | None:
+    """The body of an answer, None where it goes on beyond any sense."""
+    body = bytearray()
+    async for piece in answer.content.iter_any():
+        body += piece
+        if len(body) > _LARGEST:
+            return None
+    return bytes(body)
 
 
 def _document(status: int, body: bytes, what: str) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def test_a_state_that_nobody_knows(fake: FakeSong) -> None:
 
 
 def test_an_answer_without_end(fake: FakeSong) -> None:
-    fake.traffic.inject(Answer(200, b" " * (5 * 1024 * 1024)), times=None)
+    fake.traffic.inject(Answer(200, b" " * (65 * 1024 * 1024)), times=None)
 
     async def test(song: Song) -> None:
         with pytest.raises(Unavailable, match="no end"):
@@ -152,5 +152,17 @@ def test_another_service_at_songs_address(fake: FakeSong) -> None:
 
     async def test(song: Song) -> None:
         assert "404" in await song.probe()
+
+    run(fake, test)
+
+
+def test_the_analysis_of_many_files(fake: FakeSong) -> None:
+    """Its document comes in many pieces."""
+    for number in range(1500):
+        fake.register(f"reads-{number:05}.fastq.gz", analysis="an-1", study="TEST-CA")
+    fake.set_state("an-1", AnalysisState.PUBLISHED)
+
+    async def test(song: Song) -> None:
+        assert await song.analysis_state("TEST-CA", "an-1") is AnalysisState.PUBLISHED
 
     run(fake, test)

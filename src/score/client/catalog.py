@@ -1,0 +1,77 @@
+"""What the metadata service says of objects, asked once for each object and each analysis of a run."""
+
+from __future__ import annotations
+
+import threading
+
+from score.client.calls import Song
+from score.errors import NotFound, Refused
+from score.protocol.wire import Entity
+from score.transfer.engine import Engine
+
+INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".idx")
+
+
+class Catalog:
+    """The files of the analyses that a run deals with. Safe to be asked by threads."""
+
+    def __init__(self, engine: Engine, song: Song) -> None:
+        self._engine = engine
+        self._song = song
+        self._lock = threading.Lock()
+        self._entities: dict[str, Entity] = {}
+        self._analyses: dict[str, _Once] = {}
+
+    def entity(self, object_id: str) -> Entity:
+        """What the metadata service says of an object. Raises NotFound."""
+        known = self._entities.get(object_id.lower())
+        if known is not None:
+            return known
+        found = self._engine.persist(
+            lambda: self._song.entity(object_id), f"{object_id}: asking the metadata service"
+        )
+        if found.id.lower() != object_id.lower():
+            raise Refused(f"{object_id}: the metadata service answered with another object, {found.id[:60]}.")
+        return found
+
+    def analysis(self, study: str, analysis: str) -> list[Entity]:
+        """The files of an analysis of a study. Raises NotFound where it has none."""
+        found = self._engine.persist(
+            lambda: list(self._song.entities(analysis, study)), f"{analysis}: asking the metadata service"
+        )
+        if not found:
+            raise NotFound(
+                f"Study {study} has no analysis {analysis}, or the analysis has no files.",
+                hint="Check --study-id and --analysis-id, and that METADATA_URL is the right metadata service.",
+            )
+        self._entities |= {entity.id.lower(): entity for entity in found}
+        return found
+
+    def index_of(self, entity: Entity) -> Entity | None:
+        """The index file of a file: of the same analysis, and of its name with a suffix, case aside."""
+        return self._siblings(entity).get(entity.file_name.lower())
+
+    def _siblings(self, entity: Entity) -> dict[str, Entity]:
+        """The index files of an analysis, by the names of what they index."""
+        with self._lock:
+            once = self._analyses.setdefault(entity.gnos_id, _Once())
+        with once.lock:
+            if once.indexes is None:
+                found = self._engine.persist(
+                    lambda: list(self._song.entities(entity.gnos_id)), f"{entity.file_name}: looking for its index"
+                )
+                once.indexes = {
+                    sibling.file_name.lower().removesuffix(suffix): sibling
+                    for sibling in found
+                    for suffix in INDEX_SUFFIXES
+                    if sibling.file_name.lower().endswith(suffix)
+                }
+            return once.indexes
+
+
+class _Once:
+    """The index files of one analysis, and the lock of who is asking for them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.indexes: dict[str, Entity] | None = None

@@ -1,0 +1,253 @@
+"""Manifests as they are found in the world."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from score.client.client import Client
+from score.client.manifests import (
+    DOWNLOAD_HEADER,
+    Source,
+    UploadEntry,
+    UploadManifest,
+    fetch,
+    parse_download,
+    parse_upload,
+)
+from score.errors import Conflict, Invalid, NotFound, ScoreError, Unavailable
+from score.testing.faults import Answer
+from score.testing.score import FaultyScore
+
+ANALYSIS = "6d732a42-da6c-40a6-b32a-42da6c50a61c"
+ONE = "5c0eca11-0000-4000-8000-000000000001"
+TWO = "5c0eca11-0000-4000-8000-000000000002"
+MD5 = "781e5e245d69b566979b86e28d23f2c7"
+UPLOAD = f"{ANALYSIS}\t\t\n{ONE}\t/data/a.bam\t{MD5}\n{TWO}\tb.bam\t{MD5.upper()}\n"
+HEADER = "\t".join(DOWNLOAD_HEADER)
+
+
+def source(text: str) -> Source:
+    return Source(text, "manifest.txt", Path("/folder"))
+
+
+def download(*ids: str, header: str = HEADER) -> str:
+    return "".join([f"{header}\n", *(f"aws\tFI1\t{i}\tBAM\tx.bam\t5\t{MD5}\t\tDO1\tPR1\tTEST-CA\n" for i in ids)])
+
+
+class TestUpload:
+    def test_a_plain_one(self) -> None:
+        found = parse_upload(source(UPLOAD))
+        assert found.analysis_id == ANALYSIS
+        assert found.entries == (
+            UploadEntry(ONE, Path("/data/a.bam"), MD5),
+            UploadEntry(TWO, Path("/folder/b.bam"), MD5),
+        )
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            UPLOAD.replace("\n", "\r\n"),
+            "\ufeff" + UPLOAD,
+            "\n\n" + UPLOAD.replace("\n", "\n\n  \t\n"),
+            UPLOAD.rstrip("\n"),
+            UPLOAD.replace(f"{ANALYSIS}\t\t", ANALYSIS),
+            UPLOAD.replace("\t", " \t "),
+            UPLOAD.replace(MD5 + "\n", MD5 + "\tmore\tcolumns\n"),
+        ],
+        ids=["CRLF", "BOM", "blank lines", "no last line end", "bare header", "blanks around cells", "more columns"],
+    )
+    def test_the_same_in_other_hands(self, text: str, tmp_path: Path, client: Client) -> None:
+        path = tmp_path / "manifest.txt"
+        path.write_bytes(text.encode())
+        read = fetch(str(path), "", client.http)
+        assert [entry.object_id for entry in parse_upload(read).entries] == [ONE, TWO]
+        assert parse_upload(read).analysis_id == ANALYSIS
+
+    def test_paths_may_have_blanks_and_any_letters(self) -> None:
+        found = parse_upload(source(f"{ANALYSIS}\t\t\n{ONE}\tmein Ordner/Größe Ω.bam\t{MD5}\n"))
+        assert found.entries[0].path == Path("/folder/mein Ordner/Größe Ω.bam")
+
+    @pytest.mark.parametrize(
+        ("line", "says"),
+        [
+            (ONE, "line 2: three columns are needed (object id, path, md5), 1 are there"),
+            (f"{ONE}\t/data/a.bam", "three columns are needed (object id, path, md5), 2 are there"),
+            (f"{ONE} /data/a.bam {MD5}", "three columns are needed"),
+            (f"{ONE}\t\t{MD5}", "three columns are needed"),
+            (f"a.bam\t{ONE}\t{MD5}", "'a.bam' is not an object id"),
+            (f"{ONE}\ta.bam\tabc", "'abc' is not an MD5 checksum"),
+            (f"{ONE}\ta\x00b\t{MD5}", "cannot be the name of a file"),
+            (f"{ONE}\ta\t{MD5}\n{ONE}\tb\t{MD5}", f"line 3: object {ONE} is already in line 2"),
+        ],
+    )
+    def test_a_wrong_line_is_named(self, line: str, says: str) -> None:
+        with pytest.raises(Invalid, match=r"manifest\.txt is no usable manifest: ") as caught:
+            parse_upload(source(f"{ANALYSIS}\t\t\n{line}\n"))
+        assert says in caught.value.message
+
+    def test_every_wrong_line_is_named_up_to_a_point(self) -> None:
+        with pytest.raises(Invalid) as caught:
+            parse_upload(source(f"{ANALYSIS}\t\t\n" + "x\ty\tz\n" * 100))
+        assert "line 2:" in caught.value.message
+        assert "line 6:" in caught.value.message
+        assert "and 95 more lines" in caught.value.message
+        assert len(caught.value.message) < 1000
+
+    def test_a_file_in_the_place_of_the_header_is_not_passed_over(self) -> None:
+        with pytest.raises(Invalid, match="line 1 is a file already"):
+            parse_upload(source(f"{ONE}\ta\t{MD5}\n{TWO}\tb\t{MD5}\n"))
+
+    @pytest.mark.parametrize("text", ["", "\n\n", " \t \r\n"])
+    def test_an_empty_one_is_told_as_such(self, text: str) -> None:
+        with pytest.raises(Invalid, match=r"manifest\.txt is empty"):
+            parse_upload(source(text))
+
+    def test_one_without_files_is_told_as_such(self) -> None:
+        with pytest.raises(Invalid, match="names no file"):
+            parse_upload(source(f"{ANALYSIS}\t\t\n"))
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.uuids().map(str), st.from_regex(r"[\w.][\w. -]{0,20}[\w]\Z"), st.from_regex(r"[0-9a-f]{32}\Z")
+            ),
+            min_size=1,
+            max_size=5,
+            unique_by=lambda entry: entry[0],
+        )
+    )
+    def test_what_is_written_is_read_again(self, entries: list[tuple[str, str, str]]) -> None:
+        made = UploadManifest(ANALYSIS, tuple(UploadEntry(i, Path("/data", name), md5) for i, name, md5 in entries))
+        assert parse_upload(source(made.text())) == made
+
+    @given(st.text(max_size=200))
+    def test_no_text_is_too_odd(self, text: str) -> None:
+        for parse in (parse_upload, parse_download):
+            try:
+                parse(source(text))
+            except Invalid as error:
+                assert "manifest.txt" in error.message
+
+
+class TestDownload:
+    def test_a_plain_one(self) -> None:
+        assert parse_download(source(download(ONE, TWO))) == (ONE, TWO)
+
+    def test_an_object_that_is_named_twice_is_fetched_once(self) -> None:
+        assert parse_download(source(download(ONE, TWO, ONE))) == (ONE, TWO)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            download(ONE, TWO).replace("\n", "\r\n"),
+            download(ONE, TWO).replace("\n", "\n\n"),
+            download(ONE, TWO, header=HEADER.upper()),
+            f"object_id\n{ONE}\n{TWO}\n",
+            f"{HEADER}\n\t\t{ONE}\n\t\t{TWO}\n",
+            f"file_name\tobject_id\na\t{ONE}\nb\t{TWO}\n",
+        ],
+        ids=["CRLF", "blank lines", "capitals", "one column", "only what must be", "another order"],
+    )
+    def test_the_same_in_other_hands(self, text: str) -> None:
+        assert parse_download(source(text)) == (ONE, TWO)
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            (f"{ONE}\t\t\n", "no column object_id"),
+            (UPLOAD, "no column object_id"),
+            (HEADER.replace("\t", ",") + f"\na,b,{ONE}\n", "no column object_id"),
+            (f"{HEADER}\naws\tFI1\n", "line 2: '' is not an object id"),
+            (f"{HEADER}\naws\tFI1\tx\n", "line 2: 'x' is not an object id"),
+            (f"{HEADER}\n", "names no object"),
+            ("", "is empty"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, text: str, says: str) -> None:
+        with pytest.raises(Invalid) as caught:
+            parse_download(source(text))
+        assert says in caught.value.message
+
+
+class TestFetch:
+    def test_a_folder(self, tmp_path: Path, client: Client) -> None:
+        with pytest.raises(Invalid, match="is a folder, not a manifest"):
+            fetch(str(tmp_path), "", client.http)
+
+    def test_a_file_that_is_not_there(self, tmp_path: Path, client: Client) -> None:
+        for name in ("missing", "missing/below"):
+            with pytest.raises(NotFound, match="missing.*: No such file"):
+                fetch(str(tmp_path / name), "", client.http)
+        with pytest.raises(ScoreError, match=r"(?i)file name too long"):
+            fetch(str(tmp_path / ("x" * 300)), "", client.http)
+
+    @pytest.mark.parametrize(
+        "data", [b"\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff", "Grün".encode("latin-1"), UPLOAD.encode("utf-16")]
+    )
+    def test_what_is_no_text(self, tmp_path: Path, client: Client, data: bytes) -> None:
+        path = tmp_path / "a.bam"
+        path.write_bytes(data)
+        with pytest.raises(Invalid, match=r"a\.bam is no manifest: it is not UTF-8 text"):
+            fetch(str(path), "", client.http)
+
+    @pytest.mark.parametrize(
+        "text", ['<?xml version="1.0"?><ResultSet/>', "\n <!DOCTYPE html><html>", "\ufeff<html></html>", "<gtoset>"]
+    )
+    def test_xml_and_html(self, tmp_path: Path, client: Client, text: str) -> None:
+        path = tmp_path / "manifest.xml"
+        path.write_text(text, "utf-8")
+        with pytest.raises(Invalid, match="is XML or HTML, not a manifest"):
+            fetch(str(path), "", client.http)
+
+    def test_a_file_far_too_large(self, tmp_path: Path, client: Client) -> None:
+        with (tmp_path / "a.bam").open("wb") as file:
+            file.truncate(10**12)
+        with pytest.raises(Invalid, match="too large for a manifest"):
+            fetch(str(tmp_path / "a.bam"), "", client.http)
+
+    def test_a_pipe(self, tmp_path: Path, client: Client) -> None:
+        """As of a shell's process substitution."""
+        reading, writing = os.pipe()
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(UPLOAD.encode())
+        assert fetch(f"/dev/fd/{reading}", "", client.http).text == UPLOAD
+        os.close(reading)
+
+    def test_a_url(self, client: Client, site: FaultyScore) -> None:
+        site.traffic.inject(Answer(200, UPLOAD.encode()), path="/manifest")
+        read = fetch(f"{site.url}/manifest?token=secret", "", client.http)
+        assert read.text == UPLOAD
+        assert read.name == f"{site.url}/manifest"
+        assert "authorization" not in site.traffic.seen(path="/manifest")[0].headers
+
+    def test_a_uuid_is_kept_by_the_portal(self, client: Client, site: FaultyScore) -> None:
+        site.traffic.inject(Answer(200, UPLOAD.encode()), path=f"/portal/api/v1/manifests/{ONE}")
+        assert fetch(ONE, f"{site.url}/portal", client.http).text == UPLOAD
+
+    def test_a_uuid_without_a_portal(self, client: Client) -> None:
+        with pytest.raises(Invalid, match="no portal is known") as caught:
+            fetch(ONE, "", client.http)
+        assert "portal.url" in caught.value.hint
+
+    @pytest.mark.parametrize(
+        ("answer", "kind", "says"),
+        [
+            (Answer(404, b"gone"), NotFound, "gone"),
+            (Answer(400), Conflict, "400"),
+            (Answer(503), Unavailable, "503"),
+            (Answer(200, b"<html>Welcome</html>"), Invalid, "XML or HTML"),
+            (Answer(200, b"\xff\xfe"), Invalid, "not UTF-8"),
+        ],
+    )
+    def test_a_portal_that_has_none(
+        self, client: Client, site: FaultyScore, answer: Answer, kind: type[ScoreError], says: str
+    ) -> None:
+        site.traffic.inject(answer, times=None)
+        with pytest.raises(kind, match=says) as caught:
+            fetch(f"{site.url}/manifest?token=secret", "", client.http)
+        assert "secret" not in str(caught.value)
