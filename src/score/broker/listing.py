@@ -6,13 +6,16 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from pydantic import TypeAdapter
+
 from score.broker.state import Layout
 from score.protocol.ids import is_uuid
-from score.protocol.wire import LISTING, Listed
+from score.protocol.wire import Listed
 from score.storage.base import ObjectStat, ObjectStore
 
 _KEPT = 30.0
 """Seconds for which a listing is given out again: a million objects cost a thousand calls."""
+LISTING = TypeAdapter(list[Listed])
 
 
 class Listing:

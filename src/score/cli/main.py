@@ -75,16 +75,17 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words of a command, and the settings among them (``--storage.url=…``, ``--storage.url …``)."""
     words: list[str] = []
     settings: list[str] = []
-    rest = iter(arguments)
-    for word in rest:
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
         if word == "--":
-            words += [word, *rest]
-        elif (found := _SETTING.match(word)) is None:
+            return [*words, word, *rest], settings
+        if (found := _SETTING.match(word)) is None:
             words.append(word)
-        elif "=" in found.group():
+        elif "=" in found.group() or not rest or rest[0].startswith("--"):  # never the value of the one before
             settings.append(word)
         else:
-            settings.append(f"{word}={next(rest, '')}")
+            settings.append(f"{word}={rest.pop(0)}")
     return words, settings
 
 

@@ -10,7 +10,17 @@ from platformdirs import user_state_path
 
 from score.client.calls import Score, Song
 from score.client.outcome import Outcome, State
-from score.errors import AlreadyExists, Conflict, Forbidden, Integrity, NotFound, Refused, ScoreError
+from score.errors import (
+    AlreadyExists,
+    Cancelled,
+    Conflict,
+    Forbidden,
+    Integrity,
+    NotFound,
+    Refused,
+    ScoreError,
+    Unavailable,
+)
 from score.protocol.digests import to_hex
 from score.protocol.parts import Span, covers
 from score.protocol.wire import Part
@@ -131,10 +141,16 @@ class Upload:
     def _start(self, source: Source, journal: UploadJournal) -> tuple[str, list[Part]]:
         self._require_registered(source)
         journal.intend()
-        made = self.engine.persist(
-            lambda: self.score.start(self.object_id, source.size, self.md5, overwrite=self.force),
-            self._what("starting the upload"),
-        )
+        try:
+            made = self.engine.persist(
+                lambda: self.score.start(self.object_id, source.size, self.md5, overwrite=self.force),
+                self._what("starting the upload"),
+            )
+        except (Unavailable, Cancelled):
+            raise  # it may have been started
+        except ScoreError:
+            journal.relent()
+            raise
         if not _cover(made.parts, source.size):
             raise Refused(
                 f"{self.path}: the server's specification does not fit a file of {source.size:,} bytes.",

@@ -9,7 +9,6 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
-    TypeAdapter,
     model_serializer,
 )
 
@@ -17,9 +16,12 @@ from score.protocol.parts import Span
 
 
 class Wire(BaseModel):
-    """Base of the wire documents: camel-case names as they travel, immutable."""
+    """Base of the wire documents: camel-case names as they travel, immutable.
 
-    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+    Built when first used, for a client that uses few of them and starts often.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True, defer_build=True)
 
 
 class Part(Wire):
@@ -110,6 +112,3 @@ class FinishedPart(Wire):
 def to_json(document: BaseModel) -> bytes:
     """The document as it travels and as it is stored: compact JSON in UTF-8, names in the protocol's spelling."""
     return document.model_dump_json(by_alias=True).encode()
-
-
-LISTING: TypeAdapter[list[Listed]] = TypeAdapter(list[Listed])

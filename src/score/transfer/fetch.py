@@ -178,7 +178,7 @@ class Fetch:
         """Whether to hash a part while it arrives."""
         if not (self.validate and part.source_md5):
             return False
-        return self._follower is None or self._follower.lag < SLACK
+        return self._follower is None or self._follower.keeps_up(SLACK)
 
     def _check_answer(self, part: Part, url: str, response: BaseHTTPResponse) -> None:
         """Whether the answer is the part that was asked for, of the object of the other parts."""

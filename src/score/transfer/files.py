@@ -14,7 +14,7 @@ from pathlib import Path
 from score.errors import Conflict, Integrity, Invalid, NoSpace, NotFound, Refused, ScoreError
 from score.protocol.parts import MIB, Span
 
-CHUNK = MIB
+CHUNK = MIB // 2
 """Bytes read, hashed and sent at once: large enough to leave Python rarely, small enough for many threads."""
 
 

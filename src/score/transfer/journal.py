@@ -68,6 +68,10 @@ class UploadJournal:
         """Record that an upload is being started, before the server is asked: its answer may get lost."""
         self._keep(_INTENT, b"")
 
+    def relent(self) -> None:
+        """The server refused to start it."""
+        self._remove(_INTENT)
+
     @property
     def intended(self) -> bool:
         """Whether a start was asked for from here whose answer never came."""
@@ -81,9 +85,6 @@ class UploadJournal:
     def forget(self) -> None:
         """The upload is completed or cancelled."""
         self._remove(_ID, _INTENT)
-        for folder in self._folders:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
 
     def _keep(self, name: str, data: bytes) -> None:
         beside, fallback = self._folders
@@ -99,6 +100,8 @@ class UploadJournal:
             for name in names:
                 with contextlib.suppress(OSError):
                     (folder / name).unlink()
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 class DownloadJournal:

@@ -37,10 +37,9 @@ class Follower:
                 self._allowed = end
                 self._changed.notify()
 
-    @property
-    def lag(self) -> int:
-        """Bytes that it may read and has not read yet."""
-        return self._allowed - self._read
+    def keeps_up(self, slack: int) -> bool:
+        """Whether it has read all but the last ``slack`` bytes of what it may read; false while there is nothing."""
+        return 0 < self._allowed <= self._read + slack
 
     def finish(self, total: int) -> str:
         """The MD5 in hex of the first ``total`` bytes, when the thread is through. Raises what reading raised."""
@@ -66,8 +65,8 @@ class Follower:
     def _wait(self) -> int:
         """How many bytes to read next; 0 when there is nothing more to do."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self.lag > 0 or self._total == self._read)
-            return 0 if self._stopped else self.lag
+            self._changed.wait_for(lambda: self._stopped or self._allowed > self._read or self._total == self._read)
+            return 0 if self._stopped else self._allowed - self._read
 
     def _follow(self) -> None:
         try:

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from score.broker.downloads import DownloadRules, Downloads, Request
-from score.broker.listing import Listing
+from score.broker.listing import LISTING, Listing
 from score.broker.state import Layout
 from score.errors import Conflict, Invalid, NotFound, Refused, ScoreError
 from score.protocol.parts import Span
-from score.protocol.wire import LISTING, Part, Specification, to_json
+from score.protocol.wire import Part, Specification, to_json
 from score.storage.base import ObjectStat
 from score.storage.local import LocalStore
 

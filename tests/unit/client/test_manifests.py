@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -114,7 +115,9 @@ class TestUpload:
     @given(
         st.lists(
             st.tuples(
-                st.uuids().map(str), st.from_regex(r"[\w.][\w. -]{0,20}[\w]\Z"), st.from_regex(r"[0-9a-f]{32}\Z")
+                st.uuids().map(str),
+                st.from_regex(r"[\w.][\w. -]{0,20}[\w]", fullmatch=True),
+                st.from_regex(r"[0-9a-f]{32}", fullmatch=True),
             ),
             min_size=1,
             max_size=5,
@@ -128,10 +131,8 @@ class TestUpload:
     @given(st.text(max_size=200))
     def test_no_text_is_too_odd(self, text: str) -> None:
         for parse in (parse_upload, parse_download):
-            try:
+            with contextlib.suppress(Invalid):
                 parse(source(text))
-            except Invalid as error:
-                assert "manifest.txt" in error.message
 
 
 class TestDownload:
@@ -181,7 +182,7 @@ class TestFetch:
 
     def test_a_file_that_is_not_there(self, tmp_path: Path, client: Client) -> None:
         for name in ("missing", "missing/below"):
-            with pytest.raises(NotFound, match="missing.*: No such file"):
+            with pytest.raises(NotFound, match=r"missing.*: No such file"):
                 fetch(str(tmp_path / name), "", client.http)
         with pytest.raises(ScoreError, match=r"(?i)file name too long"):
             fetch(str(tmp_path / ("x" * 300)), "", client.http)

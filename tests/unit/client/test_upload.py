@@ -419,6 +419,14 @@ class TestServerErrors:
             client.upload(path, OBJECT, MD5)
         assert OBJECT not in site.fake.objects
 
+    def test_a_start_that_is_refused_leaves_nothing_behind(
+        self, client: Client, site: FaultyScore, path: Path
+    ) -> None:
+        site.traffic.inject(Answer(400), path="/uploads")
+        with pytest.raises(Conflict):
+            client.upload(path, OBJECT, MD5)
+        assert os.listdir(path.parent) == ["a.bam"]
+
     def test_a_server_that_comes_back_is_waited_for(self, client: Client, site: FaultyScore, path: Path) -> None:
         for call in ("/upload/[^/]+$", "/status", "/uploads", "/parts"):
             site.traffic.inject(Answer(503), path=call, times=2)

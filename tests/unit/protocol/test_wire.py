@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from score.protocol.wire import (
-    LISTING,
     Entity,
     EntityPage,
     FinishedPart,
+    Listed,
     Part,
     Progress,
     Specification,
@@ -118,7 +118,7 @@ def test_garbage_is_no_specification(text: str) -> None:
 
 
 def test_the_listing_and_the_finished_part_have_the_protocols_names() -> None:
-    (listed,) = LISTING.validate_json(f'[{{"id":"{OBJECT}","lastModified":1700000000000,"size":5}}]')
+    listed = Listed.model_validate_json(f'{{"id":"{OBJECT}","lastModified":1700000000000,"size":5}}')
     assert (listed.id, listed.last_modified, listed.size) == (OBJECT, 1_700_000_000_000, 5)
     assert to_json(FinishedPart(part_number=1, md5="a", etag="b")) == b'{"partNumber":1,"md5":"a","etag":"b"}'
 

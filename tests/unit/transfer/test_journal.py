@@ -85,6 +85,12 @@ class TestUpload:
         journal.record("MmJi")
         assert not journal.intended
 
+    def test_a_start_that_was_refused_leaves_nothing(self, journal: UploadJournal, tmp_path: Path) -> None:
+        journal.intend()
+        journal.relent()
+        assert not journal.intended
+        assert list(tmp_path.iterdir()) == []
+
     def test_nothing_stays_when_an_upload_is_over(self, journal: UploadJournal, tmp_path: Path) -> None:
         journal.intend()
         journal.record("MmJi")

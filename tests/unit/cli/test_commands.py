@@ -1,0 +1,457 @@
+"""score-client: what it understands, what it prints where, and with which status it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from score._version import __version__
+from score.cli.main import main, split
+from score.testing.faults import Answer
+from score.testing.score import FaultyScore
+from score.testing.song import FakeSong
+
+ANALYSIS = "a11aca11-0000-4000-8000-000000000020"
+OBJECT = "5c0eca11-0000-4000-8000-000000000020"
+OTHER = "5c0eca11-0000-4000-8000-000000000021"
+PART = 64 * 1024
+DATA = random.Random(3).randbytes(5 * PART + 1000)
+MD5 = hashlib.md5(DATA).hexdigest()
+CLIENT = [sys.executable, "-W", "error", "-m", "score.cli.main"]
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The client in this process: status, standard output, standard error."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        assert "Signature" not in err
+        assert "720dffc1" not in out + err
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def registered(site: FaultyScore, song: FakeSong) -> None:
+    song.register("a.bam", analysis=ANALYSIS, object_id=OBJECT, size=len(DATA), md5=MD5)
+    song.register("b.bam", analysis=ANALYSIS, object_id=OTHER)
+    site.fake.add(OBJECT, DATA)
+    site.fake.add(OTHER, b"other")
+
+
+class TestSplitting:
+    @pytest.mark.parametrize(
+        ("words", "settings"),
+        [
+            (["--storage.url=http://s:1"], ["--storage.url=http://s:1"]),
+            (["--storage.url", "http://s:1"], ["--storage.url=http://s:1"]),
+            (["--accessToken", "x", "--accessTokenFile=y"], ["--accessToken=x", "--accessTokenFile=y"]),
+            (["--client.ssl.trust-store=a=b"], ["--client.ssl.trust-store=a=b"]),
+            (["--client.quiet"], ["--client.quiet"]),
+            (["--defaultProfile=s3"], ["--defaultProfile=s3"]),
+        ],
+    )
+    def test_settings_are_taken_from_anywhere(self, words: list[str], settings: list[str]) -> None:
+        assert split(words) == ([], settings)
+        assert split(["upload", *words, "--force"]) == (["upload", "--force"], settings)
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["download", "--output-dir", "a.b", "--object-id", "x"],
+            ["upload", "--file=a.b", "--force"],
+            ["--quiet", "version"],
+            ["upload", "--", "--storage.url=x"],
+        ],
+    )
+    def test_options_are_left_to_the_command(self, words: list[str]) -> None:
+        assert split(words) == (words, [])
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            ("nosuch", "No such command"),
+            ("upload", "Give either --manifest, or --object-id and --file"),
+            (f"upload --object-id {OBJECT}", "belong together"),
+            ("upload --file x", "belong together"),
+            ("upload --manifest m --file x", "Give either"),
+            ("upload --manifest m --md5 x", "--md5 belongs to"),
+            ("upload --nosuch", "No such option"),
+            ("upload --object-id x --file f --verify-connection maybe", "--verify-connection"),
+            ("download", "--output-dir"),
+            ("download --output-dir d", "Give one of"),
+            (f"download --output-dir d --object-id {OBJECT} --manifest m", "Give one of"),
+            ("download --output-dir d --analysis-id a", "belong together"),
+            ("download --output-dir d --study-id a", "belong together"),
+            ("download --output-dir d stray", "Object ids follow --object-id"),
+            (f"download --output-dir d --object-id {OBJECT} --output-layout x", "--output-layout"),
+            (f"download --output-dir d --object-id {OBJECT} --offset -1", "--offset"),
+            (f"download --output-dir d --object-id {OBJECT} --length x", "--length"),
+            (f"download --output-dir d --object-id {OBJECT} --index maybe", "--index"),
+            ("url", "--object-id"),
+            ("help nosuch", "No such command"),
+            ("register --study-id S", "--dir"),
+            ("publish --study-id S", "--analysis-id"),
+        ],
+    )
+    def test_a_wrong_command_line_is_explained(
+        self, run: Run, folder: Path, site: FaultyScore, words: str, says: str
+    ) -> None:
+        status, out, err = run(*words.split())
+        assert (status, out) == (2, "")
+        assert says in err
+        assert site.traffic.seen() == []
+
+    def test_no_server_is_explained(self, run: Run, folder: Path) -> None:
+        (folder / "application.properties").unlink()
+        status, out, err = run("url", "--object-id", OBJECT)
+        assert (status, out) == (2, "")
+        assert "Error: No address of a Score server is set." in err
+        assert "STORAGE_URL" in err
+
+    def test_a_setting_without_its_value_is_named(self, run: Run, folder: Path) -> None:
+        status, _, err = run("url", "--storage.url", "--object-id", OBJECT)
+        assert status == 2
+        assert "storage.url (option --storage.url) is 'true': an address" in err
+
+    def test_a_wrong_setting_is_named_with_where_it_stands(self, run: Run, folder: Path) -> None:
+        status, _, err = run("url", "--object-id", OBJECT, "--transport.parallel=0")
+        assert status == 2
+        assert "transport.parallel (option --transport.parallel) is '0'" in err
+
+    def test_a_misspelled_setting_is_told(self, run: Run, folder: Path, registered: None) -> None:
+        status, _, err = run("url", "--object-id", OBJECT, "--storage.retrynumbers=3")
+        assert status == 0
+        assert "Warning: storage.retrynumbers (option --storage.retrynumbers) is no setting" in err
+
+    @pytest.mark.parametrize("words", [["help"], ["--help"], ["-h"]])
+    def test_help(self, run: Run, words: list[str]) -> None:
+        status, out, err = run(*words)
+        assert (status, err) == (0, "")
+        for command in ("upload", "download", "url", "register", "publish", "version", "help"):
+            assert command in out
+        assert "130 interrupted" in out
+
+    @pytest.mark.parametrize("command", ["upload", "download", "url", "register", "publish", "version"])
+    def test_help_of_a_command(self, run: Run, command: str) -> None:
+        for words in (["help", command], [command, "--help"]):
+            status, out, _ = run(*words)
+            assert status == 0
+            assert f"score-client {command}" in out
+
+    def test_version(self, run: Run) -> None:
+        assert run("--version")[:2] == (0, f"score-client {__version__}\n")
+        status, out, _ = run("version")
+        assert status == 0
+        assert out.startswith(f"score-client {__version__} (Score protocol v1")
+
+
+class TestUpload:
+    def test_one_file(self, run: Run, folder: Path, site: FaultyScore) -> None:
+        (folder / "a.bam").write_bytes(DATA)
+        status, out, err = run("upload", "--object-id", OBJECT, "--file", "a.bam", "--md5", MD5)
+        assert (status, out) == (0, "")
+        assert "a.bam: uploaded" in err
+        assert "1 file: 1 uploaded" in err
+        assert site.fake.objects[OBJECT].data == DATA
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["--storage.url={url}"],
+            ["--storage.url", "{url}"],
+            ["--STORAGE.URL={url}", "--storage.retry-number", "1"],
+        ],
+    )
+    def test_options_and_settings_in_any_form(
+        self, run: Run, folder: Path, site: FaultyScore, words: list[str]
+    ) -> None:
+        (folder / "application.properties").unlink()
+        (folder / "a.bam").write_bytes(b"x")
+        settings = [word.format(url=site.url) for word in words]
+        status, _, err = run(
+            "upload", f"--object-id={OBJECT}", *settings, "--file=a.bam", "--force", "--verify-connection=true"
+        )
+        assert status == 0, err
+
+    @pytest.mark.parametrize(("value", "asked"), [("true", True), ("false", False), ("TRUE", True), ("False", False)])
+    def test_booleans_take_a_value(self, run: Run, folder: Path, site: FaultyScore, value: str, asked: bool) -> None:
+        (folder / "a.bam").write_bytes(b"x")
+        assert run("upload", "--object-id", OBJECT, "--file", "a.bam", "--verify-connection", value)[0] == 0
+        assert bool(site.traffic.seen(path="/download/ping")) is asked
+
+    def test_one_bad_file_of_a_manifest_is_named_in_the_end(self, run: Run, folder: Path, site: FaultyScore) -> None:
+        (folder / "a.bam").write_bytes(DATA)
+        (folder / "m.txt").write_text(f"{ANALYSIS}\t\t\n{OTHER}\tmissing.bam\t{MD5}\n{OBJECT}\ta.bam\t{MD5}\n")
+        status, out, err = run("upload", "--manifest", "m.txt")
+        assert (status, out) == (3, "")
+        assert "Error: missing.bam: No such file or directory." in err
+        assert "2 files: 1 uploaded, 1 failed" in err
+        assert OBJECT in site.fake.objects
+
+    def test_a_single_failure_has_its_own_status(self, run: Run, folder: Path, site: FaultyScore) -> None:
+        (folder / "a.bam").write_bytes(DATA)
+        assert run("upload", "--object-id", OBJECT, "--file", "missing")[0] == 4
+        assert run("upload", "--object-id", OBJECT, "--file", "a.bam", "--md5", "0" * 32)[0] == 8
+        assert run("upload", "--object-id", "x", "--file", "a.bam")[0] == 2
+        site.traffic.inject(Answer.denied(), method="PUT", times=None)
+        assert run("upload", "--object-id", OBJECT, "--file", "a.bam")[0] == 3
+        site.traffic.heal()
+        site.traffic.inject(Answer(503), path="^/upload/", times=None)
+        assert run("upload", "--object-id", OBJECT, "--file", "a.bam")[0] == 5
+        site.traffic.heal()
+        site.traffic.inject(Answer(403, b"Token missing required scope to update project"), path="^/upload/")
+        status, _, err = run("upload", "--object-id", OBJECT, "--file", "a.bam")
+        assert status == 7
+        assert "Token missing required scope to update project" in err
+        site.traffic.inject(Answer(401), times=None)
+        assert run("upload", "--object-id", OBJECT, "--file", "a.bam")[0] == 6
+
+    def test_a_manifest_that_is_none(self, run: Run, folder: Path, site: FaultyScore) -> None:
+        (folder / "m.xml").write_text("<?xml version='1.0'?>")
+        for name, status in (("m.xml", 2), (".", 2), ("missing", 4), (OBJECT, 2)):
+            assert run("upload", "--manifest", name)[0] == status
+        assert site.traffic.seen() == []
+
+
+class TestDownload:
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["--object-id", OBJECT, OTHER],
+            ["--object-id", OBJECT, "--object-id", OTHER],
+            ["--object-id", OBJECT, OTHER, OBJECT],
+            [f"--object-id={OBJECT}", OTHER],
+            ["--analysis-id", ANALYSIS, "--study-id", "TEST-CA"],
+            ["--analysis-id", ANALYSIS, "--program-id", "TEST-CA"],
+        ],
+    )
+    def test_objects_are_named_in_many_ways(self, run: Run, folder: Path, registered: None, words: list[str]) -> None:
+        status, out, err = run("download", *words, "--output-dir", "out")
+        assert (status, out) == (0, "")
+        assert (folder / "out" / "a.bam").read_bytes() == DATA
+        assert (folder / "out" / "b.bam").read_bytes() == b"other"
+        assert "2 files: 2 downloaded" in err
+
+    def test_ids_may_come_before_other_options(self, run: Run, folder: Path, registered: None) -> None:
+        words = ["--object-id", OBJECT, OTHER, "--output-dir", "out", "--index", "false", "--validate", "true"]
+        assert run("download", *words)[0] == 0
+        assert sorted(os.listdir(folder / "out")) == ["a.bam", "b.bam"]
+
+    @pytest.mark.parametrize(
+        ("layout", "name"), [("bundle", f"{ANALYSIS}/a.bam"), ("id", OBJECT), ("FILENAME", "a.bam")]
+    )
+    def test_layouts(self, run: Run, folder: Path, registered: None, layout: str, name: str) -> None:
+        assert run("download", "--object-id", OBJECT, "--output-dir", "out", "--output-layout", layout)[0] == 0
+        assert (folder / "out" / name).read_bytes() == DATA
+
+    def test_a_range(self, run: Run, folder: Path, registered: None) -> None:
+        words = ["--object-id", OBJECT, "--output-dir", "out", "--offset", "100", "--length", "1000"]
+        status, _, err = run("download", *words)
+        assert status == 0
+        assert "not verified" in err
+        assert (folder / "out" / "a.bam").read_bytes() == DATA[100:1100]
+
+    def test_a_manifest(self, run: Run, folder: Path, registered: None) -> None:
+        (folder / "m.tsv").write_text(f"\ufeffrepo_code\tobject_id\r\n\r\naws\t{OBJECT}\r\n", "utf-8")
+        assert run("download", "--manifest", "m.tsv", "--output-dir", "out")[0] == 0
+        assert (folder / "out" / "a.bam").read_bytes() == DATA
+
+    def test_an_object_that_nobody_knows_is_no_success(self, run: Run, folder: Path) -> None:
+        status, _, err = run("download", "--object-id", OBJECT, "--output-dir", "out")
+        assert status == 4
+        assert f"Error: {OBJECT}" in err or OBJECT in err
+
+    def test_again_means_already_there(self, run: Run, folder: Path, registered: None) -> None:
+        words = ["download", "--object-id", OBJECT, "--output-dir", "out"]
+        assert run(*words)[0] == 0
+        status, _, err = run(*words)
+        assert status == 0
+        assert "1 file: 1 already there" in err
+        (folder / "out" / "a.bam").write_bytes(b"changed")
+        status, _, err = run(*words)
+        assert status == 3
+        assert "To replace it: --force." in err
+        assert run(*words, "--force")[0] == 0
+        assert (folder / "out" / "a.bam").read_bytes() == DATA
+
+    def test_waits_are_told(self, run: Run, folder: Path, site: FaultyScore, registered: None) -> None:
+        site.traffic.inject(Answer.unavailable(), range=f"bytes={PART}-")
+        status, _, err = run("download", "--object-id", OBJECT, "--output-dir", "out")
+        assert status == 0
+        assert "part 2: GET http://" in err
+        assert "503 SlowDown; trying again in 0.0 s (1 of 1)" in err
+
+
+class TestOutput:
+    def test_silence(self, run: Run, folder: Path, registered: None) -> None:
+        assert run("--silent", "download", "--object-id", OBJECT, "--output-dir", "out") == (0, "", "")
+        status, out, err = run("--silent", "download", "--object-id", ANALYSIS, "--output-dir", "out")
+        assert (status, out) == (4, "")
+        assert "Error: " in err
+
+    def test_colours_only_where_they_are_wanted(self, run: Run, folder: Path, registered: None) -> None:
+        words = ["download", "--object-id", OBJECT, "--output-dir", "out", "--force"]
+        assert "\x1b[" not in run(*words)[2]
+        assert "\x1b[" not in run("--no-ansi", *words)[2]
+        assert "\x1b[" in run("--ansi", *words)[2]
+
+    def test_a_url_goes_to_standard_output_alone(
+        self, folder: Path, site: FaultyScore, registered: None, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as ended:
+            main(["url", "--object-id", OBJECT])
+        out, err = capfd.readouterr()
+        assert (ended.value.code, err) == (0, "")
+        assert out.startswith(f"{site.url}/store/{OBJECT}?")
+        assert out.count("\n") == 1
+
+    def test_a_terminal_that_goes_away_ends_no_transfer(
+        self, folder: Path, site: FaultyScore, registered: None
+    ) -> None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        words = [*CLIENT, "download", "--object-id", OBJECT, "--output-dir", "out"]
+        with os.fdopen(writing, "wb") as nobody:
+            ended = subprocess.run(words, cwd=folder, stderr=nobody, timeout=120, check=False)
+        assert (folder / "out" / "a.bam").read_bytes() == DATA
+        assert ended.returncode == 0
+
+    def test_a_reader_that_goes_away_is_no_defect(self, folder: Path, registered: None) -> None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        words = [*CLIENT, "url", "--object-id", OBJECT]
+        with os.fdopen(writing, "wb") as nobody:
+            ended = subprocess.run(
+                words, cwd=folder, stdout=nobody, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+            )
+        assert ended.returncode != 0
+        assert "Traceback" not in ended.stderr
+        assert "defect" not in ended.stderr
+
+    def test_a_defect_is_told_as_one_without_a_page_of_code(
+        self, run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def defect(*_: object) -> None:
+            raise KeyError("secret")
+
+        monkeypatch.setattr("score.client.settings.read", defect)
+        status, out, err = run("url", "--object-id", OBJECT)
+        assert (status, out) == (1, "")
+        assert "a defect of this program: KeyError" in err
+        assert "secret" not in err
+
+
+class TestInterruption:
+    @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("command", ["upload", "download"])
+    def test_it_ends_at_once_and_says_how_to_go_on(
+        self, folder: Path, site: FaultyScore, registered: None, command: str, kind: signal.Signals
+    ) -> None:
+        if command == "upload":
+            site.fake.objects.clear()
+            (folder / "a.bam").write_bytes(DATA)
+            words = ["upload", "--object-id", OBJECT, "--file", "a.bam"]
+            gate = site.traffic.hold(method="PUT", skip=2)
+        else:
+            words = ["download", "--object-id", OBJECT, "--output-dir", "out"]
+            gate = site.traffic.hold(path=f"/store/{OBJECT}", skip=2)
+        with subprocess.Popen([*CLIENT, *words], cwd=folder, stderr=subprocess.PIPE, text=True) as client:
+            gate.wait_for_arrival()
+            client.send_signal(kind)
+            assert client.stderr is not None
+            said = client.stderr.read()
+            assert client.wait(60) == 130
+        assert "Run the same command again to go on from there." in said
+        assert "Traceback" not in said
+        site.traffic.heal()
+        again = subprocess.run(
+            [*CLIENT, *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert again.returncode == 0, again.stderr
+
+
+class TestStart:
+    @pytest.mark.parametrize("words", [["version"], ["--version"], ["help"], ["--help"]])
+    def test_small_commands_load_next_to_nothing(self, words: list[str]) -> None:
+        code = (
+            "import sys\nfrom score.cli.main import main\ntry:\n    main(sys.argv[1:])\nfinally:\n"
+            "    print(*sorted({name.split('.')[0] for name in sys.modules} | set(sys.modules)), file=sys.stderr)"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120, check=True
+        )
+        loaded = set(ended.stderr.split())
+        heavy = {"pydantic", "urllib3", "aiohttp", "fastapi", "botocore", "rich", "cryptography", "asyncio", "ssl"}
+        if words != ["help"] and words != ["--help"]:
+            assert not loaded & (heavy | {"score.client", "score.transfer", "score.config"})
+        assert not loaded & {"aiohttp", "fastapi", "botocore", "score.server", "score.broker", "score.storage"}
+
+    def test_no_command_loads_the_server(self) -> None:
+        code = (
+            "import sys, score.cli.transfers, score.cli.registry, score.client.client\n"
+            "print(*sorted(name for name in sys.modules))"
+        )
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+        loaded = set(ended.stdout.split())
+        server = {"aiohttp", "fastapi", "starlette", "uvicorn", "botocore", "boto3", "jwt", "cryptography"}
+        own = {f"score.{name}" for name in ("server", "broker", "storage", "metadata", "auth", "testing")}
+        assert not loaded & (server | own)
+
+    def test_importing_the_package_costs_nothing(self) -> None:
+        code = "import sys, score\nprint(*sorted(name for name in sys.modules if name.startswith('score')))"
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+        assert ended.stdout.split() == ["score", "score._version"]
+
+
+class TestRegistry:
+    def test_a_manifest_that_cannot_be_written_registers_nothing(
+        self, run: Run, folder: Path, song: FakeSong
+    ) -> None:
+        (folder / "in").mkdir()
+        (folder / "in" / "a.bam").write_bytes(b"x")
+        for name in ("missing/m.txt", "in"):
+            status, out, err = run("register", "--study-id", "S", "--dir", "in", "--manifest", name)
+            assert status != 0
+            assert out == ""
+            assert name in err
+        assert song.traffic.seen() == []
+        assert os.listdir(folder / "in") == ["a.bam"]
+
+    def test_a_failed_registration_leaves_no_manifest(self, run: Run, folder: Path, song: FakeSong) -> None:
+        (folder / "in").mkdir()
+        (folder / "in" / "a.bam").write_bytes(b"x")
+        song.traffic.inject(Answer(503), times=None)
+        status, out, _ = run("register", "--study-id", "S", "--dir", "in", "--manifest", "m.txt")
+        assert (status, out) == (5, "")
+        assert not (folder / "m.txt").exists()
+
+    def test_publishing(self, run: Run, folder: Path, song: FakeSong) -> None:
+        song.traffic.inject(Answer(200, b'{"message":"published"}'), method="PUT")
+        status, out, err = run("publish", "--study-id", "S", "--analysis-id", ANALYSIS)
+        assert (status, out) == (0, "")
+        assert "published" in err
+        song.traffic.inject(Answer(409, b'{"message":"missing.storage.objects"}'), method="PUT")
+        status, _, err = run("publish", "--study-id", "S", "--analysis-id", ANALYSIS)
+        assert status == 3
+        assert "missing.storage.objects" in err

@@ -1,0 +1,204 @@
+"""Registering a folder of files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from score.client.calls import Song
+from score.client.client import Client
+from score.client.manifests import Source, parse_upload
+from score.client.register import file_type, find_files, register
+from score.errors import Conflict, Invalid, NotFound, Refused, ScoreError, Unavailable
+from score.testing.faults import Answer
+from score.testing.song import FakeSong
+
+ANALYSIS = "6d732a42-da6c-40a6-b32a-42da6c50a61c"
+IDS = {
+    name: f"5c0eca11-0000-4000-8000-{number:012}" for number, name in enumerate(("a.bam", "a.bam.bai", "r 1.fq.gz"))
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name in IDS:
+        (folder / name).write_bytes(name.encode())
+    (folder / ".hidden").touch()
+    (folder / "below").mkdir()
+    (folder / "below" / "deep.bam").touch()
+    return folder
+
+
+def answer(document: object) -> Answer:
+    return Answer(200, json.dumps(document).encode(), {"Content-Type": "application/json"})
+
+
+def script(song: FakeSong, *, studies: object = ("TEST-CA",), submitted: object = None, files: object = None) -> None:
+    """Let the registry answer so."""
+    records = [{"fileName": name, "objectId": object_id, "fileSize": 1} for name, object_id in IDS.items()]
+    song.traffic.inject(answer(studies), path="/studies/all")
+    song.traffic.inject(Answer(200), method="POST", path="/studies/")
+    song.traffic.inject(answer(submitted or {"analysisId": ANALYSIS, "status": "OK"}), path="/submit/")
+    song.traffic.inject(answer(records if files is None else files), path="/files")
+
+
+def test_the_files_of_a_folder_become_an_analysis_and_a_manifest(
+    client: Client, song: FakeSong, folder: Path
+) -> None:
+    script(song)
+    seen: list[Path] = []
+    done = register(client.song, "TEST-CA", folder, "controlled", 2, seen.append)
+    assert done.analysis_id == ANALYSIS
+    assert sorted(path.name for path in seen) == sorted(IDS)
+    (submitted,) = song.traffic.seen(path="/submit/TEST-CA")
+    payload = json.loads(submitted.body)
+    assert payload["studyId"] == "TEST-CA"
+    assert payload["files"][0] == {
+        "fileName": "a.bam",
+        "fileSize": 5,
+        "fileMd5sum": hashlib.md5(b"a.bam").hexdigest(),
+        "fileAccess": "controlled",
+        "fileType": "BAM",
+        "dataType": "BAM",
+    }
+    read = parse_upload(Source(done.manifest.text(), "manifest", Path("/elsewhere")))
+    assert read == done.manifest
+    assert [entry.path for entry in read.entries] == [folder / name for name in sorted(IDS)]
+    assert not [exchange for exchange in song.traffic.seen(method="POST") if "/studies/" in exchange.path]
+
+
+def test_a_new_study_is_made(client: Client, song: FakeSong, folder: Path) -> None:
+    script(song, studies=["OTHER"])
+    register(client.song, "TEST-CA", folder, "open", 2)
+    (made,) = song.traffic.seen(method="POST", path="^/studies/TEST-CA/$")
+    assert json.loads(made.body)["studyId"] == "TEST-CA"
+
+
+def test_a_study_that_somebody_else_made_meanwhile_will_do(client: Client, song: FakeSong, folder: Path) -> None:
+    song.traffic.inject(Answer(409), method="POST", path="/studies/")
+    script(song, studies=[])
+    assert register(client.song, "TEST-CA", folder, "open", 2).analysis_id == ANALYSIS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"studies": {"message": "hello"}},
+        {"studies": [1]},
+        {"submitted": ["x"]},
+        {"submitted": {"status": "OK"}},
+        {"files": {"error": "x"}},
+        {"files": ["x"]},
+    ],
+    ids=str,
+)
+def test_a_registry_that_answers_nonsense_is_told_as_such(
+    client: Client, song: FakeSong, folder: Path, change: dict[str, object]
+) -> None:
+    script(song, **change)
+    with pytest.raises(Unavailable, match="the answer makes no sense"):
+        register(client.song, "TEST-CA", folder, "open", 2)
+
+
+@pytest.mark.parametrize("reply", [Answer.garbage(), Answer(200, b"\xff\xfe"), Answer(200)], ids=repr)
+def test_a_registry_that_is_none_is_told_as_such(client: Client, song: FakeSong, folder: Path, reply: Answer) -> None:
+    song.traffic.inject(reply, times=None)
+    with pytest.raises(Unavailable, match="the answer makes no sense"):
+        register(client.song, "TEST-CA", folder, "open", 2)
+    with pytest.raises(Unavailable, match="the answer makes no sense"):
+        client.song.publish("TEST-CA", ANALYSIS)
+
+
+def test_a_file_that_the_registry_forgot_is_named(client: Client, song: FakeSong, folder: Path) -> None:
+    script(song, files=[{"fileName": "a.bam", "objectId": IDS["a.bam"]}])
+    with pytest.raises(Refused, match=r"without a\.bam\.bai, r 1\.fq\.gz"):
+        register(client.song, "TEST-CA", folder, "open", 2)
+
+
+def test_a_refusal_carries_the_registrys_words(client: Client, song: FakeSong, folder: Path) -> None:
+    song.traffic.inject(Answer(409, b'{"message":"[SubmitService::duplicate] - known md5"}'), path="/submit/")
+    script(song)
+    with pytest.raises(Conflict, match="known md5"):
+        register(client.song, "TEST-CA", folder, "open", 2)
+
+
+class TestFiles:
+    def test_plain_files_of_the_folder_itself(self, folder: Path) -> None:
+        assert [path.name for path in find_files(folder)] == sorted(IDS)
+
+    def test_what_is_no_folder_of_files(self, tmp_path: Path, folder: Path) -> None:
+        with pytest.raises(Invalid, match="is a file"):
+            find_files(folder / "a.bam")
+        with pytest.raises(NotFound, match="missing"):
+            find_files(tmp_path / "missing")
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(NotFound, match="holds no files"):
+            find_files(tmp_path / "empty")
+
+    @pytest.mark.parametrize("name", ["a\tb.bam", "a\nb.bam"])
+    def test_a_name_that_no_manifest_can_hold(self, folder: Path, name: str) -> None:
+        (folder / name).touch()
+        with pytest.raises(Invalid, match="a name that no manifest can hold"):
+            find_files(folder)
+
+    def test_pipes_are_not_waited_for(self, folder: Path) -> None:
+        os.mkfifo(folder / "pipe")
+        assert "pipe" not in [path.name for path in find_files(folder)]
+
+    def test_a_file_that_goes_away_is_named(
+        self, client: Client, song: FakeSong, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        script(song)
+
+        def hashed(path: Path) -> None:
+            for other in folder.glob("*.gz"):
+                other.unlink()
+
+        with pytest.raises(ScoreError, match="fq"):
+            register(client.song, "TEST-CA", folder, "open", 1, hashed)
+
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("a.bam", "BAM"),
+            ("A.BAM", "BAM"),
+            ("a.bam.bai", "BAI"),
+            ("a.vcf.gz", "VCF"),
+            ("a.vcf.gz.tbi", "TBI"),
+            ("r_1.fastq.gz", "FASTQ"),
+            ("r.fq.bz2", "FASTQ"),
+            ("a.txt", "TXT"),
+            ("README", "UNKNOWN"),
+            ("a.gz", "UNKNOWN"),
+        ],
+    )
+    def test_the_type_of_a_file_is_read_off_its_name(self, name: str, kind: str) -> None:
+        assert file_type(name) == kind
+
+
+def test_what_song_says_of_a_publication_is_passed_on(client: Client, song: FakeSong) -> None:
+    song.traffic.inject(answer({"message": "AnalysisId x successfully published"}), method="PUT")
+    assert isinstance(client.song, Song)
+    assert client.song.publish("TEST-CA", ANALYSIS) == "AnalysisId x successfully published"
+    (asked,) = song.traffic.seen(method="PUT")
+    assert asked.path == f"/studies/TEST-CA/analysis/publish/{ANALYSIS}"
+    song.traffic.inject(Answer(409, b'{"message":"missing objects"}'), method="PUT")
+    with pytest.raises(Conflict, match="missing objects"):
+        client.song.publish("TEST-CA", ANALYSIS)
+
+
+def test_ids_are_never_more_than_one_segment_of_a_path(client: Client, song: FakeSong) -> None:
+    song.traffic.inject(Answer(404), times=None)
+    with pytest.raises(NotFound):
+        client.song.publish("../../upload/x", "a?b=c")
+    (asked,) = song.traffic.seen()
+    assert asked.path in (
+        "/studies/..%2F..%2Fupload%2Fx/analysis/publish/a%3Fb%3Dc",
+        "/studies/../../upload/x/analysis/publish/a?b=c",  # as the fake decodes it
+    )
