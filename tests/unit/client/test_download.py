@@ -344,6 +344,7 @@ class TestResuming:
         thread.join()
         assert isinstance(ends[0], Conflict)
         assert "replaced in the store" in ends[0].message
+        assert len(site.traffic.seen(path="/store/", status=206)) == 3
         assert not (out / "a.bam").exists()
 
     def test_a_wish_to_stop_keeps_what_is_finished(
