@@ -627,13 +627,19 @@ class TestConnection:
         with pytest.raises(Refused, match="keeps its objects in a store of kind"):
             client.connect()
 
-    @pytest.mark.parametrize("answer", [Answer.denied(), Answer(503), Answer(404)], ids=repr)
+    @pytest.mark.parametrize("answer", [Answer.denied(), Answer(503)], ids=repr)
     def test_a_store_that_cannot_be_reached(self, client: Client, site: FaultyScore, answer: Answer) -> None:
         site.traffic.inject(answer, path="/store/heliograph", times=None)
         with pytest.raises(Unavailable, match="object store cannot be reached from here") as caught:
             client.connect()
         assert "--verify-connection" in caught.value.hint
         assert "Signature" not in str(caught.value)
+
+    def test_a_store_without_sentinel(self, client: Client, site: FaultyScore) -> None:
+        site.traffic.inject(Answer(404), path="/store/heliograph", times=None)
+        with pytest.raises(Refused, match="no such object to test with") as caught:
+            client.connect()
+        assert "sentinel" in caught.value.hint
 
     @pytest.mark.parametrize("text", [b"<html><body>Welcome</body></html>" * 1000, b"", b"http://[::1", b"\xff\xfe"])
     def test_a_ping_that_is_no_address(self, client: Client, site: FaultyScore, text: bytes) -> None:
