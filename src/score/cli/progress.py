@@ -54,7 +54,7 @@ class Screen:
         self._out = out
         self._progress = progress and not silent
         self._silent = silent
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._items: dict[str, Item] = {}
         self._moved = 0
         self._ended = 0
@@ -78,7 +78,7 @@ class Screen:
 
     def _print(self, text: str) -> None:
         """A line, whatever the user wants. A terminal that went away ends no transfer; exit statuses still tell."""
-        with contextlib.suppress(OSError, ValueError):
+        with self._lock, contextlib.suppress(OSError, ValueError):
             print(text, file=self._out, flush=True)
 
     def __call__(self, event: Event) -> None:
