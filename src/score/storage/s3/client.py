@@ -165,13 +165,20 @@ class S3Client:
         return xml.parse_upload_id(answer.body)
 
     async def list_parts(
-        self, bucket: str, key: str, upload: UploadId, marker: int = 0, limit: int = PAGE
+        self,
+        bucket: str,
+        key: str,
+        upload: UploadId,
+        marker: int = 0,
+        limit: int = PAGE,
+        *,
+        attempts: int | None = None,
     ) -> xml.PartsPage:
         """One page of ListParts: parts with numbers above the marker. NotFound."""
         query = [("uploadId", upload), ("max-parts", str(limit))]
         if marker:
             query.append(("part-number-marker", str(marker)))
-        return xml.parse_parts((await self._call("GET", bucket, key, query=query)).body)
+        return xml.parse_parts((await self._call("GET", bucket, key, query=query, attempts=attempts)).body)
 
     async def complete_upload(self, bucket: str, key: str, upload: UploadId, parts: Iterable[StoredPart]) -> str:
         """CompleteMultipartUpload, parts in order; gives the ETag or an empty text. NotFound, Conflict."""
@@ -191,8 +198,11 @@ class S3Client:
         await self._call("DELETE", bucket, key, query=[("uploadId", upload)], expected=(200, 204))
 
     async def list_uploads(self, bucket: str, after: tuple[str, str] | None = None) -> xml.UploadsPage:
-        """One page of ListMultipartUploads, of the whole bucket: MinIO takes a prefix for a key."""
-        query = [("uploads", ""), ("encoding-type", "url"), ("max-uploads", str(PAGE))]
+        """One page of ListMultipartUploads, of the whole bucket: MinIO takes a prefix for a key.
+
+        Keys come as they are: asked to encode them, Ceph does so without saying it, and leaves the marker out.
+        """
+        query = [("uploads", ""), ("max-uploads", str(PAGE))]
         if after is not None:
             query += [("key-marker", after[0]), ("upload-id-marker", after[1])]
         return xml.parse_uploads((await self._call("GET", bucket, query=query)).body)
