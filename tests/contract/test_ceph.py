@@ -20,3 +20,10 @@ class TestS3OnCeph(S3Contract):
     @classmethod
     def settings(cls, ceph: Ceph) -> S3Settings:
         return S3Settings(ceph.endpoint, ceph.access_key, ceph.secret_key)
+
+
+class TestS3OnCephBySigV2(S3Contract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def settings(cls, ceph: Ceph) -> S3Settings:
+        return S3Settings(ceph.endpoint, ceph.access_key, ceph.secret_key, version=2)

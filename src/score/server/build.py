@@ -126,6 +126,8 @@ def s3_settings(settings: Settings) -> S3Settings:
         region=settings.s3_region,
         secured=settings.s3_secured,
         url_host=settings.s3_url_host,
+        version=4 if settings.s3_sig_v4 else 2,
+        kms_key=settings.s3_kms_key,
         retry_limit=settings.upload_retries,
         connect_timeout=settings.upload_timeout / 1000,
     )

@@ -33,6 +33,7 @@ from score.storage.s3.credentials import ChainKeys, FixedKeys, KeySource
 from score.storage.s3.faults import clock_skew, delays, translate
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.signing import Credentials, Resource, Signer, encode_path, encode_query
+from score.storage.s3.sigv2 import SigV2
 from score.storage.s3.sigv4 import SigV4
 
 Query = Sequence[tuple[str, str]]
@@ -67,13 +68,12 @@ class S3Client:
         self,
         settings: S3Settings,
         *,
-        signer: Signer | None = None,
         keys: KeySource | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         fixed = Credentials(settings.access_key, settings.secret_key, settings.session_token)
         self.settings = settings
-        self.signer: Signer = signer or SigV4(settings.signing_region)
+        self.signer: Signer = SigV4(settings.signing_region) if settings.version == 4 else SigV2()
         self.keys: KeySource = keys or (FixedKeys(fixed) if settings.access_key else ChainKeys())
         self.clock = clock
         self._random = Random()

@@ -33,6 +33,7 @@ from score.storage.s3.signing import Credentials
 from score.storage.s3.xml import representable
 
 _META = "x-amz-meta-"
+_FOR_EVER = timedelta(days=3650)
 
 
 def open_stores(settings: S3Settings, names: Iterable[str]) -> dict[str, S3Store]:
@@ -44,10 +45,11 @@ def open_stores(settings: S3Settings, names: Iterable[str]) -> dict[str, S3Store
 class S3Store:
     """One bucket. ``close`` closes the connections of the client; a later call opens new ones."""
 
-    def __init__(self, client: S3Client, bucket: str, limits: Limits | None = None) -> None:
+    def __init__(self, client: S3Client, bucket: str) -> None:
         self._client = client
         self._bucket = bucket
-        self._limits = limits or Limits()
+        self._limits = _limits(client.settings)
+        self._encryption = _encryption(client.settings)
         self._markers = Markers()
 
     @property
@@ -128,7 +130,7 @@ class S3Store:
     # Uploads
 
     async def begin(self, key: str) -> UploadId:
-        return await self._client.create_upload(self._bucket, key)
+        return await self._client.create_upload(self._bucket, key, self._encryption)
 
     async def stored_part(self, key: str, upload: UploadId, number: int) -> StoredPart | None:
         if self._markers.before(upload, number) == number - 1:
@@ -241,6 +243,21 @@ class S3Store:
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def _limits(settings: S3Settings) -> Limits:
+    """What the settings change in what a store can do: version 2 signs neither ranges nor a duration, but an end."""
+    if settings.version == 4:
+        return Limits(etag_is_md5=not settings.kms_key)
+    return Limits(longest_url_life=_FOR_EVER, etag_is_md5=not settings.kms_key, urls_bind_ranges=False)
+
+
+def _encryption(settings: S3Settings) -> dict[str, str]:
+    """Headers with which the store encrypts a new object."""
+    if not settings.kms_key:
+        return {}
+    named = "x-amz-server-side-encryption"
+    return {named: "aws:kms", f"{named}-aws-kms-key-id": settings.kms_key}
 
 
 def multipart_etag(parts: Iterable[StoredPart]) -> str | None:
