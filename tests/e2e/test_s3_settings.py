@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import pytest
+import urllib3
 
 from score.protocol.parts import MIB
+from score.storage.s3.settings import S3Settings
+from score.testing.s3_contract import boto
 from score.testing.site import Site, md5_of, s3_site
 
 if TYPE_CHECKING:
@@ -60,3 +66,45 @@ def test_server_side_encryption(make_file: Maker, tmp_path: Path) -> None:
         (begun,) = site.behind.seen(method="POST", query="uploads")
         assert begun.headers["x-amz-server-side-encryption-aws-kms-key-id"] == "site-key"
         assert len(site.sent(identity)) == 3
+
+
+@pytest.mark.needs("minio")
+def test_a_pool_of_buckets(minio: Minio, make_file: Maker, tmp_path: Path) -> None:
+    """What was uploaded before the pool, and what others put there, is served on; what comes now is spread."""
+    with s3_site(tmp_path, minio) as site:
+        older = there_and_back(site, make_file("older.bam", SIZE), tmp_path / "out")
+        of_others = site.register([make_file("others.txt", 1000)])
+        objects = site.objects.strip("/")
+        state = objects.replace("-objects", "-state")
+        with closing(boto(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))) as s3:
+            data = of_others.paths[0].read_bytes()
+            digest = base64.b64encode(hashlib.md5(data).digest()).decode()
+            s3.put_object(Bucket=objects, Key=f"data/{of_others.id}", Body=data, Metadata={"md5chksum": digest})
+            assert site.song
+            site.song.set_state(of_others.analysis, "PUBLISHED")
+            for number in range(4):
+                s3.create_bucket(Bucket=f"{objects}.{number}")
+            site.server.stop()
+            site.server.start(bucket_size_pool="4")
+            with urllib3.PoolManager() as http:
+                unwell = http.request("GET", f"{site.server.url}/health", retries=False)
+                assert unwell.status == 503
+                assert f"{state}.0" in unwell.data.decode()
+                for number in range(4):
+                    s3.create_bucket(Bucket=f"{state}.{number}")
+                assert http.request("GET", f"{site.server.url}/health", retries=False).status == 200
+                ping = http.request("GET", f"{site.server.url}/download/ping").data.decode()
+                assert http.request("GET", ping).data == b"heliograph\n"
+                newer = there_and_back(site, make_file("newer.bam", SIZE), tmp_path / "out")
+                for identity in (older, of_others.id):
+                    site.run("download", "--object-id", identity, "--output-dir", tmp_path / identity)
+                assert (tmp_path / of_others.id / "others.txt").read_bytes() == data
+                assert site.has_object(older)
+                assert not site.has_object(of_others.id)  # no .meta
+                listed = http.request("GET", f"{site.server.url}/listing").json()
+                assert {older, newer, of_others.id} <= {entry["id"] for entry in listed}
+            home = int(newer[:2], 16) % 4
+            s3.head_object(Bucket=f"{objects}.{home}", Key=f"data/{newer}")
+            s3.head_object(Bucket=f"{state}.{home}", Key=f"data/{newer}.meta")
+            left = s3.list_objects_v2(Bucket=f"{state}.{home}", Prefix="upload/")
+            assert not left["KeyCount"]

@@ -129,7 +129,6 @@ def _refuse_unbuilt(settings: Settings, values: Values) -> None:
     unbuilt = {
         "the profile azure": "azure" in settings.profiles,
         "TLS (the profile ssl, server.ssl.*)": "ssl" in settings.profiles or tls,
-        "bucket.size.pool above 0": settings.bucket_pool > 0,
         f"auth.server.provider={settings.auth_provider}": settings.secure and settings.auth_provider.lower() != "ego",
         f"{JWT}.jwk-set-uri": settings.secure and bool(settings.jwt_keys),
     }
