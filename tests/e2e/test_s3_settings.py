@@ -108,3 +108,33 @@ def test_a_pool_of_buckets(minio: Minio, make_file: Maker, tmp_path: Path) -> No
             s3.head_object(Bucket=f"{state}.{home}", Key=f"data/{newer}.meta")
             left = s3.list_objects_v2(Bucket=f"{state}.{home}", Prefix="upload/")
             assert not left["KeyCount"]
+
+
+def test_objects_of_others_in_the_root_of_a_bucket(service: Minio | Ceph, make_file: Maker, tmp_path: Path) -> None:
+    """No folder of data, an endpoint without scheme, and MD5s in a property of the site's own choice."""
+    given = {"s3_data_directory": "", "s3_secured": "false", "s3_customMd5Property": "Site-Checksum"}
+    with s3_site(tmp_path, service, **given) as site:
+        site.server.stop()
+        site.server.start(s3_endpoint=site.store_proxy.url.removeprefix("http://"))
+        bucket = site.objects.strip("/")
+        of_others = site.register([make_file("others.txt", 1000)])
+        data = of_others.paths[0].read_bytes()
+        digest = base64.b64encode(hashlib.md5(data).digest()).decode()
+        assert site.song
+        site.song.set_state(of_others.analysis, "PUBLISHED")
+        with closing(boto(S3Settings(service.endpoint, service.access_key, service.secret_key))) as s3:
+            s3.put_object(Bucket=bucket, Key="heliograph", Body=b"here")
+            s3.put_object(Bucket=bucket, Key=of_others.id, Body=data, Metadata={"site-checksum": digest})
+            uploaded = there_and_back(site, make_file("reads.bam", SIZE), tmp_path / "out")
+            assert s3.head_object(Bucket=bucket, Key=uploaded)["ContentLength"] == SIZE
+        with urllib3.PoolManager() as http:
+            answer = http.request("GET", f"{site.server.url}/download/{of_others.id}?offset=0&length=-1").json()
+            assert answer["objectMd5"] == hashlib.md5(data).hexdigest()
+            assert {entry["id"] for entry in http.request("GET", f"{site.server.url}/listing").json()} == {
+                uploaded,
+                of_others.id,
+            }
+            ping = http.request("GET", f"{site.server.url}/download/ping").data.decode()
+            assert http.request("GET", ping).data == b"here"
+        site.run("download", "--object-id", of_others.id, "--output-dir", tmp_path / "out")
+        assert (tmp_path / "out" / "others.txt").read_bytes() == data
