@@ -26,6 +26,7 @@ _HINTS = {
     "InvalidAccessKeyId": "Check s3.accessKey.",
     "NoSuchBucket": "Create the bucket, or correct its name in the settings.",
     "PermanentRedirect": "Check the endpoint and the region of the bucket.",
+    "QuotaExceeded": "Raise the quota of the account or the bucket, or make room.",
     "RequestTimeTooSkewed": "Set this machine's clock right.",
     "SignatureDoesNotMatch": "Check s3.secretKey, and that no proxy changes the Host header.",
 }
