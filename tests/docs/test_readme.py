@@ -122,9 +122,6 @@ def test_the_help_of_the_server_names_settings_that_exist() -> None:
         "--spring.profiles.active=azure",
         "--spring.profiles.active=local,ssl",
         "--server.ssl.enabled=true",
-        "--s3.sigV4Enabled=false",
-        "--s3.masterEncryptionKeyId=key",
-        "--bucket.size.pool=3",
     ],
 )
 def test_what_is_said_not_to_be_built_refuses_to_start(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from score.testing.minio import Minio
-from score.testing.site import Site, local_site, minio_site
+from score.testing.site import Site, local_site, s3_site
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def _local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def _minio(tmp_path_factory: pytest.TempPathFactory, minio: Minio) -> Iterator[Site]:
-    with minio_site(tmp_path_factory.mktemp("minio"), minio) as site:
+    with s3_site(tmp_path_factory.mktemp("minio"), minio) as site:
         yield site
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from score.broker.buckets import Pair
 from score.broker.documents import fetch
 from score.broker.state import Layout, read_specification
 from score.errors import Conflict, Invalid, NotFound, Refused
@@ -47,11 +48,22 @@ class Request:
 
 
 class Downloads:
-    """The objects of one pair of buckets, which may be the same one."""
+    """The objects of one pair of buckets, which may be the same one.
 
-    def __init__(self, objects: ObjectStore, state: ObjectStore, layout: Layout, rules: DownloadRules) -> None:
+    What is not there, or there without ``.meta``, is looked for in the pair of ``older`` buckets, where there is one.
+    """
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        state: ObjectStore,
+        layout: Layout,
+        rules: DownloadRules,
+        older: Pair | None = None,
+    ) -> None:
         self._objects = objects
-        self._state = state
+        self._buckets = Pair(objects, state)
+        self._older = older
         self._layout = layout
         self._rules = rules
 
@@ -68,7 +80,7 @@ class Downloads:
         check_object_id(object_id)
         if request.offset < 0:
             raise Invalid(f"offset {request.offset} is negative.")
-        uploaded, stat = await self._look(object_id)
+        store, uploaded, stat = await self._look(object_id)
         if stat is None:
             raise NotFound(
                 f"The object {object_id} is not in the store.", hint="It was not uploaded, or not to the end."
@@ -87,29 +99,34 @@ class Downloads:
             object_key=self._layout.object(object_id),
             object_id=object_id,
             upload_id=upload_id,
-            parts=self._signed(object_id, parts, request),
+            parts=self._signed(store, object_id, parts, request),
             object_size=request.length if request.external else span.length,
             object_md5=uploaded.object_md5 if uploaded else self._md5(stat),
         )
 
     async def stored(self, object_id: str) -> tuple[int, str | None] | None:
         """Bytes and MD5 (hex, None where unknown) of an object that was uploaded to the end; None for others."""
-        uploaded, stat = await self._look(object_id)
+        _, uploaded, stat = await self._look(object_id)
         if uploaded is None or stat is None or uploaded.object_size != stat.size:
             return None
         return stat.size, to_hex(uploaded.object_md5)
 
-    async def _look(self, object_id: str) -> tuple[Specification | None, ObjectStat | None]:
-        """What the state says of an object, and what the store has."""
-        key = self._layout.object(object_id)
-        uploaded, stat = await asyncio.gather(self._uploaded(object_id), self._objects.stat(key))
-        return uploaded, stat
+    async def _look(self, object_id: str) -> tuple[ObjectStore, Specification | None, ObjectStat | None]:
+        """The bucket of an object, what the state says of it, and what the store has."""
+        uploaded, stat = await self._look_in(self._buckets, object_id)
+        if uploaded is None and self._older is not None:
+            older, lies = await self._look_in(self._older, object_id)
+            if older is not None or stat is None:
+                return self._older.objects, older, lies
+        return self._objects, uploaded, stat
 
-    async def _uploaded(self, object_id: str) -> Specification | None:
-        """The specification written at completion; None for an object that other tools put there."""
+    async def _look_in(self, buckets: Pair, object_id: str) -> tuple[Specification | None, ObjectStat | None]:
+        """The specification written at completion, None for an object that other tools put there; and the object."""
         key = self._layout.meta(object_id)
-        document = await fetch(self._state, key)
-        return None if document is None else read_specification(document, key)
+        document, stat = await asyncio.gather(
+            fetch(buckets.state, key), buckets.objects.stat(self._layout.object(object_id))
+        )
+        return None if document is None else read_specification(document, key), stat
 
     def _cut(self, request: Request, span: Span) -> list[Part]:
         if request.external:
@@ -121,12 +138,12 @@ class Downloads:
             spans = cut(span, part_size(span.length, self._rules.part_size, floor))
         return [Part(part_number=at, part_size=one.length, offset=one.offset) for at, one in enumerate(spans, 1)]
 
-    def _signed(self, object_id: str, parts: Sequence[Part], request: Request) -> list[Part]:
+    def _signed(self, store: ObjectStore, object_id: str, parts: Sequence[Part], request: Request) -> list[Part]:
         """The parts with fresh URLs, or with none."""
         urls: Sequence[str | None] = [None] * len(parts)
         if request.urls:
             spans = [None if part.part_size <= 0 else part.span for part in parts]
-            urls = self._objects.sign_gets(self._layout.object(object_id), spans, self._rules.url_life)
+            urls = store.sign_gets(self._layout.object(object_id), spans, self._rules.url_life)
         return [
             Part(
                 part_number=part.part_number,

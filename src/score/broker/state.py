@@ -75,6 +75,14 @@ class Layout:
         upload = name[37:].partition("/")[0]
         return (name[:36], UploadId(upload)) if upload else None
 
+    def object_of(self, key: str) -> str | None:
+        """The object that a key, or a prefix of keys, is of, however far it goes; None where it is of none."""
+        for folder in (f"{self.uploads}/", self.data_prefix):
+            name = key.removeprefix(folder)
+            if key.startswith(folder) and is_uuid(name[:36]) and name[36:37] in ("", ".", "_"):
+                return name[:36]
+        return None
+
 
 def read_record(key: str) -> FinishedPart | None:
     """The finished part that a key under an upload's folder stands for, None for other keys.

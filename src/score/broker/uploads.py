@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from score.broker.access import Access
+from score.broker.buckets import Pair
 from score.broker.documents import fetch
 from score.broker.state import Layout, Plan, new_upload, read_record, read_specification, without_urls
 from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound
@@ -36,11 +37,21 @@ class UploadRules:
 
 
 class Uploads:
-    """The uploads of one pair of buckets, which may be the same one."""
+    """The uploads of one pair of buckets, which may be the same one.
+
+    An object that lies in the pair of ``older`` buckets, where there is one, exists too.
+    """
 
     def __init__(
-        self, objects: ObjectStore, state: ObjectStore, access: Access, layout: Layout, rules: UploadRules
+        self,
+        objects: ObjectStore,
+        state: ObjectStore,
+        access: Access,
+        layout: Layout,
+        rules: UploadRules,
+        older: Pair | None = None,
     ) -> None:
+        self._places = [Pair(objects, state), *([older] if older else [])]
         self._objects = objects
         self._state = state
         self._access = access
@@ -52,7 +63,8 @@ class Uploads:
     async def exists(self, object_id: str) -> bool:
         """Whether the object was uploaded to the end: its final ``.meta`` is there."""
         check_object_id(object_id)
-        return await self._state.stat(self._layout.meta(object_id)) is not None
+        key = self._layout.meta(object_id)
+        return any(await asyncio.gather(*[place.state.stat(key) for place in self._places]))
 
     async def start(self, object_id: str, size: int, md5: str | None = None, overwrite: bool = False) -> bytes:
         """Start an upload in place of any older one of that object; gives its specification as JSON.
@@ -275,10 +287,9 @@ class Uploads:
         return etag
 
     async def _refuse_existing(self, object_id: str) -> None:
-        meta, stat = await asyncio.gather(
-            self._state.stat(self._layout.meta(object_id)), self._objects.stat(self._layout.object(object_id))
-        )
-        if meta is not None or stat is not None:
+        meta, key = self._layout.meta(object_id), self._layout.object(object_id)
+        looks = [look for place in self._places for look in (place.state.stat(meta), place.objects.stat(key))]
+        if any(await asyncio.gather(*looks)):
             raise AlreadyExists(f"The object {object_id} exists.", hint="Ask for overwrite to replace it.")
 
     async def _in_progress(self, object_id: str, size: int) -> Specification:

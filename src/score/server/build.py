@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 from score.auth.base import Authorizer
 from score.auth.scopes import Right, Scopes
 from score.broker.access import Access
+from score.broker.buckets import Pair, PooledStore, names_of
 from score.broker.downloads import DownloadRules, Downloads
 from score.broker.health import Health
 from score.broker.listing import Listing
@@ -55,9 +56,10 @@ def assemble(
     state: ObjectStore,
     registry: Registry,
     authorizer: Authorizer | None,
+    older: Pair | None = None,
 ) -> Broker:
-    """The broker of these parts."""
-    layout = Layout(settings.s3_data_directory.strip("/"), settings.s3_upload_directory.strip("/"))
+    """The broker of these parts; ``older`` are the buckets from before a pool."""
+    layout = layout_of(settings)
     scopes = Scopes(
         download=Right(settings.download_system, settings.download_prefix, settings.download_suffix),
         upload=Right(settings.upload_system, settings.upload_prefix, settings.upload_suffix),
@@ -72,8 +74,8 @@ def assemble(
     )
     return Broker(
         access=access,
-        uploads=Uploads(objects, state, access, layout, upload_rules),
-        downloads=Downloads(objects, state, layout, download_rules),
+        uploads=Uploads(objects, state, access, layout, upload_rules, older),
+        downloads=Downloads(objects, state, layout, download_rules, older),
         listing=Listing(objects, layout),
         health=Health(objects, state, registry, authorizer, layout, settings.sentinel),
         profile=objects.limits.profile,
@@ -88,10 +90,24 @@ async def open_service(settings: Settings) -> Service:
     from score.metadata.song import Song
     from score.storage.s3.store import open_stores
 
-    stores = open_stores(s3_settings(settings), {settings.bucket_object, settings.bucket_state})
+    names = {settings.bucket_object, settings.bucket_state}
+    pools = {name: names_of(name, settings.bucket_pool) for name in names}
+    single = open_stores(s3_settings(settings), names.union(*pools.values()))
+    base = Pair(single[settings.bucket_object], single[settings.bucket_state])
+    stores: dict[str, ObjectStore] = {name: single[name] for name in names}
+    if settings.bucket_pool:
+        for name, pool in pools.items():
+            numbered = [single[one] for one in pool]
+            stores[name] = PooledStore(single[name], numbered, settings.bucket_key, layout_of(settings))
     objects, state = stores[settings.bucket_object], stores[settings.bucket_state]
     registry = Song(settings.metadata_url)
-    return Service(assemble(settings, objects, state, registry, authorizer), objects, state, registry, authorizer)
+    broker = assemble(settings, objects, state, registry, authorizer, base if settings.bucket_pool else None)
+    return Service(broker, objects, state, registry, authorizer)
+
+
+def layout_of(settings: Settings) -> Layout:
+    """The names of keys."""
+    return Layout(settings.s3_data_directory.strip("/"), settings.s3_upload_directory.strip("/"))
 
 
 async def _open_local(settings: Settings, authorizer: Authorizer | None) -> Service:
@@ -106,7 +122,7 @@ async def _open_local(settings: Settings, authorizer: Authorizer | None) -> Serv
         return settings.public_url or BASE.get()
 
     objects, state = LocalStore(root, "object", base=base), LocalStore(root, "state", base=base)
-    sentinel = Layout(settings.s3_data_directory.strip("/")).sentinel(settings.sentinel)
+    sentinel = layout_of(settings).sentinel(settings.sentinel)
     if await objects.stat(sentinel) is None:
         await objects.put(sentinel, b"")
     registry = EmbeddedRegistry(root)
@@ -126,6 +142,8 @@ def s3_settings(settings: Settings) -> S3Settings:
         region=settings.s3_region,
         secured=settings.s3_secured,
         url_host=settings.s3_url_host,
+        version=4 if settings.s3_sig_v4 else 2,
+        kms_key=settings.s3_kms_key,
         retry_limit=settings.upload_retries,
         connect_timeout=settings.upload_timeout / 1000,
     )

@@ -129,9 +129,6 @@ def _refuse_unbuilt(settings: Settings, values: Values) -> None:
     unbuilt = {
         "the profile azure": "azure" in settings.profiles,
         "TLS (the profile ssl, server.ssl.*)": "ssl" in settings.profiles or tls,
-        "s3.sigV4Enabled=false": not settings.s3_sig_v4,
-        "s3.masterEncryptionKeyId": bool(settings.s3_kms_key),
-        "bucket.size.pool above 0": settings.bucket_pool > 0,
         f"auth.server.provider={settings.auth_provider}": settings.secure and settings.auth_provider.lower() != "ego",
         f"{JWT}.jwk-set-uri": settings.secure and bool(settings.jwt_keys),
     }
@@ -202,8 +199,13 @@ def _advice(settings: Settings, values: Values) -> list[str]:
         said.append("auth.server.tokenName is apiToken, which neither Ego nor Keycloak knows; leave it out.")
     if settings.upload_part_size < SMALLEST_PART:
         said.append(f"upload.partsize is below the smallest part that S3 takes; {SMALLEST_PART} is used.")
-    if max(settings.s3_upload_days, settings.s3_download_days) > 7 and settings.store == "s3":
+    if max(settings.s3_upload_days, settings.s3_download_days) > 7 and settings.store == "s3" and settings.s3_sig_v4:
         said.append("Signed URLs live at most 7 days: longer expirations are cut to that.")
+    if settings.s3_kms_key and not settings.s3_sig_v4:
+        said.append(
+            "s3.masterEncryptionKeyId with s3.sigV4Enabled=false: Amazon S3 gives objects under KMS keys only to"
+            " signatures of version 4."
+        )
     if settings.store == "local" and settings.metadata_url:
         said.append("metadata.url is not used: the profile local has a registry of its own.")
     if settings.clean_enabled and (settings.store == "s3" or values.get("upload.clean.enabled")):

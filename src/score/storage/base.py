@@ -30,7 +30,8 @@ class Limits:
 
     ``profile`` is what ``GET /profile`` answers: ``s3`` clients PUT each part to a URL of its own, ``az`` clients
     put blocks under one URL and commit the list themselves. ``etag_is_md5``: whether the ETag of a part is the MD5
-    of its bytes (not under SSE-KMS). Sizes are in bytes.
+    of its bytes (not under SSE-KMS). ``urls_bind_ranges``: whether a URL to GET a span works with that span only;
+    where it does not, the whole object can be read with it. Sizes are in bytes.
     """
 
     profile: Literal["s3", "az"] = "s3"
@@ -40,6 +41,7 @@ class Limits:
     largest_object: int = LARGEST_OBJECT
     longest_url_life: timedelta = timedelta(days=7)
     etag_is_md5: bool = True
+    urls_bind_ranges: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +149,8 @@ class ObjectStore(Protocol):
     def sign_gets(self, key: str, spans: Sequence[Span | None], ttl: timedelta) -> list[str]:
         """URLs to GET ``key``, one for each span, valid for ``ttl`` (clamped to ``limits.longest_url_life``).
 
-        A span's URL works with exactly that span's ``Range`` header; None gives a URL for any HTTP client, with any
-        range or none. An empty span counts as None.
+        A span's URL works with exactly that span's ``Range`` header (where ``limits.urls_bind_ranges``); None gives a
+        URL for any HTTP client, with any range or none. An empty span counts as None.
         """
         ...
 
@@ -175,8 +177,8 @@ class ObjectStore(Protocol):
         """Make the object of exactly these parts, in the order of their numbers; gives the finished object.
 
         All or nothing; durable when it returns. Idempotent: where the upload is gone, but the object has the size and
-        the ETag that these parts make, that is success. Conflict: a part is missing or has another ETag. NotFound: no
-        such upload and no such object.
+        the ETag that these parts make, that is success (size and number of parts, where ETags are no MD5s).
+        Conflict: a part is missing or has another ETag. NotFound: no such upload and no such object.
         """
         ...
 

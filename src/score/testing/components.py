@@ -1,7 +1,7 @@
 """Real components that tests run against: where they are, how each is recognised, how to get one.
 
 They are kept in a cache outside the checkout, ``$SCORE_COMPONENTS`` (default ``~/.cache/score-components``), whose
-``bin`` is looked at before ``PATH``. ``make components`` fills it.
+``bin`` is looked at before ``PATH``. ``make components`` fills it; Ceph it installs as packages of the system.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from score.errors import Misconfigured
+
+CEPH_PROGRAMS = ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "monmaptool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ def which(program: str) -> Path | None:
     return Path(found) if found else None
 
 
+def _ceph() -> Path | None:
+    """Ceph is usable where its daemons and the commands that set them up are all there. The path is the gateway's."""
+    return which("radosgw") if all(which(program) for program in CEPH_PROGRAMS) else None
+
+
 def _fuse() -> Path | None:
     """FUSE is usable where its device can be opened by this user and its unmount program is there."""
     return which("fusermount3") if os.access("/dev/fuse", os.R_OK | os.W_OK) else None
@@ -65,7 +72,7 @@ COMPONENTS = {
     component.name: component
     for component in (
         Component("minio", "MinIO, an object store with the S3 interface", ("minio",)),
-        Component("ceph", "Ceph's object gateway, an object store with the S3 interface", ("radosgw",)),
+        Component("ceph", "Ceph's object gateway, an object store with the S3 interface", recognise=_ceph),
         Component("azurite", "Azurite, an emulator of Azure's blob store", ("azurite-blob",)),
         Component("keycloak", "Keycloak, an authorization server", ("kc.sh",)),
         Component("fuse", "FUSE, file systems in user space", recognise=_fuse),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import random
 import secrets
@@ -26,13 +27,17 @@ _ATTEMPTS = 5
 
 
 class Minio:
-    """A MinIO server. ``endpoint`` and the keys stay the same through ``kill`` and ``restart``."""
+    """A MinIO server. ``endpoint`` and the keys stay the same through ``kill`` and ``restart``.
 
-    def __init__(self, program: Path, folder: Path) -> None:
+    With ``kms_key`` it has one key of that name for server-side encryption (SSE-KMS).
+    """
+
+    def __init__(self, program: Path, folder: Path, kms_key: str = "") -> None:
         self.access_key = "minio-" + secrets.token_hex(4)
         self.secret_key = secrets.token_hex(16)
         self.folder = folder
         self._program = program
+        self._kms = f"{kms_key}:{base64.b64encode(secrets.token_bytes(32)).decode()}" if kms_key else ""
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -84,6 +89,8 @@ class Minio:
             "MINIO_BROWSER": "off",
             "MINIO_UPDATE": "off",
         }
+        if self._kms:
+            environment["MINIO_KMS_SECRET_KEY"] = self._kms
         data = self.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
         address = self.endpoint.removeprefix("http://")
@@ -139,13 +146,13 @@ class Minio:
 
 
 @contextmanager
-def running_minio() -> Iterator[Minio]:
-    """A MinIO that runs within the ``with`` block. Raises Misconfigured where the program is not installed."""
+def running_minio(kms_key: str = "") -> Iterator[Minio]:
+    """A :class:`Minio` that runs within the ``with`` block. Raises Misconfigured where it is not installed."""
     program = find("minio")
     if program is None:
         raise Misconfigured("MinIO is not installed.", hint="Run: make components")
     folder = Path(tempfile.mkdtemp(prefix="score-minio-"))
-    minio = Minio(program, folder)
+    minio = Minio(program, folder, kms_key)
     try:
         minio.start()
         yield minio

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from score.protocol.ids import object_id
 from score.testing.clients import ClientProcess, Result
@@ -27,11 +27,20 @@ from score.testing.processes import Program, clean_environment, free_port, progr
 from score.testing.proxy import FaultProxy
 from score.testing.song import FakeSong
 
-if TYPE_CHECKING:
-    from score.testing.minio import Minio
-
 STUDY = "TEST-CA"
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class S3Service(Protocol):
+    """A running MinIO or Ceph."""
+
+    access_key: str
+    secret_key: str
+
+    @property
+    def endpoint(self) -> str:
+        """``http://host:port``."""
+        ...
 
 
 class Server:
@@ -277,18 +286,19 @@ def local_site(folder: Path, *, prefix: Sequence[str] = (), **settings: str) -> 
 
 
 @contextmanager
-def minio_site(folder: Path, minio: Minio, **settings: str) -> Iterator[Site]:
-    """A site on MinIO, with buckets of its own, and a fake Song; ``settings`` of the server, with ``_`` for ``.``."""
+def s3_site(folder: Path, service: S3Service, **settings: str) -> Iterator[Site]:
+    """A site on MinIO or Ceph, with buckets of its own, and a fake Song; ``settings`` of the server, with ``_`` for
+    ``.``. A pool has its numbered buckets too."""
     name = f"score-{uuid.uuid4().hex[:12]}"
-    with FakeSong() as song, FaultProxy(minio.endpoint) as store, FaultProxy(minio.endpoint) as behind:
+    with FakeSong() as song, FaultProxy(service.endpoint) as store, FaultProxy(service.endpoint) as behind:
         buckets = {"bucket.name.object": f"{name}-objects", "bucket.name.state": f"{name}-state"}
-        _create_buckets(minio, *buckets.values())
+        _create_buckets(service, list(buckets.values()), int(settings.get("bucket_size_pool", "0")))
         given = {
             "spring.profiles.active": "s3",
             "s3.endpoint": behind.url,
             "s3.preSignedUrl.override.host": store.url,
-            "s3.accessKey": minio.access_key,
-            "s3.secretKey": minio.secret_key,
+            "s3.accessKey": service.access_key,
+            "s3.secretKey": service.secret_key,
             "metadata.url": song.url,
             "upload.partsize": "5242880",
             **buckets,
@@ -299,7 +309,7 @@ def minio_site(folder: Path, minio: Minio, **settings: str) -> Iterator[Site]:
         with FaultProxy(server.url) as front:
             try:
                 server.start()
-                objects = f"/{buckets['bucket.name.object']}/data/"
+                objects = f"/{buckets['bucket.name.object']}"
                 yield Site(folder, server, front, store, objects=objects, song=song, behind=behind)
             finally:
                 for traffic in (front.traffic, store.traffic, behind.traffic):
@@ -307,21 +317,22 @@ def minio_site(folder: Path, minio: Minio, **settings: str) -> Iterator[Site]:
                 server.stop()
 
 
-def _create_buckets(minio: Minio, objects: str, state: str) -> None:
-    """Both buckets, and the sentinel that proves that the store is reachable."""
+def _create_buckets(service: S3Service, buckets: Sequence[str], pool: int) -> None:
+    """The buckets, those of the pool, and in the first the sentinel that proves that the store is reachable."""
     import botocore.session
 
     client = botocore.session.get_session().create_client(
         "s3",
         region_name="us-east-1",
-        endpoint_url=minio.endpoint,
-        aws_access_key_id=minio.access_key,
-        aws_secret_access_key=minio.secret_key,
+        endpoint_url=service.endpoint,
+        aws_access_key_id=service.access_key,
+        aws_secret_access_key=service.secret_key,
     )
     with closing(client):
-        for bucket in (objects, state):
-            client.create_bucket(Bucket=bucket)
-        client.put_object(Bucket=objects, Key="data/heliograph", Body=b"heliograph\n")
+        for bucket in buckets:
+            for name in (bucket, *(f"{bucket}.{number}" for number in range(pool))):
+                client.create_bucket(Bucket=name)
+        client.put_object(Bucket=buckets[0], Key="data/heliograph", Body=b"heliograph\n")
 
 
 def md5_of(path: Path) -> str:

@@ -72,8 +72,10 @@ def md5(data: bytes) -> str:
 
 
 def tamper(url: str) -> str:
-    """The URL with another last character; the signature, or what stands last, is then wrong."""
-    return url[:-1] + ("0" if url[-1] != "0" else "1")
+    """The URL with another character in the signature, where that is what stands last, else another last one."""
+    at = url.rfind("ignature=") + 9
+    at = at if at >= 9 else len(url) - 1
+    return url[:at] + ("0" if url[at] != "0" else "1") + url[at + 1 :]
 
 
 def plan(*sizes: int) -> list[PlannedPart]:

@@ -177,12 +177,14 @@ class ObjectContract(StoreGround):
         aside.put(key, data)
         spans = [Span(0, 50), Span(50, 49), Span(99, 1), Span(0, 100)]
         urls = store.sign_gets(key, spans, MINUTE)
-        assert len(set(urls)) == len(spans)
+        assert len(urls) == len(spans)
         for span, url in zip(spans, urls, strict=True):
             answer = web.get(url, span.http_range)
             assert answer.status == 206
             assert answer.data == data[span.offset : span.end]
             assert answer.headers["Content-Range"] == f"bytes {span.offset}-{span.end - 1}/100"
+        if not store.limits.urls_bind_ranges:
+            return
         assert web.get(urls[0], "bytes=0-50").status == 403
         assert web.get(urls[0], "bytes=0-48").status == 403
         assert web.get(urls[0], "bytes=50-98").status == 403

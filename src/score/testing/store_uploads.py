@@ -165,10 +165,14 @@ class UploadContract(StoreGround):
         assert aside.get(key) == b"a single part"
 
     def test_completing_twice_with_other_parts(self, run: Run, store: ObjectStore, web: Web, key: str) -> None:
+        """Where ETags are no MD5s, size and number of parts are all that can be compared."""
         upload, parts = self.upload(run, store, web, key, b"a single part")
         run(store.complete(key, upload, parts))
+        if store.limits.etag_is_md5:
+            with pytest.raises((NotFound, Conflict)):
+                run(store.complete(key, upload, [replace(parts[0], etag=md5(b"other"))]))
         with pytest.raises((NotFound, Conflict)):
-            run(store.complete(key, upload, [replace(parts[0], etag=md5(b"other"))]))
+            run(store.complete(key, upload, [replace(parts[0], size=parts[0].size + 1)]))
 
     def test_completing_again_what_was_replaced(
         self, run: Run, store: ObjectStore, aside: Aside, web: Web, key: str

@@ -101,9 +101,6 @@ def test_secure_needs_something_to_check_tokens_with(tmp_path: Path) -> None:
     [
         ({"SPRING_PROFILES_ACTIVE": "azure"}, "azure"),
         ({"AZURE_ACCOUNTNAME": "x"}, "azure"),
-        ({**S3, "S3_SIGV4ENABLED": "false"}, "s3.sigV4Enabled"),
-        ({**S3, "S3_MASTER_ENCRYPTION_KEY_ID": "k"}, "s3.masterEncryptionKeyId"),
-        ({**S3, "BUCKET_SIZE_POOL": "4"}, "bucket.size.pool"),
         ({**S3, **SECURE, "AUTH_SERVER_PROVIDER": "keycloak"}, "keycloak"),
         ({**S3, **SECURE, "SPRING_SECURITY_OAUTH2_RESOURCESERVER_JWT_JWK_SET_URI": "http://k"}, "jwk-set-uri"),
         ({**S3, "SERVER_SSL_KEY_STORE": "x.p12"}, "TLS"),
@@ -119,8 +116,9 @@ def test_what_is_not_built_is_never_passed_over(tmp_path: Path, environ: dict[st
 @pytest.mark.parametrize(
     "environ",
     [
-        {**S3, "S3_SIGV4ENABLED": "true"},
-        {**S3, "BUCKET_SIZE_POOL": "0"},
+        {**S3, "S3_SIGV4ENABLED": "false"},
+        {**S3, "S3_MASTER_ENCRYPTION_KEY_ID": "k"},
+        {**S3, "BUCKET_SIZE_POOL": "4"},
         {**S3, "SERVER_SSL_ENABLED": "false", "SERVER_SSL_KEY_STORE": "x"},
         {**S3, "AUTH_SERVER_PROVIDER": "keycloak"},
     ],

@@ -33,6 +33,7 @@ from score.storage.s3.credentials import ChainKeys, FixedKeys, KeySource
 from score.storage.s3.faults import clock_skew, delays, translate
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.signing import Credentials, Resource, Signer, encode_path, encode_query
+from score.storage.s3.sigv2 import SigV2
 from score.storage.s3.sigv4 import SigV4
 
 Query = Sequence[tuple[str, str]]
@@ -67,13 +68,12 @@ class S3Client:
         self,
         settings: S3Settings,
         *,
-        signer: Signer | None = None,
         keys: KeySource | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         fixed = Credentials(settings.access_key, settings.secret_key, settings.session_token)
         self.settings = settings
-        self.signer: Signer = signer or SigV4(settings.signing_region)
+        self.signer: Signer = SigV4(settings.signing_region) if settings.version == 4 else SigV2()
         self.keys: KeySource = keys or (FixedKeys(fixed) if settings.access_key else ChainKeys())
         self.clock = clock
         self._random = Random()
@@ -165,13 +165,20 @@ class S3Client:
         return xml.parse_upload_id(answer.body)
 
     async def list_parts(
-        self, bucket: str, key: str, upload: UploadId, marker: int = 0, limit: int = PAGE
+        self,
+        bucket: str,
+        key: str,
+        upload: UploadId,
+        marker: int = 0,
+        limit: int = PAGE,
+        *,
+        attempts: int | None = None,
     ) -> xml.PartsPage:
         """One page of ListParts: parts with numbers above the marker. NotFound."""
         query = [("uploadId", upload), ("max-parts", str(limit))]
         if marker:
             query.append(("part-number-marker", str(marker)))
-        return xml.parse_parts((await self._call("GET", bucket, key, query=query)).body)
+        return xml.parse_parts((await self._call("GET", bucket, key, query=query, attempts=attempts)).body)
 
     async def complete_upload(self, bucket: str, key: str, upload: UploadId, parts: Iterable[StoredPart]) -> str:
         """CompleteMultipartUpload, parts in order; gives the ETag or an empty text. NotFound, Conflict."""
@@ -191,8 +198,11 @@ class S3Client:
         await self._call("DELETE", bucket, key, query=[("uploadId", upload)], expected=(200, 204))
 
     async def list_uploads(self, bucket: str, after: tuple[str, str] | None = None) -> xml.UploadsPage:
-        """One page of ListMultipartUploads, of the whole bucket: MinIO takes a prefix for a key."""
-        query = [("uploads", ""), ("encoding-type", "url"), ("max-uploads", str(PAGE))]
+        """One page of ListMultipartUploads, of the whole bucket: MinIO takes a prefix for a key.
+
+        Keys come as they are: asked to encode them, Ceph does so without saying it, and leaves the marker out.
+        """
+        query = [("uploads", ""), ("max-uploads", str(PAGE))]
         if after is not None:
             query += [("key-marker", after[0]), ("upload-id-marker", after[1])]
         return xml.parse_uploads((await self._call("GET", bucket, query=query)).body)

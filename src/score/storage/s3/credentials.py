@@ -1,17 +1,26 @@
 """Where a store's credentials come from: the settings, or botocore's chain where they have none.
 
 The chain (environment, profiles, web identity, container and instance metadata) reads files and calls services, so it
-runs in a thread. botocore itself renews temporary keys a good while before they expire.
+runs in a thread. botocore itself renews temporary keys: it asks for new ones from a quarter of an hour before they
+expire, at every use. Metadata services have new ones only five minutes before, so here it is asked now and then.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from score.errors import Misconfigured, Unavailable
 from score.storage.s3.signing import Credentials
+
+log = logging.getLogger(__name__)
+
+_ASK_EVERY: Final = 10.0
+"""Seconds between two attempts to renew keys that still work."""
 
 
 class KeySource(Protocol):
@@ -40,9 +49,11 @@ class FixedKeys:
 
 
 class ChainKeys:
-    """Credentials of botocore's chain, which is loaded at the first use."""
+    """Credentials of botocore's chain, which is loaded at the first use. ``clock`` counts seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._asked = 0.0
         self._found: Any = None
         self._keys: Credentials | None = None
         self._renewal = asyncio.Lock()
@@ -57,28 +68,34 @@ class ChainKeys:
 
     def current(self) -> Credentials:
         keys = self._keys
-        if keys is None or (keys.expires is not None and keys.expires <= datetime.now(UTC)):
-            return self._load()
-        return keys
+        return self._load() if keys is None or _expired(keys) else keys
 
     def _stale(self) -> bool:
-        """Whether botocore would renew the keys now."""
+        """Whether botocore would renew the keys now, and was not just asked to."""
         needed = getattr(self._found, "refresh_needed", None)
-        return bool(needed is not None and needed())
+        if needed is None or not needed():
+            return False
+        return self._clock() - self._asked >= _ASK_EVERY or (self._keys is not None and _expired(self._keys))
 
     def _load(self) -> Credentials:
         from botocore.exceptions import BotoCoreError
         from botocore.session import Session
 
+        self._asked = self._clock()
         try:
-            self._found = self._found or Session().get_credentials()
+            self._found = self._found or _without_extension(Session()).get_credentials()
             if self._found is None:
                 raise Misconfigured(
                     "There are no credentials for the S3 store.",
                     hint="Set s3.accessKey and s3.secretKey, or provide them in one of the usual AWS ways.",
                 )
             keys = self._found.get_frozen_credentials()
-        except BotoCoreError as error:
+        except (BotoCoreError, RuntimeError) as error:  # the latter for keys that come expired
+            if self._keys is not None and not _expired(self._keys):
+                log.warning(
+                    "Keys that expire at %s could not be renewed: %s", self._keys.expires, type(error).__name__
+                )
+                return self._keys
             raise Unavailable(f"The AWS credential chain failed: {type(error).__name__}.") from error
         expires = getattr(self._found, "_expiry_time", None)
         self._keys = Credentials(
@@ -88,3 +105,18 @@ class ChainKeys:
             expires.astimezone(UTC) if isinstance(expires, datetime) else None,
         )
         return self._keys
+
+
+def _without_extension(session: Any) -> Any:
+    """The session, with keys of instances that expire when they do.
+
+    botocore takes keys whose end is near for good for up to 20 minutes more, in case the metadata service is down.
+    URLs signed with them would claim a life that they do not have. There is no setting for it.
+    """
+    fetcher = session.get_component("credential_provider").get_provider("iam-role")._role_fetcher
+    fetcher._evaluate_expiration = lambda credentials: None
+    return session
+
+
+def _expired(keys: Credentials) -> bool:
+    return keys.expires is not None and keys.expires <= datetime.now(UTC)

@@ -26,6 +26,7 @@ _HINTS = {
     "InvalidAccessKeyId": "Check s3.accessKey.",
     "NoSuchBucket": "Create the bucket, or correct its name in the settings.",
     "PermanentRedirect": "Check the endpoint and the region of the bucket.",
+    "QuotaExceeded": "Raise the quota of the account or the bucket, or make room.",
     "RequestTimeTooSkewed": "Set this machine's clock right.",
     "SignatureDoesNotMatch": "Check s3.secretKey, and that no proxy changes the Host header.",
 }
@@ -46,6 +47,8 @@ def translate(what: str, status: int, headers: Mapping[str, str], fault: Fault |
     said = f"{status}" + (f" {code}" if code else "") + (f" ({fault.message})" if fault and fault.message else "")
     message = f"The store answered {said} to {what}."
     hint = _HINTS.get(code, "")
+    if code.lower().startswith("kms"):
+        hint = "Check s3.masterEncryptionKeyId, and that the account may use that key."
     if code == "NoSuchBucket":
         return NoSuchBucket(message, hint=hint)
     if code in _GONE_CODES or (status == 404 and not code):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import urlsplit
 
 from score.errors import Misconfigured
@@ -18,8 +19,9 @@ class S3Settings:
 
     ``endpoint`` is ``[scheme://]host[:port][/path]``; without a scheme ``secured`` decides, and an empty endpoint is
     that of AWS in the region. ``url_host`` replaces scheme, host and port in URLs handed to clients, which are signed
-    for it. Without an access key botocore's chain gives the credentials. Times are in seconds; ``retry_limit`` is how
-    often a failed call is tried again, and after ``patience`` seconds it is not tried again in any case.
+    for it. Without an access key botocore's chain gives the credentials. ``version`` is that of the signatures, 4 or
+    2. ``kms_key`` has objects encrypted by the store with that key (SSE-KMS). Times are in seconds; ``retry_limit``
+    is how often a failed call is tried again, and after ``patience`` seconds it is not tried again in any case.
     """
 
     endpoint: str = ""
@@ -29,6 +31,8 @@ class S3Settings:
     region: str = ""
     secured: bool = True
     url_host: str = ""
+    version: Literal[2, 4] = 4
+    kms_key: str = ""
     retry_limit: int = 5
     connect_timeout: float = 15.0
     read_timeout: float = 60.0

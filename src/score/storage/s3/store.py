@@ -7,6 +7,8 @@ What differs between products is dealt with here:
 
 - MinIO answers 404 to a second CompleteMultipartUpload; Ceph's first answer has no ETag, another product repeats the
   first. So success is what HEAD says afterwards: size and ETag must be those that the parts make.
+- Ceph answers 500 to the completion of an upload that is gone where the object is not of its parts, for ever, and the
+  same where another completion is under way. So after a failure that may pass the upload itself is looked for.
 - MinIO answers nothing to a listing of parts from a marker that is not itself a stored part (see ``markers``).
 - MinIO lists the uploads in progress of the whole bucket, or of one key, not by prefix; and of the whole bucket only
   those begun since its last start.
@@ -19,7 +21,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from score.errors import Conflict, Integrity, NotFound, ScoreError
+from score.errors import Conflict, Integrity, NotFound, ScoreError, Unavailable
 from score.protocol.digests import etag_md5
 from score.protocol.parts import Span
 from score.storage.base import Limits, ObjectStat, OpenUpload, PlannedPart, Prefix, Probe, StoredPart, UploadId
@@ -31,6 +33,7 @@ from score.storage.s3.signing import Credentials
 from score.storage.s3.xml import representable
 
 _META = "x-amz-meta-"
+_FOR_EVER = timedelta(days=3650)
 
 
 def open_stores(settings: S3Settings, names: Iterable[str]) -> dict[str, S3Store]:
@@ -42,10 +45,11 @@ def open_stores(settings: S3Settings, names: Iterable[str]) -> dict[str, S3Store
 class S3Store:
     """One bucket. ``close`` closes the connections of the client; a later call opens new ones."""
 
-    def __init__(self, client: S3Client, bucket: str, limits: Limits | None = None) -> None:
+    def __init__(self, client: S3Client, bucket: str) -> None:
         self._client = client
         self._bucket = bucket
-        self._limits = limits or Limits()
+        self._limits = _limits(client.settings)
+        self._encryption = _encryption(client.settings)
         self._markers = Markers()
 
     @property
@@ -126,7 +130,7 @@ class S3Store:
     # Uploads
 
     async def begin(self, key: str) -> UploadId:
-        return await self._client.create_upload(self._bucket, key)
+        return await self._client.create_upload(self._bucket, key, self._encryption)
 
     async def stored_part(self, key: str, upload: UploadId, number: int) -> StoredPart | None:
         if self._markers.before(upload, number) == number - 1:
@@ -170,13 +174,17 @@ class S3Store:
         ordered = sorted(parts, key=lambda part: part.number)
         if not ordered:
             raise Conflict(f"The {what} has no parts.", hint="Send the parts first.")
-        gone: NotFound | None = None
+        gone: ScoreError | None = None
         etag = ""
         try:
             etag = await self._client.complete_upload(self._bucket, key, upload, ordered)
         except NoSuchBucket:
             raise
         except NotFound as error:
+            gone = error
+        except Unavailable as error:
+            if not await self._is_gone(key, upload):
+                raise
             gone = error
         found = await self.stat(key)
         if found is not None and self._is_made_of(found, ordered, etag):
@@ -192,6 +200,16 @@ class S3Store:
             f"The {what} was completed, but the object has another size or ETag than its parts make.",
             hint="Another upload may have replaced it at the same moment.",
         )
+
+    async def _is_gone(self, key: str, upload: UploadId) -> bool:
+        """Whether the store, asked once, says that there is no such upload."""
+        try:
+            await self._client.list_parts(self._bucket, key, upload, limit=1, attempts=1)
+        except NotFound as error:
+            return not isinstance(error, NoSuchBucket)
+        except ScoreError:
+            return False
+        return False
 
     def _is_made_of(self, found: ObjectStat, parts: Sequence[StoredPart], etag: str) -> bool:
         """Whether an object is what these parts make. ``etag``: what the store called it at completion, if it did."""
@@ -225,6 +243,21 @@ class S3Store:
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def _limits(settings: S3Settings) -> Limits:
+    """What the settings change in what a store can do: version 2 signs neither ranges nor a duration, but an end."""
+    if settings.version == 4:
+        return Limits(etag_is_md5=not settings.kms_key)
+    return Limits(longest_url_life=_FOR_EVER, etag_is_md5=not settings.kms_key, urls_bind_ranges=False)
+
+
+def _encryption(settings: S3Settings) -> dict[str, str]:
+    """Headers with which the store encrypts a new object."""
+    if not settings.kms_key:
+        return {}
+    named = "x-amz-server-side-encryption"
+    return {named: "aws:kms", f"{named}-aws-kms-key-id": settings.kms_key}
 
 
 def multipart_etag(parts: Iterable[StoredPart]) -> str | None:

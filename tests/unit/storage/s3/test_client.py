@@ -91,7 +91,8 @@ def test_what_may_pass_is_tried_again_to_the_limit(
     with pytest.raises(Unavailable):
         run(settings, OPERATIONS[operation])
     # After a reset aiohttp itself sends an idempotent request at once again, as RFC 9112 allows.
-    assert len(proxy.traffic.seen()) in ((3, 6) if isinstance(fault, Reset) else (3,))
+    calls = proxy.traffic.seen(method="POST" if operation == "complete" else None)
+    assert len(calls) in ((3, 6) if isinstance(fault, Reset) else (3,))
 
 
 def test_a_400_that_passes(proxy: FaultProxy, settings: S3Settings) -> None:
@@ -181,6 +182,28 @@ def test_an_error_in_a_completion_that_says_200(proxy: FaultProxy, settings: S3S
         run(settings, OPERATIONS["complete"])
     assert len(proxy.traffic.seen(method="POST")) == 3
     assert not proxy.traffic.seen(method="HEAD")
+
+
+def test_a_completion_that_fails_for_ever_since_the_upload_is_gone(proxy: FaultProxy, settings: S3Settings) -> None:
+    """Ceph says 500 to it; the object decides whether it was completed before."""
+    proxy.traffic.inject(Answer.failure(), method="POST", times=None)
+    proxy.traffic.inject(Answer.s3(404, "NoSuchUpload", "It is gone."), method="GET", times=None)
+    proxy.traffic.inject(found(5, ETAG), method="HEAD", times=1)
+    assert run(settings, OPERATIONS["complete"]).etag == ETAG
+    proxy.traffic.inject(found(5, "0" * 32 + "-1"), method="HEAD", times=1)
+    with pytest.raises(NotFound):
+        run(settings, OPERATIONS["complete"])
+
+
+def test_half_an_answer_to_a_completion_is_none(proxy: FaultProxy, settings: S3Settings) -> None:
+    """It is asked again; then the object is the proof."""
+    with FaultProxy(proxy.url) as outer:
+        proxy.traffic.inject(Answer(200, COMPLETED % str(ETAG).encode()), method="POST", times=1)
+        proxy.traffic.inject(Answer.s3(404, "NoSuchUpload", "It is gone."), method="POST", times=None)
+        proxy.traffic.inject(found(5, ETAG), method="HEAD", times=1)
+        outer.traffic.inject(CutResponse(20), method="POST", times=1)
+        assert run(replace(settings, endpoint=outer.url), OPERATIONS["complete"]).etag == ETAG
+        assert len(proxy.traffic.seen(method="POST")) == 2
 
 
 def test_a_part_that_is_too_small_is_a_conflict(proxy: FaultProxy, settings: S3Settings) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +18,8 @@ from score.storage.s3.client import S3Client
 from score.storage.s3.credentials import ChainKeys
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.store import S3Store
+from score.testing.aws_metadata import AwsMetadata
+from score.testing.faults import Answer
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +74,8 @@ def test_a_chain_that_breaks(aws_folder: Path) -> None:
 
 def test_temporary_keys_are_renewed_before_they_expire(aws_folder: Path) -> None:
     temporary_keys(aws_folder, timedelta(minutes=5))
-    chain = ChainKeys()
+    times = count(0, 60)
+    chain = ChainKeys(clock=lambda: float(next(times)))
 
     async def many() -> list[str]:
         first = [(await chain.fresh()).access_key]
@@ -92,3 +97,49 @@ def test_a_url_lives_no_longer_than_its_keys(aws_folder: Path) -> None:
     assert 7000 < int(query["X-Amz-Expires"][0]) <= 7200
     (url,) = store.sign_gets("data/key", [None], timedelta(minutes=1))
     assert parse_qs(urlsplit(url).query)["X-Amz-Expires"] == ["60"]
+
+
+@pytest.fixture(params=["instance", "container"])
+def metadata(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsMetadata]:
+    """A metadata service that the environment leads to."""
+    with AwsMetadata() as metadata:
+        for name, value in getattr(metadata, request.param).items():
+            monkeypatch.setenv(name, value)
+        yield metadata
+
+
+def test_keys_of_a_role(metadata: AwsMetadata) -> None:
+    metadata.give("a", "s", "t", timedelta(hours=6))
+    keys = asyncio.run(ChainKeys().fresh())
+    assert (keys.access_key, keys.secret_key, keys.token) == ("a", "s", "t")
+    assert keys.expires is not None
+    assert abs(keys.expires - datetime.now(UTC) - timedelta(hours=6)) < timedelta(minutes=1)
+
+
+def test_keys_of_a_role_are_renewed_before_they_expire(metadata: AwsMetadata) -> None:
+    """Asked for now and then, not at each of many calls: the service has new ones when it likes."""
+    metadata.give("old", "s", "t", timedelta(minutes=8))
+    now = 0.0
+    chain = ChainKeys(clock=lambda: now)
+    keys = asyncio.run(chain.fresh())
+    assert keys.access_key == "old"
+    assert keys.expires is not None
+    assert keys.expires <= datetime.now(UTC) + timedelta(minutes=8)
+    asked = len(metadata.traffic.seen())
+    for _ in range(50):
+        assert asyncio.run(chain.fresh()).access_key == "old"
+    assert len(metadata.traffic.seen()) == asked
+    metadata.give("new", "s", "t", timedelta(hours=6))
+    now += 10
+    assert asyncio.run(chain.fresh()).access_key == "new"
+    assert chain.current().access_key == "new"
+
+
+def test_a_metadata_service_that_fails_leaves_the_keys_that_work(metadata: AwsMetadata) -> None:
+    metadata.give("old", "s", "t", timedelta(minutes=13))
+    now = 0.0
+    chain = ChainKeys(clock=lambda: now)
+    asyncio.run(chain.fresh())
+    metadata.traffic.inject(Answer(404), times=None)
+    now += 10
+    assert asyncio.run(chain.fresh()).access_key == "old"

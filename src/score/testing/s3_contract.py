@@ -1,11 +1,14 @@
-"""The S3 store against MinIO."""
+"""The suite of every store for a service that speaks S3; the way past the store is boto3, a library for tests only.
+
+A subclass gives the service as ``settings``.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import pytest
@@ -17,31 +20,33 @@ from score.storage.s3.settings import S3Settings
 from score.storage.s3.store import S3Store
 from score.testing.store_contract import Run, StoreContract
 
-if TYPE_CHECKING:
-    from score.testing.minio import Minio
 
-pytestmark = pytest.mark.needs("minio")
+def boto(settings: S3Settings) -> Any:
+    """boto3's client of a service, always with signature version 4."""
+    return boto3.client(
+        "s3",
+        endpoint_url=settings.origin,
+        aws_access_key_id=settings.access_key,
+        aws_secret_access_key=settings.secret_key,
+        region_name=settings.signing_region,
+        config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
+    )
 
 
 class BotoAside:
-    """A bucket by boto3."""
+    """A new bucket by boto3."""
 
-    def __init__(self, endpoint: str, access_key: str, secret_key: str) -> None:
+    def __init__(self, settings: S3Settings) -> None:
         self.bucket = f"contract-{uuid.uuid4()}"
-        self.s3: Any = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key,
-            region_name="us-east-1",
-            config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
-        )
+        self.s3 = boto(settings)
         self.s3.create_bucket(Bucket=self.bucket)
 
     def put(self, key: str, data: bytes, **more: Any) -> None:
+        """Write an object; ``more`` goes to boto3, as ``Metadata``."""
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=data, **more)
 
     def get(self, key: str) -> bytes | None:
+        """The object's bytes, None where there is none."""
         try:
             body: bytes = self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
         except self.s3.exceptions.NoSuchKey:
@@ -49,23 +54,27 @@ class BotoAside:
         return body
 
     def delete(self, key: str) -> None:
+        """Delete an object, if it is there."""
         self.s3.delete_object(Bucket=self.bucket, Key=key)
 
     def keys(self, prefix: str = "") -> list[str]:
+        """The keys of all objects whose key starts with ``prefix``."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
 
-class TestS3OnMinio(StoreContract):
+class S3Contract(StoreContract):
+    """The suite, with all that it needs but ``settings``."""
+
     @pytest.fixture(scope="class")
     @classmethod
-    def settings(cls, minio: Minio) -> S3Settings:
-        return S3Settings(minio.endpoint, minio.access_key, minio.secret_key)
+    def settings(cls) -> S3Settings:
+        raise NotImplementedError("a subclass gives the service")
 
     @pytest.fixture(scope="class")
     @classmethod
     def aside(cls, settings: S3Settings) -> Iterator[BotoAside]:
-        aside = BotoAside(settings.endpoint, settings.access_key, settings.secret_key)
+        aside = BotoAside(settings)
         yield aside
         aside.s3.close()
 
