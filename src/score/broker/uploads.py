@@ -16,6 +16,7 @@ from typing import Any
 from score.broker.access import Access
 from score.broker.documents import fetch
 from score.broker.state import Layout, Plan, new_upload, read_record, read_specification, without_urls
+from score.broker.work import Work
 from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound
 from score.protocol.digests import check_md5, etag_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
@@ -39,7 +40,13 @@ class Uploads:
     """The uploads of one pair of buckets, which may be the same one."""
 
     def __init__(
-        self, objects: ObjectStore, state: ObjectStore, access: Access, layout: Layout, rules: UploadRules
+        self,
+        objects: ObjectStore,
+        state: ObjectStore,
+        access: Access,
+        layout: Layout,
+        rules: UploadRules,
+        completions: Work | None = None,
     ) -> None:
         self._objects = objects
         self._state = state
@@ -47,7 +54,7 @@ class Uploads:
         self._layout = layout
         self._rules = rules
         self._plans: OrderedDict[tuple[str, str], Plan] = OrderedDict()
-        self._completing: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._completions = completions or Work()
 
     async def exists(self, object_id: str) -> bool:
         """Whether the object was uploaded to the end: its final ``.meta`` is there."""
@@ -152,16 +159,14 @@ class Uploads:
 
         Idempotent, also after a crash at any moment; calls that come while one is under way wait for it, whether the
         one who asked first is still there or not. Raises NotFound (no such upload, and the object is not of it),
-        Conflict (parts are missing or not as recorded), NotReady (the analysis is not UNPUBLISHED any more).
+        Conflict (parts are missing or not as recorded), NotReady (the analysis is not UNPUBLISHED any more),
+        Unavailable (it takes longer than a call is held, and goes on).
         """
         check_object_id(object_id)
         upload = UploadId(check_upload_id(upload_id))
-        task = self._completing.get((object_id, upload))
-        if task is None:
-            task = asyncio.create_task(self._complete(object_id, upload))
-            self._completing[object_id, upload] = task
-            task.add_done_callback(lambda _: self._completing.pop((object_id, upload), None))
-        await asyncio.shield(task)
+        await self._completions.do(
+            (object_id, upload), f"The completion of {object_id}", lambda: self._complete(object_id, upload)
+        )
 
     async def cancel(self, object_id: str) -> None:
         """Drop the upload in progress with all its parts. NotFound where there is none."""
@@ -185,6 +190,8 @@ class Uploads:
             raise done
         if not done:
             if isinstance(specification, BaseException):
+                if isinstance(specification, NotFound) and await self._is_done(object_id, upload):
+                    return  # another server was faster, between the two looks
                 raise specification
             await self._make(object_id, upload, specification)
         await self._forget(object_id, upload)
