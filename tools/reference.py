@@ -48,7 +48,7 @@ that means an object store, so that nobody writes to a disk unawares.
 
 A server that is asked for something that is not built yet says so and does not start: `azure.*`, `server.ssl.*`,
 `s3.sigV4Enabled=false`, `s3.masterEncryptionKeyId`, `bucket.size.pool` above 0, `auth.server.provider=keycloak`,
-`jwk-set-uri`. The cleanup of stale uploads (`upload.clean.*`) is not built yet either; about that it only warns."""
+`jwk-set-uri`."""
 
 FOREIGN = """\
 `client.ssl.*`, `mount.logging` and `azure.blockSize`, which the reference's client has, are accepted and read by

@@ -79,7 +79,7 @@ class Uploads:
             self._folders(object_id),
         )
         key = self._layout.object(object_id)
-        await asyncio.gather(*[self._drop(object_id, upload) for upload in older])
+        await asyncio.gather(*[self.drop(object_id, upload) for upload in older])
         upload = await self._objects.begin(key)
         plan = Plan.cut(plan_upload(size, self._rules.part_size, limits.smallest_part))
         urls = self._objects.sign_parts(key, upload, list(plan.parts()), self._rules.url_life)
@@ -172,14 +172,14 @@ class Uploads:
         """Drop the upload in progress with all its parts. NotFound where there is none."""
         check_object_id(object_id)
         upload = await self._current(object_id)
-        await self._drop(object_id, upload)
+        await self.drop(object_id, upload)
 
     async def cancel_all(self) -> int:
         """Drop every upload in progress; gives their number."""
         entries = [entry async for entry in self._state.scan(f"{self._layout.uploads}/", delimiter="/")]
         places = [self._layout.upload_of(entry.key) for entry in entries if isinstance(entry, Prefix)]
         for object_id, upload in filter(None, places):
-            await self._drop(object_id, upload)
+            await self.drop(object_id, upload)
         return sum(place is not None for place in places)
 
     async def _complete(self, object_id: str, upload: UploadId) -> None:
@@ -373,7 +373,7 @@ class Uploads:
     async def _keys(self, prefix: str) -> list[str]:
         return [entry.key async for entry in self._state.scan(prefix)]
 
-    async def _drop(self, object_id: str, upload: UploadId) -> None:
+    async def drop(self, object_id: str, upload: UploadId) -> None:
         """Abort the multipart upload, then delete its state: in this order it can be repeated after a crash."""
         await self._objects.abort(self._layout.object(object_id), upload)
         await self._forget(object_id, upload)

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 from score.auth.base import Authorizer
 from score.auth.scopes import Right, Scopes
 from score.broker.access import Access
+from score.broker.cleanup import Cleanup
 from score.broker.downloads import DownloadRules, Downloads
 from score.broker.health import Health
 from score.broker.listing import Listing
@@ -49,6 +50,17 @@ class Service:
             await self.state.close()
 
 
+def layout_of(settings: Settings) -> Layout:
+    """Where everything lies in the buckets."""
+    return Layout(settings.s3_data_directory.strip("/"), settings.s3_upload_directory.strip("/"))
+
+
+def cleanup_of(service: Service, settings: Settings) -> Cleanup:
+    """The cleanup of what this service keeps."""
+    life = timedelta(days=settings.s3_upload_days)
+    return Cleanup(service.objects, service.state, layout_of(settings), service.broker.uploads, life)
+
+
 def assemble(
     settings: Settings,
     objects: ObjectStore,
@@ -57,7 +69,7 @@ def assemble(
     authorizer: Authorizer | None,
 ) -> Broker:
     """The broker of these parts."""
-    layout = Layout(settings.s3_data_directory.strip("/"), settings.s3_upload_directory.strip("/"))
+    layout = layout_of(settings)
     scopes = Scopes(
         download=Right(settings.download_system, settings.download_prefix, settings.download_suffix),
         upload=Right(settings.upload_system, settings.upload_prefix, settings.upload_suffix),
@@ -106,7 +118,7 @@ async def _open_local(settings: Settings, authorizer: Authorizer | None) -> Serv
         return settings.public_url or BASE.get()
 
     objects, state = LocalStore(root, "object", base=base), LocalStore(root, "state", base=base)
-    sentinel = Layout(settings.s3_data_directory.strip("/")).sentinel(settings.sentinel)
+    sentinel = layout_of(settings).sentinel(settings.sentinel)
     if await objects.stat(sentinel) is None:
         await objects.put(sentinel, b"")
     registry = EmbeddedRegistry(root)

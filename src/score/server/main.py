@@ -92,8 +92,10 @@ def listen(host: str, port: int) -> socket.socket:
 async def _serve(reading: Reading, listener: socket.socket) -> None:
     import uvicorn
 
+    from score.broker.cleanup import keep_clean
+    from score.config.cron import parse
     from score.server.app import create_app
-    from score.server.build import open_service
+    from score.server.build import cleanup_of, open_service
     from score.server.edge import Protocol
 
     settings = reading.settings
@@ -119,11 +121,15 @@ async def _serve(reading: Reading, listener: socket.socket) -> None:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=30,
         )
-        checks = asyncio.create_task(service.broker.health.log_problems())
+        beside = [asyncio.create_task(service.broker.health.log_problems())]
+        if settings.clean_enabled:
+            schedule = parse(settings.clean_cron)
+            beside.append(asyncio.create_task(keep_clean(cleanup_of(service, settings), schedule)))
         try:
             await Server(config).serve(sockets=[listener])
         finally:
-            checks.cancel()
+            for task in beside:
+                task.cancel()
     finally:
         await service.close()
 

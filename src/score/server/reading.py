@@ -206,6 +206,9 @@ def _advice(settings: Settings, values: Values) -> list[str]:
         said.append("Signed URLs live at most 7 days: longer expirations are cut to that.")
     if settings.store == "local" and settings.metadata_url:
         said.append("metadata.url is not used: the profile local has a registry of its own.")
-    if settings.clean_enabled and (settings.store == "s3" or values.get("upload.clean.enabled")):
-        said.append("upload.clean.enabled: stale uploads are not removed by this version yet.")
+    if settings.clean_enabled and settings.s3_upload_days == 0 and values.get("s3.upload.expiration"):
+        said.append(
+            "s3.upload.expiration is 0: each cleanup removes every upload in progress"
+            f" (upload.clean.cron {settings.clean_cron!r})."
+        )
     return said
