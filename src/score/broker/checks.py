@@ -113,8 +113,8 @@ class Checks:
             if finding.problem:
                 level = logging.ERROR if finding.needed else logging.WARNING
                 log.log(level, "Check of %s: %s", finding.name, finding.advice)
-        if not any(finding.problem for finding in findings):
-            log.info("All checks passed: %s", "; ".join(finding.name for finding in findings))
+        wrong = sum(bool(finding.problem) for finding in findings)
+        log.info("Checked %s: %d problems", "; ".join(finding.name for finding in findings), wrong)
 
     def _explain(self, name: str, problem: str) -> Finding:
         known = {
