@@ -14,6 +14,7 @@ import click
 from score.cli import exits
 from score.cli.main import cli
 from score.client.settings import NAMES
+from score.server.commands import COMMANDS
 from score.server.settings import Settings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -47,8 +48,7 @@ that means an object store, so that nobody writes to a disk unawares.
 | `prod`, `dev` | Change nothing |
 
 A server that is asked for something that is not built yet says so and does not start: `azure.*`, `server.ssl.*`,
-`auth.server.provider=keycloak`, `jwk-set-uri`. The cleanup of stale uploads (`upload.clean.*`) is not built yet
-either; about that it only warns."""
+`auth.server.provider=keycloak`, `jwk-set-uri`."""
 
 FOREIGN = """\
 `client.ssl.*`, `mount.logging` and `azure.blockSize`, which the reference's client has, are accepted and read by
@@ -131,6 +131,10 @@ def commands_page() -> str:
         lines += command(name, found)
     lines += ["", "## Exit statuses", "", *table("status", "meaning")]
     lines += [f"| {status} | {cell(meaning)} |" for status, meaning in exits.MEANINGS.items()]
+    lines += ["", "# Commands of score-server", "", "Without a command the server runs. "]
+    lines[-1] += "[Settings](settings.md) come from the same places for all of them, or as `--name=value`."
+    lines += ["Their exit status is 0, or 1 where something is wrong.", "", *table("command", "meaning")]
+    lines += [f"| `{f'{name} {options}'.strip()}` | {cell(says)} |" for name, (options, says) in COMMANDS.items()]
     return "\n".join([*lines, ""])
 
 

@@ -73,6 +73,18 @@ class Access:
             if not self._scopes.upload.everywhere(identity.scopes):
                 raise Forbidden(NO_UPLOAD)
 
+    async def administer(self, token: str | None) -> Identity:
+        """The owner of the token, who may upload to every study. Forbidden where there are no tokens at all: then
+        nobody knows who asks."""
+        if self._authorizer is None:
+            raise Forbidden(
+                "This is only possible under the profile secure.", hint="Use the command score-server on its machine."
+            )
+        identity = await self._identify(token)
+        if not self._scopes.upload.everywhere(identity.scopes):
+            raise Forbidden(NO_UPLOAD)
+        return identity
+
     async def look(self, token: str | None) -> None:
         """Is it a valid token, whatever its scopes?"""
         if self._authorizer is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -12,8 +11,6 @@ from score.broker.state import Layout
 from score.errors import ScoreError
 from score.metadata.base import Registry
 from score.storage.base import ObjectStore
-
-log = logging.getLogger(__name__)
 
 _PATIENCE = 8.0
 """Seconds that a look at one component may take."""
@@ -63,15 +60,6 @@ class Health:
         problems = dict(zip(looks, said, strict=True))
         return Report(not any(problems[name] for name in self._needed), problems)
 
-    async def log_problems(self) -> None:
-        """Say in the log what is wrong, with what to do; for the start."""
-        report = await self.report()
-        for name, problem in report.problems.items():
-            if problem:
-                log.log(logging.ERROR if name in self._needed else logging.WARNING, "Check of %s: %s", name, problem)
-        if not any(report.problems.values()):
-            log.info("All checks passed: %s", ", ".join(report.problems))
-
     async def _missing_sentinel(self) -> str:
         try:
             found = await self._objects.stat(self._sentinel)
@@ -80,7 +68,7 @@ class Health:
         if found is None:
             return (
                 f"The sentinel {self._sentinel!r} is not in the bucket {self._objects.name!r}: clients cannot verify"
-                " their connection. Put an object of any content there, or set object.sentinel."
+                " their connection."
             )
         return ""
 

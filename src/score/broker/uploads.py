@@ -17,6 +17,7 @@ from score.broker.access import Access
 from score.broker.buckets import Pair
 from score.broker.documents import fetch
 from score.broker.state import Layout, Plan, new_upload, read_record, read_specification, without_urls
+from score.broker.work import Work
 from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound
 from score.protocol.digests import check_md5, etag_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
@@ -50,6 +51,7 @@ class Uploads:
         layout: Layout,
         rules: UploadRules,
         older: Pair | None = None,
+        completions: Work | None = None,
     ) -> None:
         self._places = [Pair(objects, state), *([older] if older else [])]
         self._objects = objects
@@ -58,7 +60,7 @@ class Uploads:
         self._layout = layout
         self._rules = rules
         self._plans: OrderedDict[tuple[str, str], Plan] = OrderedDict()
-        self._completing: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._completions = completions or Work()
 
     async def exists(self, object_id: str) -> bool:
         """Whether the object was uploaded to the end: its final ``.meta`` is there."""
@@ -84,7 +86,7 @@ class Uploads:
             self._folders(object_id),
         )
         key = self._layout.object(object_id)
-        await asyncio.gather(*[self._drop(object_id, upload) for upload in older])
+        await asyncio.gather(*[self.drop(object_id, upload) for upload in older])
         upload = await self._objects.begin(key)
         plan = Plan.cut(plan_upload(size, self._rules.part_size, limits.smallest_part))
         urls = self._objects.sign_parts(key, upload, list(plan.parts()), self._rules.url_life)
@@ -164,29 +166,27 @@ class Uploads:
 
         Idempotent, also after a crash at any moment; calls that come while one is under way wait for it, whether the
         one who asked first is still there or not. Raises NotFound (no such upload, and the object is not of it),
-        Conflict (parts are missing or not as recorded), NotReady (the analysis is not UNPUBLISHED any more).
+        Conflict (parts are missing or not as recorded), NotReady (the analysis is not UNPUBLISHED any more),
+        Unavailable (it takes longer than a call is held, and goes on).
         """
         check_object_id(object_id)
         upload = UploadId(check_upload_id(upload_id))
-        task = self._completing.get((object_id, upload))
-        if task is None:
-            task = asyncio.create_task(self._complete(object_id, upload))
-            self._completing[object_id, upload] = task
-            task.add_done_callback(lambda _: self._completing.pop((object_id, upload), None))
-        await asyncio.shield(task)
+        await self._completions.do(
+            (object_id, upload), f"The completion of {object_id}", lambda: self._complete(object_id, upload)
+        )
 
     async def cancel(self, object_id: str) -> None:
         """Drop the upload in progress with all its parts. NotFound where there is none."""
         check_object_id(object_id)
         upload = await self._current(object_id)
-        await self._drop(object_id, upload)
+        await self.drop(object_id, upload)
 
     async def cancel_all(self) -> int:
         """Drop every upload in progress; gives their number."""
         entries = [entry async for entry in self._state.scan(f"{self._layout.uploads}/", delimiter="/")]
         places = [self._layout.upload_of(entry.key) for entry in entries if isinstance(entry, Prefix)]
         for object_id, upload in filter(None, places):
-            await self._drop(object_id, upload)
+            await self.drop(object_id, upload)
         return sum(place is not None for place in places)
 
     async def _complete(self, object_id: str, upload: UploadId) -> None:
@@ -197,6 +197,8 @@ class Uploads:
             raise done
         if not done:
             if isinstance(specification, BaseException):
+                if isinstance(specification, NotFound) and await self._is_done(object_id, upload):
+                    return  # another server was faster, between the two looks
                 raise specification
             await self._make(object_id, upload, specification)
         await self._forget(object_id, upload)
@@ -377,7 +379,7 @@ class Uploads:
     async def _keys(self, prefix: str) -> list[str]:
         return [entry.key async for entry in self._state.scan(prefix)]
 
-    async def _drop(self, object_id: str, upload: UploadId) -> None:
+    async def drop(self, object_id: str, upload: UploadId) -> None:
         """Abort the multipart upload, then delete its state: in this order it can be repeated after a crash."""
         await self._objects.abort(self._layout.object(object_id), upload)
         await self._forget(object_id, upload)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,9 +14,12 @@ from score.auth.base import Authorizer
 from score.auth.scopes import Right, Scopes
 from score.broker.access import Access
 from score.broker.buckets import Pair, PooledStore, names_of
+from score.broker.checks import Checks, Remedies
+from score.broker.cleanup import Cleanup
 from score.broker.downloads import DownloadRules, Downloads
 from score.broker.health import Health
 from score.broker.listing import Listing
+from score.broker.removal import Removal
 from score.broker.state import Layout
 from score.broker.uploads import UploadRules, Uploads
 from score.metadata.base import Registry
@@ -50,6 +53,27 @@ class Service:
             await self.state.close()
 
 
+def layout_of(settings: Settings) -> Layout:
+    """Where everything lies in the buckets."""
+    return Layout(settings.s3_data_directory.strip("/"), settings.s3_upload_directory.strip("/"))
+
+
+def cleanup_of(service: Service, settings: Settings) -> Cleanup:
+    """The cleanup of what this service keeps."""
+    life = timedelta(days=settings.s3_upload_days)
+    return Cleanup(service.objects, service.state, layout_of(settings), service.broker.uploads, life)
+
+
+def checks_of(service: Service, settings: Settings) -> Checks:
+    """The checks of this service. The local store's URLs lead to the server itself, which may not run."""
+    remedies = Remedies(endpoint=settings.s3_endpoint)
+    if settings.metadata_url:
+        remedies = replace(remedies, registry=f"curl {settings.metadata_url}/isAlive, and check metadata.url.")
+    broker, layout = service.broker, layout_of(settings)
+    signed = broker.profile == "s3" and settings.store != "local"
+    return Checks(broker.health, service.objects, service.state, layout, settings.sentinel, remedies, signed=signed)
+
+
 def assemble(
     settings: Settings,
     objects: ObjectStore,
@@ -72,11 +96,13 @@ def assemble(
         md5_property=settings.s3_md5_property,
         sentinel=settings.sentinel,
     )
+    uploads = Uploads(objects, state, access, layout, upload_rules, older)
     return Broker(
         access=access,
-        uploads=Uploads(objects, state, access, layout, upload_rules, older),
+        uploads=uploads,
         downloads=Downloads(objects, state, layout, download_rules, older),
         listing=Listing(objects, layout),
+        removal=Removal(objects, state, layout, uploads, older),
         health=Health(objects, state, registry, authorizer, layout, settings.sentinel),
         profile=objects.limits.profile,
     )
@@ -103,11 +129,6 @@ async def open_service(settings: Settings) -> Service:
     registry = Song(settings.metadata_url)
     broker = assemble(settings, objects, state, registry, authorizer, base if settings.bucket_pool else None)
     return Service(broker, objects, state, registry, authorizer)
-
-
-def layout_of(settings: Settings) -> Layout:
-    """The names of keys."""
-    return Layout(settings.s3_data_directory.strip("/"), settings.s3_upload_directory.strip("/"))
 
 
 async def _open_local(settings: Settings, authorizer: Authorizer | None) -> Service:

@@ -16,19 +16,24 @@ from typing import NoReturn
 
 from score._version import __version__
 from score.errors import Misconfigured, ScoreError
+from score.server.commands import COMMANDS
+from score.server.commands import run as run_command
 from score.server.reading import Reading, read_settings
 from score.server.settings import Settings
 
 log = logging.getLogger("score.server")
 
 USAGE = """\
-Usage: score-server [--NAME=VALUE ...]
+Usage: score-server [COMMAND] [--NAME=VALUE ...]
 
 The server of the Score file transfer protocol. Without any setting it keeps objects on the local disk, in
 ./score-data, with a registry of its own. With s3.endpoint, bucket.name.object, bucket.name.state and metadata.url it
 works on an S3 store and Song.
 
 Settings come from conf/application.properties or application.yml, .env, .env.score, the environment, and from here.
+
+Commands (without one the server runs):
+{commands}
 
 Options:
   --server.port=N       Port to listen on (8087)
@@ -44,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until SIGINT or SIGTERM; gives the exit status: 0 after an orderly end, 1 for a failed start."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if "--help" in words or "-h" in words:
-        return _print(USAGE.rstrip())
+        return _print(_usage())
     if "--version" in words:
         return _print(f"score-server {__version__}")
     if "--settings" in words:
@@ -52,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     try:
+        if words and words[0] in COMMANDS:
+            return run_command(words[0], words[1:])
         reading = read_settings(words, os.environ, Path.cwd())
         _log_to_stderr()
         for warning in reading.warnings:
@@ -92,8 +99,10 @@ def listen(host: str, port: int) -> socket.socket:
 async def _serve(reading: Reading, listener: socket.socket) -> None:
     import uvicorn
 
+    from score.broker.cleanup import keep_clean
+    from score.config.cron import parse
     from score.server.app import create_app
-    from score.server.build import open_service
+    from score.server.build import checks_of, cleanup_of, open_service
     from score.server.edge import Protocol
 
     settings = reading.settings
@@ -119,11 +128,15 @@ async def _serve(reading: Reading, listener: socket.socket) -> None:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=30,
         )
-        checks = asyncio.create_task(service.broker.health.log_problems())
+        beside = [asyncio.create_task(checks_of(service, settings).log_problems())]
+        if settings.clean_enabled:
+            schedule = parse(settings.clean_cron)
+            beside.append(asyncio.create_task(keep_clean(cleanup_of(service, settings), schedule)))
         try:
             await Server(config).serve(sockets=[listener])
         finally:
-            checks.cancel()
+            for task in beside:
+                task.cancel()
     finally:
         await service.close()
 
@@ -143,6 +156,11 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
     )
     url = settings.public_url or f"http://{shown}:{port}"
     _print(f"{where}\nURL:    {url}\nAccess: {access}")
+
+
+def _usage() -> str:
+    rows = [f"  {f'{name} {options}':25}{says}" for name, (options, says) in COMMANDS.items()]
+    return USAGE.format(commands="\n".join(rows)).rstrip()
 
 
 def _settings_table() -> str:

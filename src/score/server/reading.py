@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,12 @@ class Reading:
 
     settings: Settings
     warnings: tuple[str, ...]
+    values: Values = field(default_factory=lambda: Values({}))
+
+    def origin(self, alias: str) -> str:
+        """Where the value in force of a setting came from."""
+        value = self.values.get(alias)
+        return value.origin if value is not None and (value.text or alias in _MAY_BE_EMPTY) else "default"
 
 
 def read_settings(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> Reading:
@@ -65,7 +71,7 @@ def read_settings(arguments: Sequence[str], environ: Mapping[str, str], folder: 
     warnings = [*values.warnings, *notes]
     warnings += [str(unknown) for unknown in values.unknown if not _is_ignored_scope(unknown.name)]
     warnings += _advice(settings, values)
-    return Reading(settings, tuple(warnings))
+    return Reading(settings, tuple(warnings), values)
 
 
 def _profiles(values: Values) -> tuple[tuple[str, ...], list[str]]:
@@ -208,6 +214,9 @@ def _advice(settings: Settings, values: Values) -> list[str]:
         )
     if settings.store == "local" and settings.metadata_url:
         said.append("metadata.url is not used: the profile local has a registry of its own.")
-    if settings.clean_enabled and (settings.store == "s3" or values.get("upload.clean.enabled")):
-        said.append("upload.clean.enabled: stale uploads are not removed by this version yet.")
+    if settings.clean_enabled and settings.s3_upload_days == 0 and values.get("s3.upload.expiration"):
+        said.append(
+            "s3.upload.expiration is 0: each cleanup removes every upload in progress"
+            f" (upload.clean.cron {settings.clean_cron!r})."
+        )
     return said

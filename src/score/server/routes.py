@@ -17,10 +17,11 @@ from score.broker.downloads import Downloads
 from score.broker.downloads import Request as Wanted
 from score.broker.health import Health
 from score.broker.listing import Listing
+from score.broker.removal import Removal
 from score.broker.uploads import Uploads
 from score.config.words import boolean, whole
 from score.protocol.wire import to_json
-from score.server.problems import TEXT
+from score.server.problems import TEXT, dump
 
 _LARGE = 64 * 1024
 """Bytes from which an answer is worth compressing."""
@@ -34,6 +35,7 @@ class Broker:
     uploads: Uploads
     downloads: Downloads
     listing: Listing
+    removal: Removal
     health: Health
     profile: str = "s3"
 
@@ -171,6 +173,14 @@ def add_score_routes(app: FastAPI, broker: Broker) -> None:
         """Was the object uploaded to the end: true or false."""
         await access.upload(bearer(request), object_id)
         return Response(b"true" if await uploads.exists(object_id) else b"false", media_type="application/json")
+
+    @app.delete("/admin/objects/{object_id}", tags=["service"])
+    async def remove(request: Request, object_id: str) -> Response:
+        """Remove an object for good, with its unfinished uploads. Needs the system upload scope."""
+        who = await access.administer(bearer(request))
+        kept = await broker.removal.remove(object_id, f"{who.subject} {who.fingerprint}".strip())
+        broker.listing.renew()
+        return Response(dump({"objectId": object_id, "removed": str(kept)}), media_type="application/json")
 
 
 async def _json(request: Request, document: bytes) -> Response:

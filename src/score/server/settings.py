@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from score.config.cron import parse
 from score.config.words import boolean, whole
 
 JWT = "spring.security.oauth2.resourceserver.jwt"
@@ -19,6 +20,11 @@ def _url(text: object) -> object:
     return str(text).rstrip("/")
 
 
+def _cron(text: object) -> object:
+    parse(str(text))
+    return text
+
+
 def _list(text: object) -> object:
     return tuple(word.strip() for word in str(text).split(",") if word.strip())
 
@@ -26,6 +32,7 @@ def _list(text: object) -> object:
 Switch = Annotated[bool, BeforeValidator(boolean)]
 Whole = Annotated[int, BeforeValidator(whole)]
 Url = Annotated[str, BeforeValidator(_url)]
+Cron = Annotated[str, BeforeValidator(_cron)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
 
 
@@ -95,7 +102,11 @@ class Settings(BaseModel):
     upload_timeout: Whole = Field(
         15_000, alias="upload.connection.timeout", ge=1, description="Milliseconds to wait for the store to connect."
     )
-    clean_cron: str = Field("0 0 0 * * ?", alias="upload.clean.cron", description="When stale uploads are removed.")
+    clean_cron: Cron = Field(
+        "0 0 0 * * ?",
+        alias="upload.clean.cron",
+        description="When stale uploads are removed: second minute hour day month weekday.",
+    )
     clean_enabled: Switch = Field(True, alias="upload.clean.enabled", description="Whether they are.")
     download_part_size: Whole = Field(
         250_000_000, alias="download.partsize", ge=1, description="Azure: bytes of a download part."

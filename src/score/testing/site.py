@@ -70,7 +70,8 @@ class Server:
         return self._program is not None and self._program.running
 
     def start(self, **settings: str) -> None:
-        """Start and wait until it answers; ``settings``, with ``_`` for ``.``, count from now on."""
+        """Start and wait until it answers and has made its checks, which are calls to the store too; ``settings``,
+        with ``_`` for ``.``, count from now on."""
         self._settings |= {name.replace("_", "."): value for name, value in settings.items()}
         environment = clean_environment(self.folder, {**self._settings, "server.port": str(self._port)})
         self._program = Program([*self._prefix, program("score-server")], self.folder, environment)
@@ -88,7 +89,7 @@ class Server:
     def _answers(self) -> bool:
         try:
             with _DIRECT.open(f"{self.url}/profile", timeout=2) as answer:
-                return bool(answer.status == 200)
+                return bool(answer.status == 200) and "Checked " in self.output
         except OSError:
             return False
 

@@ -20,6 +20,7 @@ import urllib3
 from score.broker.access import Access
 from score.broker.state import Layout
 from score.broker.uploads import UploadRules, Uploads
+from score.broker.work import Work
 from score.errors import AlreadyExists, Conflict, Invalid, NotFound, NotReady, ScoreError, Unavailable
 from score.metadata.base import AnalysisState
 from score.metadata.embedded import EmbeddedRegistry
@@ -28,6 +29,8 @@ from score.storage.base import ObjectStore, StoredPart, UploadId
 from score.storage.local import LocalStore
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.store import open_stores
+from score.testing.minio import Minio
+from score.testing.proxy import FaultProxy
 
 MIB = 1024 * 1024
 STUDY = "TEST-CA"
@@ -130,6 +133,18 @@ class Site:
 Test = Callable[[Site], Awaitable[None]]
 
 
+def create_buckets(minio: Minio, names: list[str]) -> None:
+    client = boto3.client(
+        "s3",
+        endpoint_url=minio.endpoint,
+        aws_access_key_id=minio.access_key,
+        aws_secret_access_key=minio.secret_key,
+        region_name="us-east-1",
+    )
+    for name in names:
+        client.create_bucket(Bucket=name)
+
+
 @pytest.fixture(params=[pytest.param("minio", marks=pytest.mark.needs("minio")), "local"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], None]:
     """Runs a coroutine function on a site of its own."""
@@ -141,15 +156,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], None
         minio = request.getfixturevalue("minio")
         keys = {"access_key": minio.access_key, "secret_key": minio.secret_key}
         names = [f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("object", "state")]
-        client = boto3.client(
-            "s3",
-            endpoint_url=minio.endpoint,
-            aws_access_key_id=minio.access_key,
-            aws_secret_access_key=minio.secret_key,
-            region_name="us-east-1",
-        )
-        for name in names:
-            client.create_bucket(Bucket=name)
+        create_buckets(minio, names)
         stores = open_stores(S3Settings(endpoint=minio.endpoint, **keys), names)
         return stores[names[0]], stores[names[1]]
 
@@ -448,6 +455,50 @@ def test_two_servers_complete_at_once(run: Callable[[Test], None]) -> None:
         assert await site.keys() == []
 
     run(test)
+
+
+@pytest.mark.needs("minio")
+def test_a_completion_that_takes_long_goes_on_and_may_be_asked_for_elsewhere(minio: Minio, tmp_path: Path) -> None:
+    async def test(proxy: FaultProxy, names: list[str]) -> None:
+        keys = {"access_key": minio.access_key, "secret_key": minio.secret_key}
+        slow = open_stores(S3Settings(endpoint=proxy.url, **keys), names)
+        fast = open_stores(S3Settings(endpoint=minio.endpoint, **keys), names)
+        registry = EmbeddedRegistry(tmp_path)
+        await registry.create_study(STUDY, {})
+        site = Site(fast[names[0]], fast[names[1]], registry)
+        work = Work(hold=0)
+        held = Uploads(slow[names[0]], slow[names[1]], Access(registry), LAYOUT, UploadRules(), completions=work)
+        try:
+            object_id = await site.register()
+            spec = await start(site.server(), object_id, 3)
+            await site.put_part(site.server(), spec, 1, b"abc")
+            gate = proxy.traffic.hold(method="POST", query="uploadId=")
+            with refused(Unavailable, "under way"):
+                await held.complete(object_id, spec["uploadId"])
+            await asyncio.to_thread(gate.wait_for_arrival)
+            with refused(Unavailable, "under way"):
+                await held.complete(object_id, spec["uploadId"])
+            await site.server().complete(object_id, spec["uploadId"])
+            gate.open()
+            for _ in range(100_000):
+                try:
+                    await held.complete(object_id, spec["uploadId"])
+                    break
+                except Unavailable as error:
+                    assert error.retry_after  # noqa: PT017
+                    await asyncio.sleep(0)
+            assert (await site.final(object_id))["uploadId"] == spec["uploadId"]
+            assert await site.keys() == []
+            posts = proxy.traffic.seen(method="POST", query="uploadId=")
+            assert len(posts) == 1, "however often it was asked for"
+        finally:
+            for one in (registry, *slow.values(), *fast.values()):
+                await one.close()
+
+    names = [f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("object", "state")]
+    create_buckets(minio, names)
+    with FaultProxy(minio.endpoint) as proxy:
+        asyncio.run(test(proxy, names))
 
 
 @pytest.mark.parametrize("after", [False, True])

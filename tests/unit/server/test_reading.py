@@ -183,7 +183,7 @@ def test_the_published_example_starts_with_what_it_leaves_out(tmp_path: Path) ->
     assert reading.settings.bucket_state == "test_state_bucket"
     assert (reading.settings.upload_retries, reading.settings.upload_timeout) == (10, 60_000)
     said = " ".join(reading.warnings)
-    for word in ("upload.partsize", "upload.clean.enabled", "bucket.name.state"):
+    for word in ("upload.partsize", "bucket.name.state"):
         assert word in said
 
 

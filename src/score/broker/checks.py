@@ -1,0 +1,186 @@
+"""What an operator wants to know before users do: each part of a site tried out, and what mends it.
+
+Health looks; checks also write: a small object in each bucket, and a part of an upload by a signed URL, as a client
+would. All of it is removed again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from score.broker.health import Health
+from score.broker.state import Layout
+from score.errors import ScoreError
+from score.protocol.parts import Span
+from score.storage.base import ObjectStore, PlannedPart
+
+log = logging.getLogger(__name__)
+
+_PATIENCE = 20.0
+"""Seconds for one check."""
+_BYTES = b"score check"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found: ``problem`` is empty when all is well; ``remedy`` is the command or the setting to
+    change. ``needed``: nothing works without."""
+
+    name: str
+    problem: str = ""
+    remedy: str = ""
+    needed: bool = False
+
+    def __str__(self) -> str:
+        return f"WRONG  {self.name}: {self.advice}" if self.problem else f"ok     {self.name}"
+
+    @property
+    def advice(self) -> str:
+        """The problem and what mends it."""
+        return self.problem + (f" Mend it: {self.remedy}" if self.remedy else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Remedies:
+    """What the operator can do, in words of this site's settings."""
+
+    endpoint: str = ""
+    registry: str = "check metadata.url."
+    authorization: str = "check auth.server.url and the settings of JWTs."
+    sentinel: str = "score-server check --fix"
+    clock: str = "timedatectl set-ntp true"
+    client_urls: str = "check s3.preSignedUrl.override.host, and that clients reach that address."
+
+    def bucket(self, name: str, problem: str) -> str:
+        """For a bucket that cannot be used."""
+        if "NoSuchBucket" in problem and self.endpoint:
+            return f"aws --endpoint-url {self.endpoint} s3 mb s3://{name}"
+        if "clock" in problem.lower() or "TooSkewed" in problem:
+            return self.clock
+        return ""
+
+
+class Checks:
+    """The checks of one site. ``signed``: whether the signed URLs can be tried out from here."""
+
+    def __init__(
+        self,
+        health: Health,
+        objects: ObjectStore,
+        state: ObjectStore,
+        layout: Layout,
+        sentinel: str,
+        remedies: Remedies,
+        *,
+        signed: bool,
+    ) -> None:
+        self._health = health
+        self._objects = objects
+        self._state = state
+        self._layout = layout
+        self._sentinel = layout.sentinel(sentinel)
+        self._remedies = remedies
+        self._signed = signed
+
+    async def run(self, *, fix: bool = False) -> list[Finding]:
+        """All findings, in the order in which they build upon one another. With ``fix`` a missing sentinel is put."""
+        report = await self._health.report()
+        if fix and report.ok and report.problems.get("sentinel"):
+            await self._objects.put(self._sentinel, b"")
+            report = await self._health.report()
+        findings = [self._explain(name, problem) for name, problem in report.problems.items()]
+        if report.ok:
+            findings.append(await self._try("objectBucket, writing", self._write_object))
+            findings.append(await self._try("stateBucket, writing", self._write_state))
+            if self._signed:
+                there = not report.problems.get("sentinel")
+                findings.append(await self._try("URLs for clients", lambda: self._use_urls(there)))
+        return findings
+
+    async def log_problems(self) -> None:
+        """Say in the log what is wrong, with what to do; for the start."""
+        findings = await self.run()
+        for finding in findings:
+            if finding.problem:
+                level = logging.ERROR if finding.needed else logging.WARNING
+                log.log(level, "Check of %s: %s", finding.name, finding.advice)
+        wrong = sum(bool(finding.problem) for finding in findings)
+        log.info("Checked %s: %d problems", "; ".join(finding.name for finding in findings), wrong)
+
+    def _explain(self, name: str, problem: str) -> Finding:
+        known = {
+            "sentinel": self._remedies.sentinel,
+            "registry": self._remedies.registry,
+            "authorization": self._remedies.authorization,
+            "objectBucket": self._remedies.bucket(self._objects.name, problem),
+            "stateBucket": self._remedies.bucket(self._state.name, problem),
+        }
+        return Finding(name, problem, known.get(name, "") if problem else "", needed=name.endswith("Bucket"))
+
+    async def _try(self, name: str, check: Callable[[], Awaitable[Finding | None]]) -> Finding:
+        try:
+            return await asyncio.wait_for(check(), _PATIENCE) or Finding(name)
+        except TimeoutError:
+            return Finding(name, f"No end within {_PATIENCE:.0f} s.", needed=True)
+        except ScoreError as error:
+            return Finding(name, error.message, error.hint or "grant the account to write and delete.", needed=True)
+
+    async def _write_object(self) -> None:
+        await _write(self._objects, f"{self._layout.data_prefix}.check-{uuid.uuid4().hex}")
+
+    async def _write_state(self) -> None:
+        await _write(self._state, f"{self._layout.uploads}/.check-{uuid.uuid4().hex}")
+
+    async def _use_urls(self, sentinel_is_there: bool) -> Finding | None:
+        """Send a part and read the sentinel by signed URLs."""
+        key = self._layout.object(str(uuid.uuid4()))
+        life = timedelta(minutes=5)
+        upload = await self._objects.begin(key)
+        try:
+            (url,) = self._objects.sign_parts(key, upload, [PlannedPart(1, Span(0, len(_BYTES)))], life)
+            problem = await _send("PUT", url, _BYTES)
+            if not problem and await self._objects.stored_part(key, upload, 1) is None:
+                problem = "The part was taken, but is not in the store: another service answers at that address."
+        finally:
+            await self._objects.abort(key, upload)
+        if not problem and sentinel_is_there:
+            (url,) = self._objects.sign_gets(self._sentinel, [None], life)
+            problem = await _send("GET", url)
+        return Finding("URLs for clients", problem, self._remedies.client_urls) if problem else None
+
+
+def as_json(findings: list[Finding]) -> str:
+    """The findings for programs."""
+    listed = [
+        {"name": one.name, "ok": not one.problem, "problem": one.problem, "remedy": one.remedy} for one in findings
+    ]
+    return json.dumps({"ok": not any(one.problem for one in findings), "checks": listed}, indent=2)
+
+
+async def _write(store: ObjectStore, key: str) -> None:
+    await store.put(key, _BYTES)
+    await store.delete(key)
+
+
+async def _send(method: str, url: str, data: bytes | None = None) -> str:
+    """What was wrong with a request by a signed URL, as a client makes it; never the URL."""
+    address = urlsplit(url).netloc
+    timeout = aiohttp.ClientTimeout(total=10)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, skip_auto_headers=("Content-Type",)) as session,
+            session.request(method, url, data=data) as answer,
+        ):
+            await answer.read()
+            return "" if answer.status == 200 else f"{address} answers {answer.status} to {method}."
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        return f"{address} cannot be reached: {type(error).__name__}."

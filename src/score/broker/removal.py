@@ -1,0 +1,81 @@
+"""Removal of an object for good, with all that was kept about it: for data that was withdrawn."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from score.broker.buckets import Pair
+from score.broker.state import Layout
+from score.broker.uploads import Uploads
+from score.errors import NotFound
+from score.protocol.ids import check_object_id
+from score.storage.base import ObjectStore, Prefix, UploadId
+
+audit = logging.getLogger("score.audit")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the store has of an object: ``size`` in bytes, None without the object itself."""
+
+    object_id: str
+    size: int | None
+    specification: bool
+    uploads: tuple[UploadId, ...]
+
+    def __bool__(self) -> bool:
+        return self.size is not None or self.specification or bool(self.uploads)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.size is not None:
+            parts.append(f"{self.size} bytes")
+        if self.specification:
+            parts.append("its specification")
+        if self.uploads:
+            parts.append(f"{len(self.uploads)} unfinished upload(s)")
+        return f"{self.object_id}: {', '.join(parts) or 'nothing is stored'}"
+
+
+class Removal:
+    """Removes objects of one pair of buckets, and of the ``older`` ones. Idempotent but for what there is to tell."""
+
+    def __init__(
+        self, objects: ObjectStore, state: ObjectStore, layout: Layout, uploads: Uploads, older: Pair | None = None
+    ) -> None:
+        self._places = [Pair(objects, state), *([older] if older else [])]
+        self._objects = objects
+        self._state = state
+        self._layout = layout
+        self._uploads = uploads
+
+    async def look(self, object_id: str) -> Kept:
+        """What there is of an object; walks over all uploads in progress. Raises Invalid for what is no id."""
+        key = self._layout.object(check_object_id(object_id))
+        stats = [await place.objects.stat(key) for place in self._places]
+        stat = next(filter(None, stats), None)
+        metas = [await place.state.stat(self._layout.meta(object_id)) for place in self._places]
+        prefix = self._layout.uploads_of(object_id)
+        folders = [entry.key async for entry in self._state.scan(prefix, delimiter="/") if isinstance(entry, Prefix)]
+        uploads = {place[1] for folder in folders if (place := self._layout.upload_of(folder))}
+        uploads |= {upload.upload_id async for upload in self._objects.open_uploads() if upload.key == key}
+        return Kept(object_id, stat.size if stat else None, any(metas), tuple(sorted(uploads)))
+
+    async def remove(self, object_id: str, by: str) -> Kept:
+        """Remove it all, the bytes first; gives what there was. ``by`` is who asked, for the audit line.
+
+        Raises NotFound where there is nothing. May be repeated where it broke off.
+        """
+        kept = await self.look(object_id)
+        if not kept:
+            raise NotFound(f"Nothing is stored of {object_id}.")
+        audit.info("removal begins: object %s, %s, by %s", object_id, kept, by)
+        for place in self._places:
+            await place.objects.delete(self._layout.object(object_id))
+        for upload in kept.uploads:
+            await self._uploads.drop(object_id, upload)
+        for place in self._places:
+            await place.state.delete(self._layout.meta(object_id))
+        audit.warning("removed for good: %s, by %s", kept, by)
+        return kept

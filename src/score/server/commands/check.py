@@ -1,0 +1,23 @@
+"""``score-server check``: one line for each part of the site; exit status 1 where one is wrong."""
+
+from __future__ import annotations
+
+from score.broker.checks import as_json
+from score.server.build import checks_of
+from score.server.commands import Call, opened, say
+
+FLAGS = {"--fix", "--json"}
+
+
+async def run(call: Call) -> int:
+    """Run the checks. ``--fix`` puts a missing sentinel."""
+    async with opened(call.settings) as service:
+        findings = await checks_of(service, call.settings).run(fix="--fix" in call.flags)
+    if "--json" in call.flags:
+        say(as_json(findings))
+    else:
+        for warning in call.reading.warnings:
+            say(f"note   settings: {warning}")
+        for finding in findings:
+            say(str(finding))
+    return int(any(finding.problem for finding in findings))

@@ -1,0 +1,398 @@
+"""The subcommands of ``score-server``, on a local store and on MinIO with Song."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import urllib3
+
+from score.errors import Invalid, Misconfigured
+from score.server.build import Service, open_service
+from score.server.commands import COMMANDS, run, take_apart
+from score.server.main import main
+from score.server.reading import read_settings
+from score.server.settings import FIELDS
+from score.storage.base import ObjectStore
+from score.testing.ego import FakeEgo
+from score.testing.faults import Answer
+from score.testing.minio import Minio
+from score.testing.proxy import FaultProxy
+from score.testing.server import RunningServer
+from score.testing.song import FakeSong
+
+DATA = b"0123456789" * 1000
+
+
+@dataclass
+class Place:
+    """A site in a folder that a command is run in; ``settings`` are those of the command line."""
+
+    folder: Path
+    settings: list[str]
+    capsys: pytest.CaptureFixture[str]
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """Exit status and output of a command."""
+        self.capsys.readouterr()
+        status = run(words[0], [*words[1:], *self.settings])
+        return status, self.capsys.readouterr().out
+
+    def within(self, work: Callable[[Service], Any]) -> Any:
+        """The result of ``work`` on the service itself."""
+
+        async def go() -> Any:
+            service = await open_service(read_settings(self.settings, {}, self.folder).settings)
+            try:
+                return await work(service)
+            finally:
+                await service.close()
+
+        return asyncio.run(go())
+
+    def put(self, object_id: str, data: bytes, *, md5: str | None = None) -> None:
+        """An object with its ``.meta``, in two parts."""
+        half = len(data) // 2
+        parts = [
+            {"partNumber": 1, "partSize": half, "offset": 0, "sourceMd5": hashlib.md5(data[:half]).hexdigest()},
+            {
+                "partNumber": 2, "partSize": len(data) - half, "offset": half,
+                "sourceMd5": hashlib.md5(data[half:]).hexdigest(),
+            },
+        ]  # fmt: skip
+        meta = {
+            "objectKey": f"data/{object_id}", "objectId": object_id, "uploadId": "u", "parts": parts,
+            "objectSize": len(data), "objectMd5": md5 or hashlib.md5(data).hexdigest(),
+        }  # fmt: skip
+
+        async def write(service: Service) -> None:
+            await service.objects.put(f"data/{object_id}", data)
+            await service.state.put(f"data/{object_id}.meta", json.dumps(meta).encode())
+
+        self.within(write)
+
+    def begin(self, object_id: str) -> str:
+        """An upload in progress."""
+
+        async def write(service: Service) -> str:
+            upload = await service.objects.begin(f"data/{object_id}")
+            await service.state.put(f"upload/{object_id}_{upload}/.meta", b"{}")
+            return upload
+
+        return str(self.within(write))
+
+    def stored(self) -> set[str]:
+        async def list_all(service: Service) -> set[str]:
+            stores: list[ObjectStore] = [service.objects, service.state]
+            return {entry.key for store in stores async for entry in store.scan("")}
+
+        return set(self.within(list_all))
+
+
+@pytest.fixture(params=[pytest.param("minio", marks=pytest.mark.needs("minio")), "local"])
+def place(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Place]:
+    monkeypatch.chdir(tmp_path)
+    if request.param == "local":
+        (tmp_path / "score-data").mkdir()
+        yield Place(tmp_path, ["--spring.profiles.active=local"], capsys)
+        return
+    minio: Minio = request.getfixturevalue("minio")
+    with FakeSong() as song:
+        yield Place(tmp_path, on_minio(minio, song), capsys)
+
+
+def client(minio: Minio) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=minio.endpoint,
+        aws_access_key_id=minio.access_key,
+        aws_secret_access_key=minio.secret_key,
+        region_name="us-east-1",
+    )
+
+
+def on_minio(minio: Minio, song: FakeSong) -> list[str]:
+    names = [f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("object", "state")]
+    for name in names:
+        client(minio).create_bucket(Bucket=name)
+    return [
+        f"--s3.endpoint={minio.endpoint}", f"--s3.accessKey={minio.access_key}", f"--s3.secretKey={minio.secret_key}",
+        f"--bucket.name.object={names[0]}", f"--bucket.name.state={names[1]}", f"--metadata.url={song.url}",
+    ]  # fmt: skip
+
+
+def test_check_of_a_good_site_leaves_nothing_behind(place: Place) -> None:
+    place.run("check", "--fix")
+    before = place.stored()
+    status, out = place.run("check")
+    assert status == 0, out
+    lines = out.splitlines()
+    assert {line.split()[0] for line in lines if not line.startswith("note")} == {"ok"}
+    assert place.stored() == before
+
+    async def uploads(service: Service) -> list[Any]:
+        return [upload async for upload in service.objects.open_uploads()]
+
+    assert place.within(uploads) == []
+    status, out = place.run("check", "--json")
+    document = json.loads(out)
+    assert (status, document["ok"]) == (0, True)
+    assert {"objectBucket", "stateBucket", "sentinel", "registry"} <= {one["name"] for one in document["checks"]}
+
+
+@pytest.mark.needs("minio")
+def test_check_names_what_is_wrong_and_what_mends_it(
+    minio: Minio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with FakeSong() as song, FakeEgo() as ego, FaultProxy(minio.endpoint) as proxy:
+        good = on_minio(minio, song)
+        place = Place(tmp_path, good, capsys)
+
+        def wrong(*settings: str, fix: bool = False) -> dict[str, tuple[str, str]]:
+            status, out = place.run("check", "--json", *settings, *["--fix"][: int(fix)])
+            document = json.loads(out)
+            assert minio.secret_key not in out
+            assert status == int(not document["ok"])
+            return {one["name"]: (one["problem"], one["remedy"]) for one in document["checks"] if not one["ok"]}
+
+        assert wrong()["sentinel"][1] == "score-server check --fix"
+        assert wrong(fix=True) == {}
+        assert wrong() == {}
+
+        place.settings = [*good, "--bucket.name.state=nowhere-to-be-found"]
+        problem, remedy = wrong()["stateBucket"]
+        assert "NoSuchBucket" in problem
+        assert remedy == f"aws --endpoint-url {minio.endpoint} s3 mb s3://nowhere-to-be-found"
+
+        place.settings = [*good, "--s3.secretKey=wrong-wrong"]
+        assert "s3.secretKey" in "".join(wrong()["objectBucket"])
+        place.settings = [*good, "--s3.accessKey=unknown"]
+        assert "s3.accessKey" in "".join(wrong()["objectBucket"])
+        place.settings = [*good, "--s3.endpoint=http://127.0.0.1:1"]
+        assert "refused" in wrong()["objectBucket"][0]
+        place.settings = [*good, "--s3.endpoint=http://nowhere.invalid"]
+        assert "failed" in wrong()["objectBucket"][0]
+
+        place.settings = [*good, "--s3.preSignedUrl.override.host=127.0.0.1:1"]
+        problem, remedy = wrong()["URLs for clients"]
+        assert "127.0.0.1:1" in problem
+        assert "s3.preSignedUrl.override.host" in remedy
+        with FaultProxy(minio.endpoint) as rewriting:
+            rewriting.traffic.inject(Answer.denied(), times=None, method="PUT")
+            place.settings = [*good, f"--s3.preSignedUrl.override.host={rewriting.url}"]
+            assert "403" in wrong()["URLs for clients"][0]
+
+        place.settings = [*good, f"--s3.endpoint={proxy.url}"]
+        proxy.traffic.inject(Answer.denied(), times=None, method="PUT", path=r"\.check-")
+        found = wrong()
+        assert "AccessDenied" in found["objectBucket, writing"][0]
+        assert "AccessDenied" in found["stateBucket, writing"][0]
+
+        place.settings = [*good, "--metadata.url=http://127.0.0.1:1"]
+        assert "metadata.url" in wrong()["registry"][1]
+        place.settings = [
+            *good, "--spring.profiles.active=s3,secure", "--auth.server.url=http://127.0.0.1:1/o/check_api_key",
+            "--auth.server.clientId=x", "--auth.server.clientSecret=y",
+        ]  # fmt: skip
+        assert "auth.server.url" in wrong()["authorization"][1]
+        assert ego.url
+
+
+def test_clean_tells_and_then_does(place: Place) -> None:
+    object_id = str(uuid.uuid4())
+    upload = place.begin(object_id)
+    assert place.run("clean") == (0, "0 stale uploads removed, 0 could not be.\n")
+    place.settings = [*place.settings, "--s3.upload.expiration=0"]
+    status, out = place.run("clean", "--dry-run")
+    assert status == 0
+    assert f"would remove the upload {upload} of {object_id}" in out
+    assert place.run("clean", "--dry-run")[1] == out, "nothing was removed"
+    assert place.run("clean") == (0, "1 stale uploads removed, 0 could not be.\n")
+    assert not [key for key in place.stored() if object_id in key]
+
+
+def test_delete_is_a_rehearsal_without_yes(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    gone, kept, unknown = (str(uuid.uuid4()) for _ in range(3))
+    place.put(gone, DATA)
+    place.put(kept, DATA)
+    place.begin(gone)
+    before = place.stored()
+    status, out = place.run("delete", gone, unknown)
+    assert status == 1, "of one there is nothing"
+    assert f"would remove {gone}: 10000 bytes, its specification, 1 unfinished upload(s)" in out
+    assert f"would remove {unknown}: nothing is stored" in out
+    assert place.stored() == before
+    status, out = place.run("delete", gone, "--yes")
+    assert (status, out) == (0, f"removed {gone}: 10000 bytes, its specification, 1 unfinished upload(s)\n")
+    assert place.stored() == {key for key in before if gone not in key}
+    (audit,) = [one for one in caplog.records if one.name == "score.audit" and "removed for good" in one.message]
+    assert gone in audit.message
+    assert "on the command line" in audit.message
+    assert place.run("delete", gone, "--yes")[0] == 1
+    with pytest.raises(Invalid):
+        place.run("delete", kept, "../x", "--yes")
+    with pytest.raises(Misconfigured):
+        place.run("delete", "--yes")
+    assert any(kept in key for key in place.stored())
+
+
+def test_verify_names_bytes_that_changed(place: Place) -> None:
+    whole, rotten, short, lost, other, unknown = (str(uuid.uuid4()) for _ in range(6))
+    for object_id in (whole, rotten, short, lost):
+        place.put(object_id, DATA)
+    place.put(other, DATA, md5="0" * 32)
+
+    async def damage(service: Service) -> None:
+        await service.objects.put(f"data/{rotten}", DATA[:6000] + b"x" + DATA[6001:])
+        await service.objects.put(f"data/{short}", DATA[:-1])
+        await service.objects.put(f"data/{unknown}", DATA)
+        await service.objects.delete(f"data/{lost}")
+
+    assert place.run("verify")[0] == 1
+    place.within(damage)
+    status, out = place.run("verify")
+    assert status == 1
+    said = {line.split()[1].rstrip(":"): line for line in out.splitlines()[:-1]}
+    assert said.keys() == {rotten, short, lost, other, unknown}
+    assert "1 of 2 parts" in said[rotten]
+    assert "number 2 (bytes 5000 to 9999)" in said[rotten]
+    assert "9999 bytes, not 10000" in said[short]
+    assert "lost" in said[lost]
+    assert "MD5" in said[other]
+    assert said[unknown].startswith("unknown")
+    assert out.splitlines()[-1].endswith("1 as uploaded, 4 damaged or lost, 1 unknown.")
+
+
+def test_verify_of_a_good_store(place: Place) -> None:
+    place.put(str(uuid.uuid4()), DATA)
+    assert place.run("verify") == (0, "1 objects, 10000 bytes: 1 as uploaded, 0 damaged or lost, 0 unknown.\n")
+
+
+def test_config_tells_values_and_origins_but_no_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "application.properties").write_text(
+        "s3.endpoint=http://x:9000\ns3.accessKey=AKIAHUNTER\ns3.secretKey=hunter2\nupload.partsize=6000000\n"
+        "bucket.name.object=o\nbucket.name.state=s\nmetadata.url=http://song\ns3.nonsense=1\n"
+    )
+    monkeypatch.setenv("UPLOAD_PARTSIZE", "7000000")
+    place = Place(tmp_path, ["--upload.retry.limit=2"], capsys)
+    status, out = place.run("config")
+    assert status == 0
+    lines = {line.split("=")[0]: line for line in out.splitlines() if "=" in line}
+    assert lines.keys() >= FIELDS.keys()
+    assert lines["upload.partsize"].split() == ["upload.partsize=7000000", "#", "environment", "UPLOAD_PARTSIZE"]
+    assert lines["s3.endpoint"].endswith("# application.properties:1")
+    assert lines["upload.retry.limit"].endswith("# option --upload.retry.limit")
+    assert lines["server.port"].endswith("# default")
+    assert "s3.secretKey=******" in lines["s3.secretKey"]
+    status, as_json = place.run("config", "--json")
+    assert status == 0
+    document = json.loads(as_json)
+    assert {one["name"] for one in document["settings"]} == FIELDS.keys()
+    for text in (out, as_json):
+        assert "hunter" not in text.lower()
+        assert "s3.nonsense" in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--dryrun"], ["--dry-run=true"], ["--yes"], ["-n"], ["--dry-run", "extra"], ["--s3.upload.expiration", "0"],
+        ["--"],
+    ],
+)  # fmt: skip
+def test_a_misspelled_option_is_never_passed_over(place: Place, words: list[str]) -> None:
+    with pytest.raises(Misconfigured):
+        place.run("clean", *words)
+
+
+def test_words_flags_and_settings_are_told_apart() -> None:
+    line = ["a", "--yes", "--s3.endpoint=http://x", "b", "--insecure"]
+    assert take_apart("delete", {"--yes"}, line) == (
+        frozenset({"--yes"}), ("a", "b"), ["--s3.endpoint=http://x", "--insecure"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"config"}))
+def test_no_store_is_made_by_the_way(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [str(uuid.uuid4())] if command == "delete" else []
+    assert main([command, *words]) == 1
+    assert "no local store" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_command_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for name in COMMANDS:
+        assert f"\n  {name} " in out
+
+
+class TestAdministration:
+    """``DELETE /admin/objects/{id}``."""
+
+    @pytest.fixture
+    def http(self) -> Iterator[urllib3.PoolManager]:
+        with urllib3.PoolManager(retries=False, timeout=30) as http:
+            yield http
+
+    def test_it_is_shut_without_tokens(self, tmp_path: Path, http: urllib3.PoolManager) -> None:
+        settings = read_settings(["--server.port=0"], {}, tmp_path).settings
+        settings = settings.model_copy(update={"local_directory": tmp_path})
+        with RunningServer(lambda: open_service(settings)) as server:
+            answer = http.request("DELETE", f"{server.url}/admin/objects/{uuid.uuid4()}")
+            assert answer.status == 403
+            assert "secure" in answer.json()["message"]
+
+    @pytest.mark.needs("minio")
+    def test_it_needs_the_system_scope(
+        self, minio: Minio, tmp_path: Path, http: urllib3.PoolManager, caplog: pytest.LogCaptureFixture,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        with FakeSong() as song, FakeEgo() as ego:
+            given = on_minio(minio, song)
+            place = Place(tmp_path, given, capsys)
+            object_id = str(uuid.uuid4())
+            place.put(object_id, DATA)
+            secure = [
+                *given, "--spring.profiles.active=s3,secure", f"--auth.server.url={ego.check_url}",
+                f"--auth.server.clientId={ego.client_id}", f"--auth.server.clientSecret={ego.client_secret}",
+            ]  # fmt: skip
+            settings = read_settings(secure, {}, tmp_path).settings
+            with RunningServer(lambda: open_service(settings)) as server:
+
+                def call(*scopes: str, path: str = object_id) -> Any:
+                    headers = {"Authorization": f"Bearer {ego.issue_key(*scopes)}"} if scopes else {}
+                    return http.request("DELETE", f"{server.url}/admin/objects/{path}", headers=headers)
+
+                assert call().status == 401
+                assert call("score.READ").status == 403
+                assert call("PROGRAMDATA-TEST-CA.WRITE").status == 403
+                assert call("score.WRITE", path="..%2fx").status in (400, 404)
+                assert any(object_id in key for key in place.stored())
+                assert not [one for one in caplog.records if one.name == "score.audit"]
+                answer = call("score.WRITE")
+                assert answer.status == 200
+                assert answer.json()["objectId"] == object_id
+                assert call("score.WRITE").status == 404
+            assert not [key for key in place.stored() if object_id in key]
+            assert [one.levelname for one in caplog.records if one.name == "score.audit"][-1] == "WARNING"
