@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from score.testing.azurite import Azurite
     from score.testing.minio import Minio
 
 pytest.register_assert_rewrite("score.testing.store_objects", "score.testing.store_uploads")
@@ -71,6 +72,15 @@ def minio() -> Iterator[Minio]:
 
     with running_minio() as minio:
         yield minio
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """A running Azurite, one for each worker of the test run. Tests that use it are marked ``needs("azurite")``."""
+    from score.testing.azurite import running_azurite
+
+    with running_azurite() as azurite:
+        yield azurite
 
 
 def _needed(item: pytest.Item) -> list[str]:
