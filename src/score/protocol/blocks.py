@@ -22,6 +22,10 @@ LARGEST_BLOCK = 4000 * 1024 * 1024
 """Bytes."""
 
 
+UPLOAD_FIELD = "scoreupload"
+"""User metadata of an object, given by the client that commits it: the upload that it came from."""
+
+
 class FinishedBlock(NamedTuple):
     """A block that the store holds: the bytes of the object that it covers, and their MD5 in hex."""
 

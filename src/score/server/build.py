@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 from score.auth.base import Authorizer
 from score.auth.scopes import Right, Scopes
 from score.broker.access import Access
+from score.broker.blocks import BlockUploads
 from score.broker.downloads import DownloadRules, Downloads
 from score.broker.health import Health
 from score.broker.listing import Listing
@@ -22,9 +23,10 @@ from score.metadata.base import Registry
 from score.server.edge import BASE
 from score.server.routes import Broker
 from score.server.settings import Settings
-from score.storage.base import ObjectStore
+from score.storage.base import BlockStore, ObjectStore
 
 if TYPE_CHECKING:
+    from score.storage.azure.settings import AzureSettings
     from score.storage.s3.settings import S3Settings
 
 
@@ -85,6 +87,8 @@ async def open_service(settings: Settings) -> Service:
     authorizer = open_authorizer(settings) if settings.secure else None
     if settings.store == "local":
         return await _open_local(settings, authorizer)
+    if settings.store == "azure":
+        return _open_azure(settings, authorizer)
     from score.metadata.song import Song
     from score.storage.s3.store import open_stores
 
@@ -92,6 +96,53 @@ async def open_service(settings: Settings) -> Service:
     objects, state = stores[settings.bucket_object], stores[settings.bucket_state]
     registry = Song(settings.metadata_url)
     return Service(assemble(settings, objects, state, registry, authorizer), objects, state, registry, authorizer)
+
+
+def assemble_blocks(
+    settings: Settings, objects: BlockStore, registry: Registry, authorizer: Authorizer | None
+) -> Broker:
+    """The broker of a store of the profile ``az``: one container for objects and state, no folder for objects."""
+    parts = assemble(settings.model_copy(update={"s3_data_directory": ""}), objects, objects, registry, authorizer)
+    life = timedelta(days=settings.s3_download_days)
+    layout = Layout("", settings.s3_upload_directory.strip("/"))
+    rules = DownloadRules(
+        part_size=settings.download_part_size,
+        url_life=life,
+        md5_property=settings.s3_md5_property,
+        sentinel=settings.sentinel,
+    )
+    return replace(
+        parts,
+        uploads=BlockUploads(objects, parts.access, layout, life),
+        downloads=Downloads(objects, objects, layout, rules),
+    )
+
+
+def _open_azure(settings: Settings, authorizer: Authorizer | None) -> Service:
+    from score.metadata.song import Song
+    from score.storage.azure.client import AzureClient
+    from score.storage.azure.store import AzureStore
+
+    store = AzureStore(AzureClient(azure_settings(settings)))
+    registry = Song(settings.metadata_url)
+    return Service(assemble_blocks(settings, store, registry, authorizer), store, store, registry, authorizer)
+
+
+def azure_settings(settings: Settings) -> AzureSettings:
+    """The container of the settings. Raises Misconfigured where a value cannot be one."""
+    from score.storage.azure.settings import AzureSettings
+
+    return AzureSettings(
+        account=settings.azure_account,
+        account_key=settings.azure_key.get_secret_value(),
+        container=settings.bucket_object,
+        endpoint=settings.azure_endpoint,
+        protocol=settings.azure_protocol.lower(),
+        upload_policy=settings.bucket_upload_policy,
+        download_policy=settings.bucket_download_policy,
+        retry_limit=settings.upload_retries,
+        connect_timeout=settings.upload_timeout / 1000,
+    )
 
 
 async def _open_local(settings: Settings, authorizer: Authorizer | None) -> Service:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -12,17 +13,24 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from score.errors import Misconfigured, Unavailable
+from score.storage.azure.signing import encode_path, encode_query, sign_request
 from score.testing.components import find
 from score.testing.processes import free_port
+from score.testing.proxy import FaultProxy
+from score.testing.site import Server, Site
+from score.testing.song import FakeSong
 
 READY_WITHIN = 30.0
 """Seconds that a start may take."""
 _ATTEMPTS = 5
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Azurite:
@@ -45,6 +53,51 @@ class Azurite:
     def endpoint(self) -> str:
         """The full blob endpoint of the account: ``http://host:port/account``."""
         return f"{self.origin}/{self.account}"
+
+    def create_container(self, name: str, sentinel: str = "heliograph", expiry: datetime | None = None) -> None:
+        """A container with the two stored access policies, named as the settings' defaults, and a sentinel."""
+        self.call("PUT", name, [("restype", "container")], status=201)
+        self.set_policies(name, expiry)
+        headers = {"x-ms-blob-type": "BlockBlob", "content-type": "text/plain"}
+        self.call("PUT", f"{name}/{sentinel}", headers=headers, body=b"heliograph\n", status=201)
+
+    def set_policies(self, container: str, expiry: datetime | None = None) -> None:
+        """``UploadPolicy`` and ``DownloadPolicy``, without an end where ``expiry`` is None."""
+        end = f"<Expiry>{expiry:%Y-%m-%dT%H:%M:%SZ}</Expiry>" if expiry else ""
+        policies = "".join(
+            f"<SignedIdentifier><Id>{name}</Id><AccessPolicy>{end}<Permission>{permissions}</Permission>"
+            "</AccessPolicy></SignedIdentifier>"
+            for name, permissions in (("UploadPolicy", "cw"), ("DownloadPolicy", "r"))
+        )
+        body = f'<?xml version="1.0" encoding="utf-8"?><SignedIdentifiers>{policies}</SignedIdentifiers>'.encode()
+        self.call("PUT", container, [("comp", "acl"), ("restype", "container")], body=body)
+
+    def blobs(self, container: str) -> list[str]:
+        """The names of all blobs of a container."""
+        _, document = self.call("GET", container, [("comp", "list"), ("restype", "container")])
+        return re.findall(r"<Blob><Name>([^<]*)</Name>", document.decode())
+
+    def call(
+        self,
+        method: str,
+        place: str,
+        query: Sequence[tuple[str, str]] = (),
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        status: int = 200,
+    ) -> tuple[Mapping[str, str], bytes]:
+        """One call with the account key; ``place`` is ``container`` or ``container/blob``. Gives headers and body."""
+        path = f"/{self.account}{encode_path(place)}"
+        given = {"content-type": "application/octet-stream", **(headers or {})}
+        key, now = base64.b64decode(self.key), datetime.now(UTC)
+        signed = sign_request(self.account, key, method, path, query, given, len(body), now)
+        url = f"{self.origin}{path}" + (f"?{encode_query(query)}" if query else "")
+        request = urllib.request.Request(url, body if method == "PUT" else None, signed, method=method)
+        with _DIRECT.open(request, timeout=60) as answer:
+            if answer.status != status:
+                raise Unavailable(f"Azurite answered {answer.status} to {method} of {place}.")
+            return dict(answer.headers), answer.read()
 
     def start(self) -> None:
         """Start on a free port and wait until it answers. Raises Unavailable, with the end of the server's output."""
@@ -91,20 +144,19 @@ class Azurite:
             raise
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         until = time.monotonic() + READY_WITHIN
         while time.monotonic() < until:
             if process.poll() is not None:
                 raise Unavailable(f"Azurite ended at once with status {process.returncode}: {self._last_words()}")
-            if self._ready(opener):
+            if self._ready():
                 return
             time.sleep(0.05)
         raise Unavailable(f"Azurite does not answer after {READY_WITHIN:.0f} s: {self._last_words()}")
 
-    def _ready(self, opener: urllib.request.OpenerDirector) -> bool:
+    def _ready(self) -> bool:
         """Whether requests are served: a nameless one gets a refusal then."""
         try:
-            with opener.open(f"{self.endpoint}/?comp=list", timeout=2):
+            with _DIRECT.open(f"{self.endpoint}/?comp=list", timeout=2):
                 return False
         except urllib.error.HTTPError as error:
             with error:
@@ -141,3 +193,32 @@ def running_azurite() -> Iterator[Azurite]:
     finally:
         azurite.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def azurite_site(folder: Path, azurite: Azurite, **settings: str) -> Iterator[Site]:
+    """A site on Azurite, with a container of its own, and a fake Song; ``settings`` of the server, with ``_`` for
+    ``.``. ``store`` is the traffic of clients and server alike: Azure has no other address for clients."""
+    container = f"score-{uuid.uuid4().hex[:12]}"
+    azurite.create_container(container)
+    with FakeSong() as song, FaultProxy(azurite.origin) as store:
+        given = {
+            "spring.profiles.active": "azure",
+            "azure.accountName": azurite.account,
+            "azure.accountKey": azurite.key,
+            "azure.endpoint": f"{store.url}/{azurite.account}",
+            "bucket.name.object": container,
+            "metadata.url": song.url,
+            "download.partsize": "5242880",
+            **{name.replace("_", "."): value for name, value in settings.items()},
+        }
+        server = Server(folder / "server", given)
+        song.score_url = server.url
+        with FaultProxy(server.url) as front:
+            try:
+                server.start()
+                yield Site(folder, server, front, store, objects=f"/{azurite.account}/{container}/", song=song)
+            finally:
+                front.traffic.heal()
+                store.traffic.heal()
+                server.stop()

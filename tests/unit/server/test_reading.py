@@ -99,8 +99,6 @@ def test_secure_needs_something_to_check_tokens_with(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environ", "named"),
     [
-        ({"SPRING_PROFILES_ACTIVE": "azure"}, "azure"),
-        ({"AZURE_ACCOUNTNAME": "x"}, "azure"),
         ({**S3, "S3_SIGV4ENABLED": "false"}, "s3.sigV4Enabled"),
         ({**S3, "S3_MASTER_ENCRYPTION_KEY_ID": "k"}, "s3.masterEncryptionKeyId"),
         ({**S3, "BUCKET_SIZE_POOL": "4"}, "bucket.size.pool"),

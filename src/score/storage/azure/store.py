@@ -24,6 +24,7 @@ from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
 from score.errors import Conflict, Integrity, Invalid, NotFound, ScoreError
+from score.protocol.blocks import UPLOAD_FIELD
 from score.protocol.parts import Span
 from score.storage.azure.client import Answer, AzureClient
 from score.storage.azure.faults import NoSuchContainer
@@ -49,8 +50,6 @@ LIMITS = Limits(
     longest_url_life=timedelta(days=3650),
     etag_is_md5=False,
 )
-UPLOAD_FIELD = "scoreupload"
-"""User metadata of an object, given by our clients when they commit it: the upload that it came from."""
 _BACKDATED = timedelta(minutes=15)
 _POLICIES_KEPT = 300.0
 """Seconds."""
