@@ -58,9 +58,9 @@ def upload(site: Site, files: Registered, *more: str, status: int = 0, **setting
     return site.run("upload", "--manifest", files.manifest, *more, status=status, **given).stderr
 
 
-def state(site: Site, azurite: Azurite) -> list[str]:
-    """The state documents in the container."""
-    return [name for name in azurite.blobs(container(site)) if name.startswith("upload/")]
+def state(site: Site, azurite: Azurite, files: Registered) -> list[str]:
+    """The state documents of an object in the container."""
+    return [name for name in azurite.blobs(container(site)) if name.startswith(f"upload/{files.id}_")]
 
 
 def call(site: Site, method: str, target: str, status: int = 200, body: bytes | None = None) -> Any:
@@ -85,7 +85,7 @@ def test_a_file_goes_up_is_published_and_comes_down(
     upload(site, files)
     assert len(blocks(site)) == 8
     assert all("content-md5" in call.headers for call in blocks(site))
-    assert state(site, azurite) == []
+    assert state(site, azurite, files) == []
     stored = properties(site, azurite, files.id)
     assert base64.b64decode(stored["content-md5"]).hex() == md5_of(source)
     site.publish(files)
@@ -145,7 +145,7 @@ def test_a_killed_client_goes_on(site: Site, files: Registered, azurite: Azurite
     assert sent <= SIZE - BLOCK * len(held)
     assert (SIZE - sent) % BLOCK == 0
     site.publish(files)
-    assert state(site, azurite) == []
+    assert state(site, azurite, files) == []
 
 
 def test_a_client_killed_before_it_said_that_it_is_through(site: Site, files: Registered, azurite: Azurite) -> None:
@@ -153,11 +153,11 @@ def test_a_client_killed_before_it_said_that_it_is_through(site: Site, files: Re
     with site.start("upload", "--manifest", files.manifest, azure_blockSize=str(BLOCK)) as client:
         gate.wait_for_arrival()
         client.kill()
-    assert len(state(site, azurite)) == 1
+    assert len(state(site, azurite, files)) == 1
     site.heal()
     assert "already there" in upload(site, files).lower()
     assert blocks(site) == []
-    assert state(site, azurite) == []
+    assert state(site, azurite, files) == []
     site.publish(files)
 
 
@@ -189,7 +189,7 @@ def test_another_file_than_was_registered(site: Site, files: Registered, azurite
     assert after["content-md5"] == before["content-md5"]
     assert after["content-length"] == before["content-length"]
     assert site.has_object(files.id)
-    assert state(site, azurite) == []
+    assert state(site, azurite, files) == []
 
 
 def test_a_block_that_is_damaged_on_its_way_is_sent_again(site: Site, files: Registered) -> None:
@@ -253,11 +253,55 @@ def test_a_cancelled_upload_leaves_nothing(site: Site, files: Registered, azurit
     site.heal()
     call(site, "DELETE", f"/upload/{files.id}")
     assert files.id not in azurite.blobs(container(site))
-    assert state(site, azurite) == []
+    assert state(site, azurite, files) == []
     call(site, "GET", f"/upload/{files.id}/status?fileSize={SIZE}", 404)
     call(site, "DELETE", f"/upload/{files.id}", 404)
     upload(site, files)
     assert len(blocks(site)) == 8
+
+
+def test_an_upload_that_was_replaced_meanwhile_does_not_succeed(
+    site: Site, files: Registered, azurite: Azurite
+) -> None:
+    gate = site.store.hold(method="PUT", query="comp=blocklist", path=files.id, times=1)
+    with site.start("upload", "--manifest", files.manifest, azure_blockSize=str(BLOCK)) as client:
+        gate.wait_for_arrival()
+        made = begin(site, files, SIZE, md5_of(files.paths[0]))
+        gate.open()
+        result = client.conclude(3)
+    assert "Run the same command again" in result.stderr
+    assert not site.has_object(files.id)
+    assert [name.split("_")[1] for name in state(site, azurite, files)] == [f"{made['uploadId']}/.meta"]
+    call(site, "POST", "/upload/cancel")
+    assert state(site, azurite, files) == []
+    upload(site, files)
+    site.publish(files)
+
+
+def test_a_server_of_the_reference(site: Site, files: Registered, azurite: Azurite) -> None:
+    """It keeps no state: its status is empty, its completion does nothing, and it writes no MD5."""
+    made = begin(site, files, SIZE, md5_of(files.paths[0]))
+    made["uploadId"] = files.id
+    start = Answer(200, json.dumps(made).encode(), {"Content-Type": "application/json"})
+    site.score.inject(Answer(200, b""), path=f"/upload/{files.id}/status", times=None)
+    site.score.inject(start, path=f"/upload/{files.id}/uploads", times=None)
+    site.score.inject(Answer(200, b""), method="POST", path=f"/upload/{files.id}$", times=None)
+    gate = site.store.hold(method="PUT", query="comp=block&", skip=3, after=1000)
+    given = {"azure_blockSize": str(BLOCK), "transport_parallel": "2"}
+    with site.start("upload", "--manifest", files.manifest, **given) as client:
+        gate.wait_for_arrival()
+        client.kill()
+    site.store.heal()
+    site.store.forget()
+    refused = Answer.s3(403, "AuthenticationFailed", "Signature not valid in the specified time frame.")
+    site.store.inject(refused, method="PUT", query="comp=block&", skip=5)
+    with site.start("upload", "--manifest", files.manifest, **given, storage_retryNumber="2") as client:
+        client.conclude()
+    assert len({exchange.query for exchange in blocks(site)}) == 8  # all of them again
+    assert len(site.score.seen(path=f"/upload/{files.id}/uploads")) == 3  # two starts, and one for a new URL
+    stored = properties(site, azurite, files.id)
+    assert base64.b64decode(stored["content-md5"]).hex() == md5_of(files.paths[0])
+    assert stored["content-length"] == str(SIZE)
 
 
 # What clients of the reference do: they start, commit, and say no more.
@@ -297,7 +341,7 @@ def test_a_client_of_the_reference(site: Site, make_file: Maker, azurite: Azurit
     assert commit(part["url"], "MDAx", "MDAy") == 201
     site.publish(files)  # Song asks whether it is there, and for its MD5
     assert base64.b64decode(properties(site, azurite, files.id)["content-md5"]).hex() == md5
-    assert state(site, azurite) == []
+    assert state(site, azurite, files) == []
     spec = call(site, "GET", f"/download/{files.id}?offset=0&length=-1&external=false")
     assert (spec["objectKey"], spec["uploadId"], spec["objectMd5"]) == (files.id, files.id, md5)
     site.run("download", "--object-id", files.id, "--output-dir", tmp_path)
@@ -311,6 +355,30 @@ def test_a_client_of_the_reference_that_puts_a_small_file_whole(site: Site, make
     assert put(made["parts"][0]["url"], source.read_bytes(), x_ms_blob_type="BlockBlob") == 201
     call(site, "POST", f"/upload/{files.id}?uploadId={made['uploadId']}")
     site.publish(files)
+
+
+def test_an_upload_that_was_committed_and_is_dropped_then_is_ended(
+    site: Site, make_file: Maker, azurite: Azurite
+) -> None:
+    """What was committed is there for all to see; so it gets its MD5, and only the state goes."""
+    source = make_file("v1.bam", 5000)
+    files = site.register([source])
+    url = begin(site, files, 5000, md5_of(source))["parts"][0]["url"]
+    assert put(f"{url}&comp=block&blockid=MDAx", source.read_bytes()) == 201
+    assert commit(url, "MDAx") == 201
+    call(site, "POST", "/upload/cancel")
+    assert state(site, azurite, files) == []
+    assert base64.b64decode(properties(site, azurite, files.id)["content-md5"]).hex() == md5_of(source)
+
+
+def test_a_broken_state_can_be_cancelled(site: Site, files: Registered, azurite: Azurite) -> None:
+    made = begin(site, files, SIZE, md5_of(files.paths[0]))
+    place = f"{container(site)}/upload/{files.id}_{made['uploadId']}/.meta"
+    azurite.call("PUT", place, headers={"x-ms-blob-type": "BlockBlob"}, body=b'{"objectId":', status=201)
+    answer = call(site, "GET", f"/upload/{files.id}/status?fileSize={SIZE}", 400)
+    assert "broken" in answer["message"]
+    call(site, "DELETE", f"/upload/{files.id}")
+    assert state(site, azurite, files) == []
 
 
 def test_what_was_not_committed_or_is_something_else_is_not_completed(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import TypeGuard
 
 from pydantic import Field
 
@@ -153,15 +154,32 @@ class BlockUploads:
         uploads = await self._folders(object_id)
         if not uploads:
             raise _no_upload(object_id)
-        await self._drop(object_id, uploads)
+        for upload in uploads:
+            await self.drop(object_id, upload)
 
     async def cancel_all(self) -> int:
         """Drop every upload in progress; gives their number."""
         entries = [entry async for entry in self._objects.scan(f"{self._layout.uploads}/", delimiter="/")]
         places = [place for entry in entries if (place := self._layout.upload_of(entry.key))]
         for object_id, upload in places:
-            await self._drop(object_id, [upload])
+            await self.drop(object_id, upload)
         return len(places)
+
+    async def drop(self, object_id: str, upload: UploadId) -> None:
+        """Drop the blocks, then the state: in this order it can be repeated after a crash. Blocks stay while another
+        upload of the object is in progress, since nobody knows whose they are; one that was committed is ended."""
+        key = self._layout.object(object_id)
+        stat, uploads = await asyncio.gather(self._objects.stat(key), self._folders(object_id))
+        try:
+            begun = await self._read(object_id, upload)
+            if begun is not None and _is_committed(stat, begun):
+                await self._end(begun, stat)
+                return
+        except Conflict:
+            pass  # a broken state, or an object that is not what was announced, is no reason to keep the state
+        if set(uploads) <= {upload}:
+            await self._objects.abort(key, upload)
+        await self._forget(object_id, [upload])
 
     async def _end(self, begun: _Begun, stat: ObjectStat) -> None:
         """Check what was committed, write its MD5, drop the state of its upload. Conflict where it is not right."""
@@ -198,7 +216,7 @@ class BlockUploads:
                 f"The upload in progress of {object_id} is of {begun.object_size} bytes, not {size}.",
                 hint="Upload the file it was started with, or start again.",
             )
-        if stat is not None and stat.etag != begun.replaces and stat.size == size:
+        if _is_committed(stat, begun):
             await self._end(begun, stat)
             raise _no_upload(object_id)
         return begun
@@ -235,17 +253,17 @@ class BlockUploads:
         places = [self._layout.upload_of(entry.key) for entry in entries if isinstance(entry, Prefix)]
         return [place[1] for place in places if place]
 
-    async def _drop(self, object_id: str, uploads: list[UploadId]) -> None:
-        """Drop the blocks, then the state: in this order it can be repeated after a crash."""
-        await self._objects.abort(self._layout.object(object_id), uploads[0])
-        await self._forget(object_id, uploads)
-
     async def _forget(self, object_id: str, uploads: list[UploadId]) -> None:
         await self._objects.delete(*[self._layout.upload_meta(object_id, upload) for upload in uploads])
 
     def _url(self, object_id: str, upload_id: str) -> str:
         key, whole = self._layout.object(object_id), PlannedPart(1, Span(0, 0))
         return self._objects.sign_parts(key, UploadId(upload_id), [whole], self._url_life)[0]
+
+
+def _is_committed(stat: ObjectStat | None, begun: _Begun) -> TypeGuard[ObjectStat]:
+    """Whether what is there came after the upload began, and is as large as it was announced."""
+    return stat is not None and stat.etag != begun.replaces and stat.size == begun.object_size
 
 
 def _check(begun: _Begun, stat: ObjectStat, blocks: list[Block]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -51,30 +51,40 @@ class Service:
             await self.state.close()
 
 
+def layout_of(settings: Settings) -> Layout:
+    """Where everything lies in the buckets. A container of Azure has no folder of objects."""
+    data = "" if settings.store == "azure" else settings.s3_data_directory.strip("/")
+    return Layout(data, settings.s3_upload_directory.strip("/"))
+
+
 def assemble(
     settings: Settings,
     objects: ObjectStore,
     state: ObjectStore,
     registry: Registry,
     authorizer: Authorizer | None,
+    blocks: BlockStore | None = None,
 ) -> Broker:
-    """The broker of these parts."""
-    layout = Layout(settings.s3_data_directory.strip("/"), settings.s3_upload_directory.strip("/"))
+    """The broker of these parts. ``blocks`` is ``objects`` where that is a store of the profile ``az``."""
+    layout = layout_of(settings)
     scopes = Scopes(
         download=Right(settings.download_system, settings.download_prefix, settings.download_suffix),
         upload=Right(settings.upload_system, settings.upload_prefix, settings.upload_suffix),
     )
     access = Access(registry, authorizer, scopes, check_states=not settings.legacy_mode)
     upload_rules = UploadRules(settings.upload_part_size, timedelta(days=settings.s3_upload_days or 1))
+    download_life = timedelta(days=settings.s3_download_days)
     download_rules = DownloadRules(
-        part_size=settings.upload_part_size,
-        url_life=timedelta(days=settings.s3_download_days),
+        part_size=settings.download_part_size if blocks else settings.upload_part_size,
+        url_life=download_life,
         md5_property=settings.s3_md5_property,
         sentinel=settings.sentinel,
     )
     return Broker(
         access=access,
-        uploads=Uploads(objects, state, access, layout, upload_rules),
+        uploads=BlockUploads(blocks, access, layout, download_life)
+        if blocks
+        else Uploads(objects, state, access, layout, upload_rules),
         downloads=Downloads(objects, state, layout, download_rules),
         listing=Listing(objects, layout),
         health=Health(objects, state, registry, authorizer, layout, settings.sentinel),
@@ -98,26 +108,6 @@ async def open_service(settings: Settings) -> Service:
     return Service(assemble(settings, objects, state, registry, authorizer), objects, state, registry, authorizer)
 
 
-def assemble_blocks(
-    settings: Settings, objects: BlockStore, registry: Registry, authorizer: Authorizer | None
-) -> Broker:
-    """The broker of a store of the profile ``az``: one container for objects and state, no folder for objects."""
-    parts = assemble(settings.model_copy(update={"s3_data_directory": ""}), objects, objects, registry, authorizer)
-    life = timedelta(days=settings.s3_download_days)
-    layout = Layout("", settings.s3_upload_directory.strip("/"))
-    rules = DownloadRules(
-        part_size=settings.download_part_size,
-        url_life=life,
-        md5_property=settings.s3_md5_property,
-        sentinel=settings.sentinel,
-    )
-    return replace(
-        parts,
-        uploads=BlockUploads(objects, parts.access, layout, life),
-        downloads=Downloads(objects, objects, layout, rules),
-    )
-
-
 def _open_azure(settings: Settings, authorizer: Authorizer | None) -> Service:
     from score.metadata.song import Song
     from score.storage.azure.client import AzureClient
@@ -125,7 +115,8 @@ def _open_azure(settings: Settings, authorizer: Authorizer | None) -> Service:
 
     store = AzureStore(AzureClient(azure_settings(settings)))
     registry = Song(settings.metadata_url)
-    return Service(assemble_blocks(settings, store, registry, authorizer), store, store, registry, authorizer)
+    broker = assemble(settings, store, store, registry, authorizer, blocks=store)
+    return Service(broker, store, store, registry, authorizer)
 
 
 def azure_settings(settings: Settings) -> AzureSettings:

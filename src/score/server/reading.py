@@ -207,7 +207,9 @@ def _advice(settings: Settings, values: Values) -> list[str]:
         )
     if settings.secure and settings.auth_field == "apiToken":
         said.append("auth.server.tokenName is apiToken, which neither Ego nor Keycloak knows; leave it out.")
-    if settings.upload_part_size < SMALLEST_PART and settings.store != "azure":
+    if settings.store == "azure" and values.get("upload.partsize"):
+        said.append("upload.partsize is not used with Azure: clients cut files into blocks by their azure.blockSize.")
+    elif settings.upload_part_size < SMALLEST_PART:
         said.append(f"upload.partsize is below the smallest part that S3 takes; {SMALLEST_PART} is used.")
     if max(settings.s3_upload_days, settings.s3_download_days) > 7 and settings.store == "s3":
         said.append("Signed URLs live at most 7 days: longer expirations are cut to that.")

@@ -51,8 +51,8 @@ LIMITS = Limits(
     etag_is_md5=False,
 )
 _BACKDATED = timedelta(minutes=15)
-_POLICIES_KEPT = 300.0
-"""Seconds."""
+_POLICIES_KEPT, _POLICIES_RETRIED = 300.0, 15.0
+"""Seconds: until they are read again, also where that failed."""
 _AT_ONCE = 32
 """Deletions under way at a time."""
 _META = "x-ms-meta-"
@@ -190,7 +190,7 @@ class AzureStore:
         try:
             self._policies, _ = await self._client.policies()
         except ScoreError:
-            self._policies_due = 0.0
+            self._policies_due = time.monotonic() + _POLICIES_RETRIED
 
     # Uploads
 
