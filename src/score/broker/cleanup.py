@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from score.broker.blocks import BlockUploads
 from score.broker.state import Layout
 from score.broker.uploads import Uploads
 from score.config.cron import Schedule
@@ -60,7 +61,7 @@ class Cleanup:
         objects: ObjectStore,
         state: ObjectStore,
         layout: Layout,
-        uploads: Uploads,
+        uploads: Uploads | BlockUploads,
         life: timedelta,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from score.broker.blocks import BlockUploads
 from score.broker.buckets import Pair
 from score.broker.state import Layout
 from score.broker.uploads import Uploads
@@ -42,7 +43,12 @@ class Removal:
     """Removes objects of one pair of buckets, and of the ``older`` ones. Idempotent but for what there is to tell."""
 
     def __init__(
-        self, objects: ObjectStore, state: ObjectStore, layout: Layout, uploads: Uploads, older: Pair | None = None
+        self,
+        objects: ObjectStore,
+        state: ObjectStore,
+        layout: Layout,
+        uploads: Uploads | BlockUploads,
+        older: Pair | None = None,
     ) -> None:
         self._places = [Pair(objects, state), *([older] if older else [])]
         self._objects = objects

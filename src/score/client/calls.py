@@ -76,7 +76,10 @@ class Endpoint:
 
     def read(self, model: type[W], method: str, path: str, query: dict[str, str | int] | None = None) -> W:
         """A good answer as a document. Raises Unavailable where it is none."""
-        data = self.call(method, path, query)
+        return self.parse(model, self.call(method, path, query), method, path)
+
+    def parse(self, model: type[W], data: bytes, method: str, path: str) -> W:
+        """The body of a good answer as a document. Raises Unavailable where it is none."""
         try:
             return model.model_validate_json(data)
         except ValidationError:
@@ -140,7 +143,11 @@ class Score:
 
     def status(self, object_id: str, size: int) -> Progress:
         """The upload in progress. NotFound where there is none, Conflict where it has another size."""
-        return self._to.read(Progress, "GET", f"/upload/{_id(object_id)}/status", {"fileSize": size})
+        path = f"/upload/{_id(object_id)}/status"
+        data = self._to.call("GET", path, {"fileSize": size})
+        if data.strip() in (b"", b"null"):  # the reference with Azure, which keeps no state
+            raise NotFound(f"{object_id}: the server knows of no upload in progress.")
+        return self._to.parse(Progress, data, "GET", path)
 
     def start(self, object_id: str, size: int, md5: str, *, overwrite: bool) -> Specification:
         """Start an upload; it replaces one in progress."""

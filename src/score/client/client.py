@@ -19,7 +19,7 @@ from score.client.layout import Claims, Layout, place
 from score.client.manifests import UploadEntry
 from score.client.outcome import Outcome, State
 from score.client.settings import Settings
-from score.client.upload import Upload
+from score.client.upload import BlockUpload, Upload
 from score.errors import Cancelled, NoSpace, Refused, ScoreError, Unauthenticated, Unavailable
 from score.protocol.digests import check_md5
 from score.protocol.ids import check_object_id
@@ -37,6 +37,8 @@ FILES = 4
 """Files under way for each part under way: small files spend their time on calls, not on bytes."""
 GRACE = 3.0
 """Seconds for transfers to notice that the user asked to stop."""
+PROFILES = ("s3", "az")
+"""The kinds of stores that this client can upload to."""
 FATAL = (Unauthenticated, NoSpace)
 """What every further item of a run would meet too."""
 
@@ -58,6 +60,7 @@ class Client:
         self.score = Score(Endpoint(self.http, settings.storage_url, settings.token))
         self.song = Song(Endpoint(self.http, settings.metadata_url, settings.token))
         self.catalog = Catalog(self.engine, self.song)
+        self._profile: str | None = None
 
     def __enter__(self) -> Client:
         return self
@@ -74,7 +77,7 @@ class Client:
         self.http.close()
 
     def connect(self, *, verify: bool = True) -> str:
-        """Ask the server how to upload (``s3``), and with ``verify`` fetch the store's sentinel.
+        """Ask the server how to upload (``s3`` or ``az``), and with ``verify`` fetch the store's sentinel.
 
         Raises Refused where the server wants clients that this one is not, and what stands in the way of a call.
         """
@@ -82,12 +85,13 @@ class Client:
             profile = self.engine.persist(self.score.profile, f"asking {self.settings.storage_url}")
         except Unauthenticated:
             profile = self.settings.default_profile
-        if profile != "s3":
+        if profile not in PROFILES:
             raise Refused(
                 f"{self.settings.storage_url} keeps its objects in a store of kind {profile[:20]!r}, "
-                "which this client cannot use yet.",
-                hint="Check the address; for Azure use the reference's client.",
+                "which this client cannot use.",
+                hint="Check the address.",
             )
+        self._profile = profile
         if verify:
             try:
                 self.engine.persist(self.score.ping, "reaching the object store")
@@ -103,7 +107,12 @@ class Client:
         check_object_id(object_id)
         expected = check_md5(md5) if md5 else md5_of_file(path, self.stop.check)
         state = self.settings.upload_state
-        return Upload(self.engine, self.score, self.song, object_id, path, expected, force, state).run()
+        if self._profile is None:
+            self.connect(verify=False)
+        given = (self.engine, self.score, self.song, object_id, path, expected, force, state)
+        if self._profile == "az":
+            return BlockUpload(*given, self.settings.block_size).run()
+        return Upload(*given).run()
 
     def upload_all(self, entries: Sequence[UploadEntry], *, force: bool = False) -> list[Outcome]:
         """Upload the files of a manifest, several at once. One that fails does not stop the rest."""

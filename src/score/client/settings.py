@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from score.config.sources import Values, load, wrong
 from score.errors import Misconfigured
+from score.protocol.blocks import LARGEST_BLOCK
 from score.transfer.http import Timeouts
 from score.transfer.retry import Patience
 
@@ -31,10 +32,11 @@ NAMES: Mapping[str, str] = {
     "transport.parallel": "parts moved at once, over all files (6)",
     "transport.memory": "upper bound in GiB for buffers; far less is used (1)",
     "transport.fileFrom": "accepted for compatibility; the way to read files is fixed",
-    "defaultProfile": "how to upload where the server does not tell: s3 (s3)",
+    "azure.blockSize": "bytes of each block of an upload to Azure (104857600)",
+    "defaultProfile": "how to upload where the server does not tell: s3 or az (s3)",
 }
 
-FOREIGN = ("client.ssl", "mount.logging", "azure.blockSize")
+FOREIGN = ("client.ssl", "mount.logging")
 """Settings of the reference's client that are read by nothing yet."""
 
 
@@ -51,6 +53,7 @@ class Settings:
     upload_state: Path | None = None
     parallel: int = 6
     default_profile: str = "s3"
+    block_size: int = 104_857_600
 
     def __repr__(self) -> str:  # the token stays out of every trace
         return f"Settings({self.storage_url}, {self.metadata_url}, token {'set' if self.token else 'not set'})"
@@ -68,7 +71,7 @@ class Display:
 def read(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> Values:
     """Collect the settings from files, environment and ``--name=value`` arguments. Raises Misconfigured."""
     known = [*NAMES, *FOREIGN]
-    prefixes = ("storage", "metadata", "transport", "client", "portal")
+    prefixes = ("storage", "metadata", "transport", "client", "portal", "azure")
     return load(arguments=arguments, environ=environ, folder=folder, known=known, prefixes=prefixes)
 
 
@@ -99,6 +102,7 @@ def settings(values: Values) -> Settings:
         upload_state=Path(state).expanduser() if state else None,
         parallel=values.integer("transport.parallel", 6, least=1, most=256),
         default_profile=profile,
+        block_size=values.integer("azure.blockSize", 104_857_600, least=1, most=LARGEST_BLOCK),
     )
 
 

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 from score.auth.base import Authorizer
 from score.auth.scopes import Right, Scopes
 from score.broker.access import Access
+from score.broker.blocks import BlockUploads
 from score.broker.buckets import Pair, PooledStore, names_of
 from score.broker.checks import Checks, Remedies
 from score.broker.cleanup import Cleanup
@@ -26,9 +27,10 @@ from score.metadata.base import Registry
 from score.server.edge import BASE
 from score.server.routes import Broker
 from score.server.settings import Settings
-from score.storage.base import ObjectStore
+from score.storage.base import BlockStore, ObjectStore
 
 if TYPE_CHECKING:
+    from score.storage.azure.settings import AzureSettings
     from score.storage.s3.settings import S3Settings
 
 
@@ -54,8 +56,9 @@ class Service:
 
 
 def layout_of(settings: Settings) -> Layout:
-    """Where everything lies in the buckets."""
-    return Layout(settings.s3_data_directory.strip("/"), settings.s3_upload_directory.strip("/"))
+    """Where everything lies in the buckets. A container of Azure has no folder of objects."""
+    data = "" if settings.store == "azure" else settings.s3_data_directory.strip("/")
+    return Layout(data, settings.s3_upload_directory.strip("/"))
 
 
 def cleanup_of(service: Service, settings: Settings) -> Cleanup:
@@ -81,8 +84,12 @@ def assemble(
     registry: Registry,
     authorizer: Authorizer | None,
     older: Pair | None = None,
+    blocks: BlockStore | None = None,
 ) -> Broker:
-    """The broker of these parts; ``older`` are the buckets from before a pool."""
+    """The broker of these parts.
+
+    ``older`` are the buckets from before a pool; ``blocks`` is ``objects`` where that is of the profile ``az``.
+    """
     layout = layout_of(settings)
     scopes = Scopes(
         download=Right(settings.download_system, settings.download_prefix, settings.download_suffix),
@@ -90,13 +97,18 @@ def assemble(
     )
     access = Access(registry, authorizer, scopes, check_states=not settings.legacy_mode)
     upload_rules = UploadRules(settings.upload_part_size, timedelta(days=settings.s3_upload_days or 1))
+    download_life = timedelta(days=settings.s3_download_days)
     download_rules = DownloadRules(
-        part_size=settings.upload_part_size,
-        url_life=timedelta(days=settings.s3_download_days),
+        part_size=settings.download_part_size if blocks else settings.upload_part_size,
+        url_life=download_life,
         md5_property=settings.s3_md5_property,
         sentinel=settings.sentinel,
     )
-    uploads = Uploads(objects, state, access, layout, upload_rules, older)
+    uploads = (
+        BlockUploads(blocks, access, layout, download_life)
+        if blocks
+        else Uploads(objects, state, access, layout, upload_rules, older)
+    )
     return Broker(
         access=access,
         uploads=uploads,
@@ -113,6 +125,8 @@ async def open_service(settings: Settings) -> Service:
     authorizer = open_authorizer(settings) if settings.secure else None
     if settings.store == "local":
         return await _open_local(settings, authorizer)
+    if settings.store == "azure":
+        return _open_azure(settings, authorizer)
     from score.metadata.song import Song
     from score.storage.s3.store import open_stores
 
@@ -129,6 +143,34 @@ async def open_service(settings: Settings) -> Service:
     registry = Song(settings.metadata_url)
     broker = assemble(settings, objects, state, registry, authorizer, base if settings.bucket_pool else None)
     return Service(broker, objects, state, registry, authorizer)
+
+
+def _open_azure(settings: Settings, authorizer: Authorizer | None) -> Service:
+    from score.metadata.song import Song
+    from score.storage.azure.client import AzureClient
+    from score.storage.azure.store import AzureStore
+
+    store = AzureStore(AzureClient(azure_settings(settings)))
+    registry = Song(settings.metadata_url)
+    broker = assemble(settings, store, store, registry, authorizer, blocks=store)
+    return Service(broker, store, store, registry, authorizer)
+
+
+def azure_settings(settings: Settings) -> AzureSettings:
+    """The container of the settings. Raises Misconfigured where a value cannot be one."""
+    from score.storage.azure.settings import AzureSettings
+
+    return AzureSettings(
+        account=settings.azure_account,
+        account_key=settings.azure_key.get_secret_value(),
+        container=settings.bucket_object,
+        endpoint=settings.azure_endpoint,
+        protocol=settings.azure_protocol.lower(),
+        upload_policy=settings.bucket_upload_policy,
+        download_policy=settings.bucket_download_policy,
+        retry_limit=settings.upload_retries,
+        connect_timeout=settings.upload_timeout / 1000,
+    )
 
 
 async def _open_local(settings: Settings, authorizer: Authorizer | None) -> Service:

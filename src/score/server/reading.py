@@ -133,7 +133,6 @@ def _refuse_unbuilt(settings: Settings, values: Values) -> None:
     """Misconfigured for whatever this version cannot do: to ignore it would be worse than to stop."""
     tls = values.boolean("server.ssl.enabled", any(values.text(name) for name in _TLS))
     unbuilt = {
-        "the profile azure": "azure" in settings.profiles,
         "TLS (the profile ssl, server.ssl.*)": "ssl" in settings.profiles or tls,
         f"auth.server.provider={settings.auth_provider}": settings.secure and settings.auth_provider.lower() != "ego",
         f"{JWT}.jwk-set-uri": settings.secure and bool(settings.jwt_keys),
@@ -158,6 +157,14 @@ def _require(settings: Settings) -> None:
         missing += [name for name, text in needed.items() if not text]
         if bool(settings.s3_access_key) != bool(settings.s3_secret_key.get_secret_value()):
             missing.append("s3.secretKey" if settings.s3_access_key else "s3.accessKey")
+    if settings.store == "azure":
+        needed = {
+            "azure.accountName": settings.azure_account,
+            "azure.accountKey": settings.azure_key.get_secret_value(),
+            "bucket.name.object": settings.bucket_object,
+            "metadata.url": settings.metadata_url,
+        }
+        missing += [name for name, text in needed.items() if not text]
     if settings.secure:
         if settings.auth_url:
             needed = {
@@ -203,7 +210,9 @@ def _advice(settings: Settings, values: Values) -> list[str]:
         )
     if settings.secure and settings.auth_field == "apiToken":
         said.append("auth.server.tokenName is apiToken, which neither Ego nor Keycloak knows; leave it out.")
-    if settings.upload_part_size < SMALLEST_PART:
+    if settings.store == "azure" and values.get("upload.partsize"):
+        said.append("upload.partsize is not used with Azure: clients cut files into blocks by their azure.blockSize.")
+    elif settings.upload_part_size < SMALLEST_PART:
         said.append(f"upload.partsize is below the smallest part that S3 takes; {SMALLEST_PART} is used.")
     if max(settings.s3_upload_days, settings.s3_download_days) > 7 and settings.store == "s3" and settings.s3_sig_v4:
         said.append("Signed URLs live at most 7 days: longer expirations are cut to that.")

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from score.broker.access import Access
+from score.broker.blocks import BlockUploads
 from score.broker.downloads import Downloads
 from score.broker.downloads import Request as Wanted
 from score.broker.health import Health
@@ -32,7 +33,7 @@ class Broker:
     """The service that the calls are made to."""
 
     access: Access
-    uploads: Uploads
+    uploads: Uploads | BlockUploads
     downloads: Downloads
     listing: Listing
     removal: Removal

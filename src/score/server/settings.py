@@ -78,15 +78,19 @@ class Settings(BaseModel):
         "", alias="s3.preSignedUrl.override.host", description="[scheme://]host[:port] of URLs handed to clients."
     )
 
-    bucket_object: str = Field("", alias="bucket.name.object", description="Bucket of the objects.")
+    bucket_object: str = Field(
+        "", alias="bucket.name.object", description="Bucket of the objects; on Azure the container."
+    )
     bucket_state: str = Field("", alias="bucket.name.state", description="Bucket of upload state.")
     bucket_pool: Whole = Field(0, alias="bucket.size.pool", ge=0, description="Number of buckets in a pool; 0: none.")
     bucket_key: Whole = Field(
         2, alias="bucket.size.key", ge=1, le=7, description="Hex digits that choose the bucket."
     )
-    bucket_upload_policy: str = Field("UploadPolicy", alias="bucket.policy.upload", description="Azure: for writing.")
+    bucket_upload_policy: str = Field(
+        "UploadPolicy", alias="bucket.policy.upload", description="Azure: stored access policy for uploads."
+    )
     bucket_download_policy: str = Field(
-        "DownloadPolicy", alias="bucket.policy.download", description="Azure: for reading."
+        "DownloadPolicy", alias="bucket.policy.download", description="Azure: stored access policy for downloads."
     )
 
     upload_part_size: Whole = Field(
@@ -113,10 +117,14 @@ class Settings(BaseModel):
     )
     sentinel: str = Field("heliograph", alias="object.sentinel", min_length=1, description="Name of the sentinel.")
 
-    azure_protocol: str = Field("https", alias="azure.endpointProtocol", description="http or https.")
-    azure_account: str = Field("", alias="azure.accountName", description="Account name.")
-    azure_key: SecretStr = Field(SecretStr(""), alias="azure.accountKey", description="Account key.")
-    azure_endpoint: str = Field("", alias="azure.endpoint", description="Full blob endpoint, for other clouds.")
+    azure_protocol: str = Field("https", alias="azure.endpointProtocol", description="Azure: http or https.")
+    azure_account: str = Field("", alias="azure.accountName", description="Azure: name of the storage account.")
+    azure_key: SecretStr = Field(
+        SecretStr(""), alias="azure.accountKey", description="Azure: a key of the storage account."
+    )
+    azure_endpoint: str = Field(
+        "", alias="azure.endpoint", description="Azure: full blob endpoint, for emulators and other clouds."
+    )
 
     metadata_url: Url = Field("", alias="metadata.url", description="Song.")
     legacy_mode: Switch = Field(
@@ -161,8 +169,10 @@ class Settings(BaseModel):
     profiles: tuple[str, ...] = Field((), description="The active profiles, s3 and local made explicit.")
 
     @property
-    def store(self) -> Literal["local", "s3"]:
+    def store(self) -> Literal["local", "s3", "azure"]:
         """Which kind of store this server is for."""
+        if "azure" in self.profiles:
+            return "azure"
         return "local" if "local" in self.profiles else "s3"
 
     @property

@@ -80,6 +80,20 @@ class StoredPart:
     etag: str
 
 
+class Block(NamedTuple):
+    """A block of a block blob: its id in base64, its bytes."""
+
+    id: str
+    size: int
+
+
+class Blocks(NamedTuple):
+    """The blocks of a block blob: those that make it, in order, and those that were put since."""
+
+    committed: list[Block]
+    uncommitted: list[Block]
+
+
 @dataclass(frozen=True, slots=True)
 class OpenUpload:
     """A multipart upload that is neither completed nor aborted."""
@@ -192,4 +206,24 @@ class ObjectStore(Protocol):
 
     async def close(self) -> None:
         """Give back connections and handles."""
+        ...
+
+
+class BlockStore(ObjectStore, Protocol):
+    """A store of the profile ``az``: clients put blocks under one URL and commit their list themselves.
+
+    An upload is nothing that the store knows of; blocks that wait to be committed belong to the key. So ``begin``
+    only makes an id, ``stored_parts`` gives the uncommitted blocks (``etag`` is the block's id), and ``abort`` drops
+    them, whoever put them.
+    """
+
+    async def blocks(self, key: str) -> Blocks:
+        """The blocks of an object and those that wait to be committed; none where there is neither."""
+        ...
+
+    async def seal(self, stat: ObjectStat, md5: str) -> ObjectStat:
+        """Write the MD5 (hex) of an object to its properties; gives it as it is then.
+
+        Conflict where it is not the object of ``stat`` any more.
+        """
         ...

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from score.testing.azurite import Azurite
     from score.testing.ceph import Ceph
     from score.testing.minio import Minio
 
@@ -81,6 +82,15 @@ def ceph() -> Iterator[Ceph]:
 
     with running_ceph() as ceph:
         yield ceph
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """A running Azurite, one for each worker of the test run. Tests that use it are marked ``needs("azurite")``."""
+    from score.testing.azurite import running_azurite
+
+    with running_azurite() as azurite:
+        yield azurite
 
 
 def _needed(item: pytest.Item) -> list[str]:

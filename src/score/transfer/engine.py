@@ -87,6 +87,14 @@ class Urls:
                 self._renewed = time.monotonic()
 
 
+class SharedUrl(Urls):
+    """One URL for all parts, that of the first one."""
+
+    def use(self, number: int, call: Callable[[str], T]) -> T:
+        """``call`` with the URL, and with a new one where it has expired; ``number`` does not count."""
+        return super().use(1, call)
+
+
 def _ends_soon(url: str) -> bool:
     end = expiry(url)
     return end is not None and end - datetime.now(UTC) < MARGIN

@@ -35,6 +35,7 @@ from score.errors import (
 USER_AGENT = f"score-client/{__version__}"
 _LONGEST_ERROR = 16 * 1024
 _XML_CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
+_PASSING_CODES = ("RequestTimeout", "SlowDown", "ServerBusy", "OperationTimedOut")
 _XML_MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 
 
@@ -212,13 +213,17 @@ def store_error(response: BaseHTTPResponse, method: str, url: str) -> ScoreError
     """
     status = response.status
     text = answer_text(response)
-    code = found.group(1) if (found := _XML_CODE.search(text)) else ""
+    code = found.group(1) if (found := _XML_CODE.search(text)) else response.headers.get("x-ms-error-code", "")
     detail = found.group(1) if (found := _XML_MESSAGE.search(text)) else ""
     what = f"{method} {place(url)}: the store answered {status}" + (f" {code}" if code else "")
     if status == 403 and ("expired" in detail.lower() or code in ("ExpiredToken", "RequestExpired")):
         return Expired(f"{what}: the URL has expired")
     if status == 400 and code == "ExpiredToken":
         return Expired(f"{what}: the URL's credential has expired")
+    if code in ("AuthorizationPermissionMismatch", "ContainerNotFound"):
+        return Refused(
+            f"{what}.", hint="Tell the operator of the server: its container or its policies are not right."
+        )
     if status in (401, 403):
         if code == "RequestTimeTooSkewed":
             return Refused(f"{what}: the clocks of server and store differ.", hint="Tell the operator of the server.")
@@ -229,7 +234,7 @@ def store_error(response: BaseHTTPResponse, method: str, url: str) -> ScoreError
         return Conflict(f"{what}: the object was replaced meanwhile.")
     if status == 416:
         return Conflict(f"{what}: the object is shorter than the server said.")
-    if status in (408, 429) or status >= 500 or code in ("RequestTimeout", "SlowDown"):
+    if status in (408, 429) or status >= 500 or code in _PASSING_CODES:
         after = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
         return Unavailable(what, retry_after=after)
     return Refused(f"{what}{': ' + detail if detail else ''}.")

@@ -59,6 +59,9 @@ class Push:
         finally:
             follower.stop()
 
+    def commit(self) -> None:
+        """Nothing: the server puts the parts together when the upload is completed."""
+
     def _send_part(self, part: Part) -> str:
         what = f"{self.item}: part {part.part_number}"
         md5 = self.engine.persist(lambda: self.urls.use(part.part_number, lambda url: self._put(part, url)), what)

@@ -621,7 +621,7 @@ class TestConnection:
         site.traffic.inject(Answer(401), path="/profile")
         assert client.connect() == "s3"
 
-    @pytest.mark.parametrize("text", [b"az", b"<html><body>Welcome</body></html>", b"", b"\xff\xfe"])
+    @pytest.mark.parametrize("text", [b"gcs", b"<html><body>Welcome</body></html>", b"", b"\xff\xfe"])
     def test_a_store_of_another_kind(self, client: Client, site: FaultyScore, text: bytes) -> None:
         site.traffic.inject(Answer(200, text), path="/profile")
         with pytest.raises(Refused, match="keeps its objects in a store of kind"):

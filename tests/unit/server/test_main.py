@@ -116,7 +116,7 @@ def test_a_port_in_use(start: Start) -> None:
         (["--server.address=0.0.0.0"], "--insecure"),
         (["--server.address=nonesuch.invalid", "--insecure"], "server.address"),
         (["run"], "'run' is no setting"),
-        (["--spring.profiles.active=azure"], "azure"),
+        (["--spring.profiles.active=azure"], "azure.accountName, azure.accountKey, bucket.name.object, metadata.url"),
         (["--local.directory=/proc/nowhere"], "/proc/nowhere"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from score.errors import Misconfigured
+from score.server.build import azure_settings
 from score.server.reading import Reading, read_settings
 from score.server.settings import FIELDS, JWT, Settings
 
@@ -99,8 +100,6 @@ def test_secure_needs_something_to_check_tokens_with(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environ", "named"),
     [
-        ({"SPRING_PROFILES_ACTIVE": "azure"}, "azure"),
-        ({"AZURE_ACCOUNTNAME": "x"}, "azure"),
         ({**S3, **SECURE, "AUTH_SERVER_PROVIDER": "keycloak"}, "keycloak"),
         ({**S3, **SECURE, "SPRING_SECURITY_OAUTH2_RESOURCESERVER_JWT_JWK_SET_URI": "http://k"}, "jwk-set-uri"),
         ({**S3, "SERVER_SSL_KEY_STORE": "x.p12"}, "TLS"),
@@ -185,6 +184,53 @@ def test_the_published_example_starts_with_what_it_leaves_out(tmp_path: Path) ->
     said = " ".join(reading.warnings)
     for word in ("upload.partsize", "bucket.name.state"):
         assert word in said
+
+
+def test_the_published_example_of_azure_is_understood(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "application.properties").write_text(
+        'azure.endpointProtocol="https"\nazure.accountName="<storage_account_name>"\n'
+        'azure.accountKey="<storage_account_secret_key>"\n\n'
+        'bucket.name.object="<object_bucket>" # Name of the bucket or container that will store the object data\n'
+        'bucket.policy.upload="<write_policy>" # Name of the access policy to use for write/add/modify operations\n'
+        'bucket.policy.downolad="<read_policy>" # Name of the access policy for the read/list operations\n\n'
+        "upload.partsize=104587\n\ndownload.partsize=250000000 # Safe default part size for downloads\n\n"
+        'object.sentinel="heliograph" # Score requires a sample object/file to exist in the object storage\n'
+    )
+    reading = read(tmp_path, arguments=["--metadata.url=http://song"])
+    chosen = reading.settings
+    assert chosen.store == "azure"
+    assert (chosen.azure_account, chosen.azure_protocol) == ("<storage_account_name>", "https")
+    assert (chosen.bucket_upload_policy, chosen.bucket_download_policy) == ("<write_policy>", "<read_policy>")
+    assert any("downolad" in warning for warning in reading.warnings)
+    assert any("upload.partsize is not used with Azure" in warning for warning in reading.warnings)
+    with pytest.raises(Misconfigured, match=r"azure\.accountKey is no account key"):
+        azure_settings(chosen)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"azure.endpointProtocol": "ftp"}, "azure.endpointProtocol is 'ftp'"),
+        ({"azure.endpoint": "127.0.0.1:10000"}, "azure.endpoint is '127.0.0.1:10000'"),
+        ({"azure.endpoint": "https://x/?a=b"}, "no blob endpoint"),
+        ({"bucket.name.object": "With_Capitals"}, "cannot be the name of a container"),
+        ({"azure.accountKey": "not base64!"}, "no account key"),
+    ],
+)
+def test_what_cannot_be_right_of_azure_is_named(tmp_path: Path, wrong: dict[str, str], said: str) -> None:
+    given = {
+        "azure.accountName": "account",
+        "azure.accountKey": "c2VjcmV0",
+        "bucket.name.object": "objects",
+        "metadata.url": "http://song",
+        **wrong,
+    }
+    reading = read(tmp_path, arguments=[f"--{name}={text}" for name, text in given.items()])
+    with pytest.raises(Misconfigured) as caught:
+        azure_settings(reading.settings)
+    assert said in str(caught.value)
+    assert given["azure.accountKey"] not in str(caught.value)
 
 
 def test_published_mistakes_are_warned_of(tmp_path: Path) -> None:

@@ -327,3 +327,28 @@ def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, s
     with pytest.raises(Unavailable, match="no connection"):
         http.request("GET", "http://direct.invalid/x")
     http.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (403, "AuthenticationFailed", Expired),
+        (403, "AuthorizationFailure", Expired),
+        (403, "AuthorizationPermissionMismatch", Refused),
+        (404, "ContainerNotFound", Refused),
+        (404, "BlobNotFound", NotFound),
+        (409, "BlobImmutableDueToPolicy", Conflict),
+        (412, "ConditionNotMet", Conflict),
+        (500, "OperationTimedOut", Unavailable),
+        (503, "ServerBusy", Unavailable),
+    ],
+)
+@pytest.mark.parametrize("in_header", [True, False])
+def test_words_of_azure(
+    engine: Engine, store: FaultyScore, status: int, code: str, error: type[ScoreError], in_header: bool
+) -> None:
+    answer = Answer(status, b"", {"x-ms-error-code": code}) if in_header else Answer.s3(status, code, "It said so.")
+    store.traffic.inject(answer, path="/store/x")
+    said = store_error(engine.http.request("GET", f"{store.url}/store/x"), "GET", "http://store/x?sig=abc")
+    assert type(said) is error
+    assert "abc" not in str(said)

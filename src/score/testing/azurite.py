@@ -1,0 +1,224 @@
+"""An Azurite of one's own for tests: Azure's blob store, emulated on a free loopback port over a temporary folder."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from score.errors import Misconfigured, Unavailable
+from score.storage.azure.signing import encode_path, encode_query, sign_request
+from score.testing.components import find
+from score.testing.processes import free_port
+from score.testing.proxy import FaultProxy
+from score.testing.site import Server, Site
+from score.testing.song import FakeSong
+
+READY_WITHIN = 30.0
+"""Seconds that a start may take."""
+_ATTEMPTS = 5
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Azurite:
+    """An Azurite with one account. ``endpoint`` and the key stay the same through ``kill`` and ``restart``."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self.account = "score" + secrets.token_hex(4)
+        self.key = base64.b64encode(secrets.token_bytes(64)).decode()
+        self.folder = folder
+        self._program = program
+        self._port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def origin(self) -> str:
+        """``http://host:port``."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def endpoint(self) -> str:
+        """The full blob endpoint of the account: ``http://host:port/account``."""
+        return f"{self.origin}/{self.account}"
+
+    def create_container(self, name: str, sentinel: str = "heliograph", expiry: datetime | None = None) -> None:
+        """A container with the two stored access policies, named as the settings' defaults, and a sentinel."""
+        self.call("PUT", name, [("restype", "container")], status=201)
+        self.set_policies(name, expiry)
+        headers = {"x-ms-blob-type": "BlockBlob", "content-type": "text/plain"}
+        self.call("PUT", f"{name}/{sentinel}", headers=headers, body=b"heliograph\n", status=201)
+
+    def set_policies(self, container: str, expiry: datetime | None = None) -> None:
+        """``UploadPolicy`` and ``DownloadPolicy``, without an end where ``expiry`` is None."""
+        end = f"<Expiry>{expiry:%Y-%m-%dT%H:%M:%SZ}</Expiry>" if expiry else ""
+        policies = "".join(
+            f"<SignedIdentifier><Id>{name}</Id><AccessPolicy>{end}<Permission>{permissions}</Permission>"
+            "</AccessPolicy></SignedIdentifier>"
+            for name, permissions in (("UploadPolicy", "cw"), ("DownloadPolicy", "r"))
+        )
+        body = f'<?xml version="1.0" encoding="utf-8"?><SignedIdentifiers>{policies}</SignedIdentifiers>'.encode()
+        self.call("PUT", container, [("comp", "acl"), ("restype", "container")], body=body)
+
+    def blobs(self, container: str) -> list[str]:
+        """The names of all blobs of a container."""
+        _, document = self.call("GET", container, [("comp", "list"), ("restype", "container")])
+        return re.findall(r"<Blob><Name>([^<]*)</Name>", document.decode())
+
+    def call(
+        self,
+        method: str,
+        place: str,
+        query: Sequence[tuple[str, str]] = (),
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        status: int = 200,
+    ) -> tuple[Mapping[str, str], bytes]:
+        """One call with the account key; ``place`` is ``container`` or ``container/blob``. Gives headers and body."""
+        path = f"/{self.account}{encode_path(place)}"
+        given = {"content-type": "application/octet-stream", **(headers or {})}
+        key, now = base64.b64decode(self.key), datetime.now(UTC)
+        signed = sign_request(self.account, key, method, path, query, given, len(body), now)
+        url = f"{self.origin}{path}" + (f"?{encode_query(query)}" if query else "")
+        request = urllib.request.Request(url, body if method == "PUT" else None, signed, method=method)
+        with _DIRECT.open(request, timeout=60) as answer:
+            if answer.status != status:
+                raise Unavailable(f"Azurite answered {answer.status} to {method} of {place}.")
+            return dict(answer.headers), answer.read()
+
+    def start(self) -> None:
+        """Start on a free port and wait until it answers. Raises Unavailable, with the end of the server's output."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            self._port = free_port()
+            try:
+                return self._launch()
+            except Unavailable:
+                if attempt == _ATTEMPTS:
+                    raise
+        return None
+
+    def restart(self) -> None:
+        """Start again after ``stop`` or ``kill``: same port, same key, same data."""
+        self.stop()
+        self._launch()
+
+    def stop(self) -> None:
+        """End the server in order and wait for it; nothing happens where it does not run."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the server with SIGKILL, as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def _launch(self) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AZURITE_")}
+        environment["AZURITE_ACCOUNTS"] = f"{self.account}:{self.key}"
+        data = self.folder / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        options = ["--blobHost", "127.0.0.1", "--blobPort", str(self._port), "--location", str(data)]
+        with open(self.folder / "azurite.log", "ab") as log:
+            self._process = subprocess.Popen(
+                [str(self._program), *options, "--silent", "--skipApiVersionCheck", "--disableTelemetry"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            self._wait(self._process)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        until = time.monotonic() + READY_WITHIN
+        while time.monotonic() < until:
+            if process.poll() is not None:
+                raise Unavailable(f"Azurite ended at once with status {process.returncode}: {self._last_words()}")
+            if self._ready():
+                return
+            time.sleep(0.05)
+        raise Unavailable(f"Azurite does not answer after {READY_WITHIN:.0f} s: {self._last_words()}")
+
+    def _ready(self) -> bool:
+        """Whether requests are served: a nameless one gets a refusal then."""
+        try:
+            with _DIRECT.open(f"{self.endpoint}/?comp=list", timeout=2):
+                return False
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code in (400, 403)
+        except OSError:
+            return False
+
+    def _last_words(self) -> str:
+        return (self.folder / "azurite.log").read_text(errors="replace")[-1000:].strip()
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(how)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def running_azurite() -> Iterator[Azurite]:
+    """An Azurite that runs within the ``with`` block. Raises Misconfigured where the program is not installed."""
+    program = find("azurite")
+    if program is None:
+        raise Misconfigured("Azurite is not installed.", hint="Run: make components")
+    folder = Path(tempfile.mkdtemp(prefix="score-azurite-"))
+    azurite = Azurite(program, folder)
+    try:
+        azurite.start()
+        yield azurite
+    finally:
+        azurite.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def azurite_site(folder: Path, azurite: Azurite, **settings: str) -> Iterator[Site]:
+    """A site on Azurite, with a container of its own, and a fake Song; ``settings`` of the server, with ``_`` for
+    ``.``. ``store`` is the traffic of clients and server alike: Azure has no other address for clients."""
+    container = f"score-{uuid.uuid4().hex[:12]}"
+    azurite.create_container(container)
+    with FakeSong() as song, FaultProxy(azurite.origin) as store:
+        given = {
+            "spring.profiles.active": "azure",
+            "azure.accountName": azurite.account,
+            "azure.accountKey": azurite.key,
+            "azure.endpoint": f"{store.url}/{azurite.account}",
+            "bucket.name.object": container,
+            "metadata.url": song.url,
+            "download.partsize": "5242880",
+            **{name.replace("_", "."): value for name, value in settings.items()},
+        }
+        server = Server(folder / "server", given)
+        song.score_url = server.url
+        with FaultProxy(server.url) as front:
+            try:
+                server.start()
+                yield Site(folder, server, front, store, objects=f"/{azurite.account}/{container}/", song=song)
+            finally:
+                front.traffic.heal()
+                store.traffic.heal()
+                server.stop()
