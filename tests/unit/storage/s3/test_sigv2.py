@@ -11,12 +11,15 @@ import botocore.auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 from botocore.utils import percent_encode
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from score.protocol.parts import Span
 from score.storage.s3.signing import Credentials, Resource, encode_path
 from score.storage.s3.sigv2 import SigV2
+
+MANY = 1700
+"""Examples of each kind of signature: 10,000 for both versions together."""
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 object_keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
@@ -58,6 +61,7 @@ def parameters(url: str) -> tuple[str, dict[str, list[str]]]:
     return f"{split.scheme}://{split.netloc}{split.path}", parse_qs(split.query, keep_blank_values=True)
 
 
+@settings(max_examples=MANY, deadline=None)
 @given(credentials, origins, object_keys, texts.filter(bool), st.lists(st.integers(1, 10_000)), lives, moments)
 def test_part_urls(
     keys: Credentials, origin: str, key: str, upload: str, numbers: list[int], life: int, now: datetime
@@ -71,6 +75,7 @@ def test_part_urls(
         assert parameters(url) == parameters(request.url)
 
 
+@settings(max_examples=MANY, deadline=None)
 @given(credentials, origins, object_keys, lives, moments)
 def test_get_urls(keys: Credentials, origin: str, key: str, life: int, now: datetime) -> None:
     resource = Resource(origin, encode_path("bucket", key))
@@ -83,6 +88,7 @@ def test_get_urls(keys: Credentials, origin: str, key: str, life: int, now: date
         assert parameters(url) == parameters(request.url)
 
 
+@settings(max_examples=MANY, deadline=None)
 @given(
     credentials,
     origins,

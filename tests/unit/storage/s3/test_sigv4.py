@@ -12,12 +12,15 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials as BotoCredentials
 from botocore.utils import percent_encode
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from score.protocol.parts import Span
 from score.storage.s3.signing import Credentials, Resource, encode_path
 from score.storage.s3.sigv4 import SigV4
+
+MANY = 1700
+"""Examples of each kind of signature: 10,000 for both versions together."""
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 object_keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
@@ -75,6 +78,7 @@ def test_paths_are_encoded_as_botocore_does(key: str) -> None:
     assert encode_path("bucket", key) == "/bucket/" + percent_encode(key, safe="/~")
 
 
+@settings(max_examples=MANY, deadline=None)
 @given(credentials, words, origins, object_keys, texts, st.lists(st.integers(1, 10_000), max_size=5), lives, moments)
 def test_part_urls(
     keys: Credentials,
@@ -93,6 +97,7 @@ def test_part_urls(
         assert parameters(url) == parameters(boto_url(keys, region, "PUT", plain, {}, life, now))
 
 
+@settings(max_examples=MANY, deadline=None)
 @given(credentials, words, origins, object_keys, st.lists(spans | st.none(), max_size=5), lives, moments)
 def test_get_urls(
     keys: Credentials,
@@ -112,6 +117,7 @@ def test_get_urls(
         )
 
 
+@settings(max_examples=MANY, deadline=None)
 @given(
     credentials,
     words,

@@ -1,0 +1,154 @@
+"""The page of each store, from nothing to a verified upload: its commands, one after another, on the real store."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from score.protocol.ids import object_id
+from score.testing.ceph import running_ceph
+from score.testing.components import cache
+from score.testing.minio import running_minio
+from score.testing.processes import Program, clean_environment, free_port
+from score.testing.site import STUDY, Server, md5_of
+from score.testing.song import FakeSong
+
+PAGES = Path(__file__).resolve().parents[2] / "docs" / "stores"
+ANALYSIS = "5c0e0000-0000-4000-8000-00000000a001"
+
+
+@dataclass
+class Ground:
+    """Where a page is followed: what its text stands for here, and the environment of its commands."""
+
+    instead: dict[str, str]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of one language, in their order."""
+    return [part.partition("\n```")[0] for part in page.read_text("utf-8").split(f"\n```{language}\n")[1:]]
+
+
+@contextmanager
+def minio(folder: Path) -> Iterator[Ground]:
+    """The page's own MinIO, by the page's own command."""
+    address = f"localhost:{free_port()}"
+    (command,) = [code for code in blocks(PAGES / "minio.md", "sh") if "minio server" in code]
+    given, _, program = command.replace("localhost:9000", address).partition("minio server")
+    environment = clean_environment(folder, {}) | {"PATH": path()}
+
+    def ready() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{address}", timeout=2):
+                return False
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code == 403
+        except OSError:
+            return False
+
+    with Program(["sh", "-c", f"{given} exec minio server {program}"], folder / "minio", environment) as running:
+        running.wait_until(ready)
+        yield Ground({"localhost:9000": address})
+
+
+@contextmanager
+def ceph(folder: Path) -> Iterator[Ground]:
+    with running_ceph() as running:
+        yield Ground({"http://localhost:7480": running.endpoint}, running.environment)
+
+
+@contextmanager
+def s3(folder: Path) -> Iterator[Ground]:
+    """MinIO in the place of Amazon S3."""
+    with running_minio() as running:
+        yield Ground(
+            {
+                "https://s3.eu-central-1.amazonaws.com": running.endpoint,
+                "eu-central-1": "us-east-1",
+                "abc12345": running.secret_key,
+                "abc123": running.access_key,
+            }
+        )
+
+
+def path() -> str:
+    """Where the page's programs are: this environment's, then the installed components."""
+    return os.pathsep.join([str(Path(sys.executable).parent), str(cache() / "bin"), os.environ["PATH"]])
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        pytest.param(minio, marks=pytest.mark.needs("minio", "aws")),
+        pytest.param(ceph, marks=pytest.mark.needs("ceph", "aws")),
+        pytest.param(s3, marks=pytest.mark.needs("minio", "aws")),
+    ],
+    ids=lambda store: store.__name__,
+)
+def test_a_page_leads_to_a_verified_upload(
+    store: Callable[[Path], AbstractContextManager[Ground]], tmp_path: Path
+) -> None:
+    page = PAGES / f"{getattr(store, '__name__', '')}.md"
+    file = tmp_path / "reads.bam"
+    file.write_bytes(Random(1).randbytes(25_000_000))
+    with FakeSong() as song, store(tmp_path) as ground:
+        server = Server(tmp_path, {})
+        song.score_url = server.url
+        song.register(file.name, analysis=ANALYSIS, study=STUDY, size=file.stat().st_size, md5=md5_of(file))
+        manifest = f"{ANALYSIS}\t\t\n{object_id(ANALYSIS, file.name)}\t{file}\t{md5_of(file)}\n"
+        (tmp_path / "manifest.txt").write_text(manifest, "utf-8")
+        instead = ground.instead | {"http://localhost:8080": song.url, "http://localhost:8087": server.url}
+
+        def here(text: str) -> str:
+            for printed, ours in instead.items():
+                text = text.replace(printed, ours)
+            return text
+
+        def follow(commands: list[str]) -> str:
+            environment = clean_environment(tmp_path, {}) | ground.environment | {"PATH": path()}
+            done = subprocess.run(
+                ["sh", "-c", here("\n".join(["set -eu", *commands]))],
+                cwd=tmp_path,
+                env=environment | {"STUDY": STUDY, "ANALYSIS": ANALYSIS},
+                capture_output=True,
+                text=True,
+                timeout=240,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done.stdout
+
+        for printed in instead:
+            assert printed in page.read_text("utf-8")
+        (properties,) = blocks(page, "properties")
+        (tmp_path / "conf").mkdir()
+        (tmp_path / "conf" / "application.properties").write_text(here(properties), "utf-8")
+        commands = [code for code in blocks(page, "sh") if "minio server" not in code]
+        start = commands.index("score-server")
+        follow(commands[:start])
+        try:
+            server.start()
+            said = follow(commands[start + 1 :])
+        finally:
+            server.stop()
+        assert said.startswith('{"status":"UP"')
+        assert '"DOWN"' not in said.partition("\n")[0]
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_the_policy_is_json() -> None:
+    (policy,) = blocks(PAGES / "s3.md", "json")
+    assert {statement["Effect"] for statement in json.loads(policy)["Statement"]} == {"Allow"}
