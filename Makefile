@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 READY  := $(VENV)/.ready
 PY     := $(VENV)/bin/python
+# Processes that share the tests out
+WORKERS ?= 2
 # Extra arguments for pytest: make test ARGS="-k part_arithmetic"
 ARGS   ?=
 
@@ -16,7 +18,7 @@ demo: $(READY) ## The main job: real files go up, are published, come down again
 	@$(PY) tools/demo.py
 
 test: $(READY) ## The tests (SCORE_REQUIRE=all: a missing real component is a failure)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 check: $(READY) ## Formatting, lint, types, import rules
 	$(VENV)/bin/ruff format --check .

@@ -107,7 +107,7 @@ def option(parameter: click.Parameter, context: click.Context) -> Iterator[str]:
 
 def command(name: str, found: click.Command) -> Iterator[str]:
     """A section on one command."""
-    context = click.Context(found, info_name=name)
+    context = click.Context(found, info_name=name, **cli.context_settings)
     yield from ["", f"## {name}", "", *(line.strip() for line in (found.help or "").strip().splitlines())]
     lines = [line for parameter in found.get_params(context) for line in option(parameter, context)]
     if lines:
@@ -116,7 +116,7 @@ def command(name: str, found: click.Command) -> Iterator[str]:
 
 def commands_page() -> str:
     """docs/commands.md."""
-    context = click.Context(cli, info_name="score-client")
+    context = click.Context(cli, info_name="score-client", **cli.context_settings)
     lines = [MADE, "", "# Commands of score-client", "", "Before the command:", "", *table("option", "meaning")]
     lines += [line for parameter in cli.get_params(context) for line in option(parameter, context)]
     lines += [

@@ -73,7 +73,7 @@ def test_command_lines_are_understood() -> None:
     """Every command and option of every page exists; values are not looked at."""
     lines = [(page, words) for page in PAGES for words in client_lines(page)]
     assert len(lines) > 5
-    context = click.Context(cli)
+    context = click.Context(cli, **cli.context_settings)
     for page, given in lines:
         words, _ = split(given)
         command = cli.get_command(context, words[0])

@@ -31,5 +31,5 @@ def help(ctx: click.Context, command: str | None) -> None:
         raise click.UsageError(
             f"No such command: {command}. Commands are {', '.join(top.command.list_commands(top))}."
         )
-    with click.Context(found, info_name=f"score-client {command}") as inner:
+    with click.Context(found, parent=top, info_name=command) as inner:
         click.echo(found.get_help(inner))

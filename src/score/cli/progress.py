@@ -54,7 +54,7 @@ class Screen:
         self._out = out
         self._progress = progress and not silent
         self._silent = silent
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._items: dict[str, Item] = {}
         self._moved = 0
         self._ended = 0
@@ -78,7 +78,7 @@ class Screen:
 
     def _print(self, text: str) -> None:
         """A line, whatever the user wants. A terminal that went away ends no transfer; exit statuses still tell."""
-        with contextlib.suppress(OSError, ValueError):
+        with self._lock, contextlib.suppress(OSError, ValueError):
             print(text, file=self._out, flush=True)
 
     def __call__(self, event: Event) -> None:
@@ -164,14 +164,16 @@ class Live(Screen):
             TimeRemainingColumn,
             TransferSpeedColumn,
         )
+        from rich.table import Column
 
         self._bars: Progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[parts]}", markup=False),
+            # On a narrow terminal names are cut first, then the bar; figures stay whole.
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=12),
+            DownloadColumn(binary_units=True, table_column=Column(no_wrap=True, min_width=15)),
+            TransferSpeedColumn(table_column=Column(no_wrap=True, min_width=10)),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True, min_width=5)),
+            TextColumn("{task.fields[parts]}", markup=False, table_column=Column(no_wrap=True, min_width=11)),
             console=Console(file=out, force_terminal=True if force else None, highlight=False),
             transient=True,
             refresh_per_second=5,

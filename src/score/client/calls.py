@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 from pydantic import Field, TypeAdapter, ValidationError
 from urllib3.response import BaseHTTPResponse
 
-from score.errors import NotFound, Unavailable
+from score.errors import NotFound, Refused, Unavailable
 from score.protocol.wire import Entity, EntityPage, Progress, Specification, Wire
 from score.transfer.http import Http, Timeouts, answer_text, place, retry_after, service_error
 
@@ -129,6 +129,11 @@ class Score:
         """Fetch the sentinel from the store, through the server's URL. Raises what stands in the way."""
         url = self._to.call("GET", "/download/ping", timeouts=PING_TIMEOUT).decode("utf-8", "replace").strip()
         response = self._to.http.request("GET", url, timeouts=PING_TIMEOUT)
+        if response.status == 404:
+            raise Refused(
+                f"GET {place(url)}: the store can be reached, but has no such object to test with.",
+                hint="Tell the operator that the sentinel is missing; --verify-connection false goes on without it.",
+            )
         if response.status >= 300:
             raise Unavailable(f"GET {place(url)}: the store answered {response.status}.")
 

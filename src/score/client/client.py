@@ -33,6 +33,8 @@ from score.transfer.workers import Workers
 
 T = TypeVar("T")
 
+FILES = 4
+"""Files under way for each part under way: small files spend their time on calls, not on bytes."""
 GRACE = 3.0
 """Seconds for transfers to notice that the user asked to stop."""
 PROFILES = ("s3", "az")
@@ -70,6 +72,7 @@ class Client:
 
     def close(self) -> None:
         """Give back threads and connections."""
+        self.stop.set()  # whatever still runs after a failure ends soon
         self.engine.workers.close()
         self.http.close()
 
@@ -217,7 +220,7 @@ class Client:
                 self.engine.listener(Ended(str(outcome.path or outcome.object_id), outcome.state, text))
             return outcomes
 
-        pool = ThreadPoolExecutor(min(self.settings.parallel, max(1, len(items))), thread_name_prefix="file")
+        pool = ThreadPoolExecutor(min(FILES * self.settings.parallel, len(items) or 1), thread_name_prefix="file")
         futures = [pool.submit(guarded, item) for item in items]
         try:
             return [outcome for future in futures for outcome in self._result(future)]

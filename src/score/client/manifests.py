@@ -30,7 +30,7 @@ LARGEST = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class UploadEntry:
-    """A line of an upload manifest; ``path`` as written, relative to the manifest's folder."""
+    """A line of an upload manifest; ``path`` is where the file was found."""
 
     object_id: str
     path: Path
@@ -126,11 +126,16 @@ def parse_upload(source: Source) -> UploadManifest:
             problems.append(f"{where}: object {cells[0]} is already in line {seen[cells[0]]}")
         else:
             seen[cells[0]] = number
-            entries.append(UploadEntry(cells[0], source.folder / cells[1], cells[2].lower()))
+            entries.append(UploadEntry(cells[0], _locate(source, Path(cells[1])), cells[2].lower()))
     _complain(source, problems)
     if not entries:
         raise Invalid(f"{source.name} names no file.", hint="An upload manifest has a line for each file.")
     return UploadManifest(analysis, tuple(entries))
+
+
+def _locate(source: Source, path: Path) -> Path:
+    """The file of a line: as it stands, as for the reference's client; else relative to the manifest's folder."""
+    return path if path.is_absolute() or path.exists() else source.folder / path
 
 
 def parse_download(source: Source) -> tuple[str, ...]:

@@ -42,4 +42,8 @@ class Background:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await settle()  # what the ends of these began, or a connection that came meanwhile
+        # A connection that came in the last moment belongs to nobody; the loop alone knows of it.
+        for transport in list(getattr(self._loop, "_transports", {}).values()):
+            transport.abort()
+        await settle()
         await self._loop.shutdown_asyncgens()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, NewConnectionError, SSLError
@@ -100,7 +100,10 @@ class Http:
         pool = self._pools.get(proxy)
         if pool is None:
             options = {"maxsize": self._connections, "block": False, "ssl_context": self._context, "retries": False}
-            pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)  # type: ignore[arg-type]
+            if proxy:
+                pool = urllib3.ProxyManager(proxy, proxy_headers=_proxy_headers(proxy), **options)  # type: ignore[arg-type]
+            else:
+                pool = urllib3.PoolManager(**options)  # type: ignore[arg-type]
             pool = self._pools.setdefault(proxy, pool)
         return pool
 
@@ -142,6 +145,14 @@ class Http:
         """Close the connections that are not in use."""
         for pool in self._pools.values():
             pool.clear()
+
+
+def _proxy_headers(proxy: str) -> dict[str, str]:
+    """What a proxy is told of the user named in its address (``http://user:password@proxy:3128``)."""
+    parts = urlsplit(proxy)
+    if parts.username is None:
+        return {}
+    return dict(urllib3.make_headers(proxy_basic_auth=f"{unquote(parts.username)}:{unquote(parts.password or '')}"))
 
 
 def translate(error: Exception, method: str, url: str) -> ScoreError:

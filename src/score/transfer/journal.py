@@ -24,7 +24,7 @@ _INTENT = "starting"
 
 def _write(path: Path, data: bytes) -> None:
     """Write a small file whole or not at all; readable by its owner only, for it may hold signed URLs."""
-    passing = path.with_name(path.name + ".new")
+    passing = path.with_name(f"new-{path.name}")
     try:
         descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from score.client.client import Client
+from score.client.client import FILES, Client
 from score.client.layout import Layout
 from score.client.outcome import Outcome, State
 from score.errors import (
@@ -344,6 +344,7 @@ class TestResuming:
         thread.join()
         assert isinstance(ends[0], Conflict)
         assert "replaced in the store" in ends[0].message
+        assert len(site.traffic.seen(path="/store/", status=206)) == 3
         assert not (out / "a.bam").exists()
 
     def test_a_wish_to_stop_keeps_what_is_finished(
@@ -544,7 +545,7 @@ class TestSeveral:
         ids = [f"5c0eca11-0000-4000-8000-{number:012}" for number in range(50)]
         outcomes = fetch(client, out, *ids)
         assert all(isinstance(outcome.error, Unauthenticated) for outcome in outcomes)
-        assert len(song.traffic.seen()) <= 3
+        assert len(song.traffic.seen()) <= FILES * client.settings.parallel < len(ids)
 
     def test_an_analysis_is_asked_for_by_its_study(self, client: Client, song: FakeSong) -> None:
         assert sorted(client.analysis("TEST-CA", ANALYSIS)) == [OBJECT, INDEX]
@@ -626,13 +627,19 @@ class TestConnection:
         with pytest.raises(Refused, match="keeps its objects in a store of kind"):
             client.connect()
 
-    @pytest.mark.parametrize("answer", [Answer.denied(), Answer(503), Answer(404)], ids=repr)
+    @pytest.mark.parametrize("answer", [Answer.denied(), Answer(503)], ids=repr)
     def test_a_store_that_cannot_be_reached(self, client: Client, site: FaultyScore, answer: Answer) -> None:
         site.traffic.inject(answer, path="/store/heliograph", times=None)
         with pytest.raises(Unavailable, match="object store cannot be reached from here") as caught:
             client.connect()
         assert "--verify-connection" in caught.value.hint
         assert "Signature" not in str(caught.value)
+
+    def test_a_store_without_sentinel(self, client: Client, site: FaultyScore) -> None:
+        site.traffic.inject(Answer(404), path="/store/heliograph", times=None)
+        with pytest.raises(Refused, match="no such object to test with") as caught:
+            client.connect()
+        assert "sentinel" in caught.value.hint
 
     @pytest.mark.parametrize("text", [b"<html><body>Welcome</body></html>" * 1000, b"", b"http://[::1", b"\xff\xfe"])
     def test_a_ping_that_is_no_address(self, client: Client, site: FaultyScore, text: bytes) -> None:

@@ -252,3 +252,18 @@ class TestFetch:
         with pytest.raises(kind, match=says) as caught:
             fetch(f"{site.url}/manifest?token=secret", "", client.http)
         assert "secret" not in str(caught.value)
+
+
+def test_a_relative_path_is_found_from_here_or_from_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From here first, as the reference's client does it."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        (folder / "both").write_bytes(b"")
+    (there / "one").write_bytes(b"")
+    monkeypatch.chdir(here)
+    lines = [f"5c0eca11-0000-4000-8000-00000000000{i}\t{name}\t{'0' * 32}" for i, name in enumerate(("both", "one"))]
+    found = parse_upload(Source("\n".join(["a\t\t", *lines]), "m.txt", there))
+    assert [entry.path for entry in found.entries] == [Path("both"), there / "one"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import threading
 from collections.abc import Iterator
@@ -315,11 +316,14 @@ def test_redirects_are_not_followed(http: Http, store: FaultyScore) -> None:
 
 
 def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, store: FaultyScore) -> None:
-    monkeypatch.setenv("http_proxy", store.url.removeprefix("http://"))
+    monkeypatch.setenv("http_proxy", store.url.replace("http://", "user:pass%20word@"))
     monkeypatch.setenv("no_proxy", "direct.invalid")
     http = Http(2, Timeouts(connect=20, read=20))
     store.traffic.inject(Answer(200, b"from the proxy"))
     assert http.request("GET", "http://somewhere.invalid/x").data == b"from the proxy"
+    (asked,) = store.traffic.seen()
+    assert asked.path == "http://somewhere.invalid/x"
+    assert asked.headers["proxy-authorization"] == "Basic " + base64.b64encode(b"user:pass word").decode()
     with pytest.raises(Unavailable, match="no connection"):
         http.request("GET", "http://direct.invalid/x")
     http.close()

@@ -244,3 +244,13 @@ class TestDownload:
         assert journal.specification() == SPECIFICATION
         journal.record(SPECIFICATION.parts[0])
         assert [part.part_number for part in parts(journal)] == [1]
+
+
+def test_a_record_that_never_came_to_its_place_is_none(tmp_path: Path) -> None:
+    """It is written beside its place first: what is left there counts for nothing, whole or not."""
+    journal = DownloadJournal(tmp_path, OBJECT)
+    journal.begin(SPECIFICATION)
+    (tmp_path / f".{OBJECT}" / "part-00000001").mkdir()
+    with pytest.raises(ScoreError):
+        journal.record(SPECIFICATION.parts[0])
+    assert journal.finished() == {}
