@@ -265,6 +265,7 @@ class TestWhatIsWrongIsNamed:
             ({"account_key": "d3Jvbmc="}, "azure.accountKey"),
             ({"upload_policy": "Writing"}, "'Writing' (bucket.policy.upload)"),
             ({"download_policy": "UploadPolicy"}, "does not allow read"),
+            ({"upload_policy": "DownloadPolicy"}, "does not allow write"),
             ({"endpoint": "http://127.0.0.1:1/x", "retry_limit": 0}, "connection to the store failed"),
         ],
     )

@@ -61,6 +61,7 @@ class Client:
         self.song = Song(Endpoint(self.http, settings.metadata_url, settings.token))
         self.catalog = Catalog(self.engine, self.song)
         self._profile: str | None = None
+        self._asking = threading.Lock()
 
     def __enter__(self) -> Client:
         return self
@@ -107,12 +108,15 @@ class Client:
         check_object_id(object_id)
         expected = check_md5(md5) if md5 else md5_of_file(path, self.stop.check)
         state = self.settings.upload_state
-        if self._profile is None:
-            self.connect(verify=False)
         given = (self.engine, self.score, self.song, object_id, path, expected, force, state)
-        if self._profile == "az":
+        if self._kind() == "az":
             return BlockUpload(*given, self.settings.block_size).run()
         return Upload(*given).run()
+
+    def _kind(self) -> str:
+        """How the server wants uploads; asked once, by whichever thread comes first."""
+        with self._asking:
+            return self._profile or self.connect(verify=False)
 
     def upload_all(self, entries: Sequence[UploadEntry], *, force: bool = False) -> list[Outcome]:
         """Upload the files of a manifest, several at once. One that fails does not stop the rest."""

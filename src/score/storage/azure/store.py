@@ -1,7 +1,7 @@
 """A container of Azure Blob Storage as a :class:`~score.storage.base.BlockStore`.
 
 For operators: the server uses the account key. URLs for clients are made by two stored access policies of the
-container, one to write (``create`` and ``write``), one to read (``read``); to take a policy away ends all its URLs at
+container, one to write (``write``), one to read (``read``); to take a policy away ends all its URLs at
 once.
 
 What Azure does its own way is dealt with here:
@@ -130,14 +130,14 @@ class AzureStore:
         """What is wrong with the stored access policy for uploads or downloads; empty where nothing is."""
         settings, now = self._settings, self._client.clock()
         name = settings.upload_policy if kind == "upload" else settings.download_policy
-        needed, words = ("cw", "create and write") if kind == "upload" else ("r", "read")
+        needed, word = ("w", "write") if kind == "upload" else ("r", "read")
         which = f"The stored access policy {name!r} (bucket.policy.{kind}) of container {self.name!r}"
         policy = self._policies.get(name)
         if policy is None:
             known = f" It has: {', '.join(sorted(self._policies))}." if self._policies else " It has none."
-            return f"{which} does not exist.{known} Make it, with the permissions {words}, or correct the name."
-        if policy.permissions is not None and not set(needed) <= set(policy.permissions):
-            return f"{which} does not allow {words}. Change its permissions."
+            return f"{which} does not exist.{known} Make it, with the permission {word}, or correct the name."
+        if policy.permissions is not None and needed not in policy.permissions:
+            return f"{which} does not allow {word}. Change its permissions."
         if policy.expiry is not None and policy.expiry <= now:
             return f"{which} expired at {policy.expiry:%Y-%m-%d %H:%M} UTC. Give it a later time, or none."
         if policy.start is not None and policy.start > now:
