@@ -114,7 +114,12 @@ async def open_service(settings: Settings) -> Service:
     from score.metadata.song import Song
     from score.storage.s3.store import open_stores
 
-    stores = open_stores(s3_settings(settings), {settings.bucket_object, settings.bucket_state})
+    try:
+        stores = open_stores(s3_settings(settings), {settings.bucket_object, settings.bucket_state})
+    except BaseException:
+        if authorizer is not None:
+            await authorizer.close()
+        raise
     objects, state = stores[settings.bucket_object], stores[settings.bucket_state]
     registry = Song(settings.metadata_url)
     return Service(assemble(settings, objects, state, registry, authorizer), objects, state, registry, authorizer)
@@ -163,6 +168,10 @@ def open_authorizer(settings: Settings) -> Authorizer:
 
     keys: Authorizer | None = None
     jwts: Authorizer | None = None
+    if settings.jwt_key:
+        from score.auth.jwt import Jwts
+
+        jwts = Jwts(settings.jwt_key)
     if settings.auth_url:
         from score.auth.apikeys import ApiKeys, KeyServer
 
@@ -178,8 +187,4 @@ def open_authorizer(settings: Settings) -> Authorizer:
                 multiplier=settings.auth_multiplier,
             )
         )
-    if settings.jwt_key:
-        from score.auth.jwt import Jwts
-
-        jwts = Jwts(settings.jwt_key)
     return Bearer(keys, jwts)
