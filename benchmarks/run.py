@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import report
+import service  # noqa: F401 - registers its figures
 from figures import FIGURES, Findings
 from lab import FULL, QUICK, laboratory
 from measure import Failed

@@ -117,6 +117,8 @@ def read_specification(document: bytes, key: str) -> Specification:
         at += part.part_size
     if at != specification.object_size:
         raise _broken(key, f"its parts make {at} bytes, the object has {specification.object_size}")
+    if specification.object_id.casefold() not in key.casefold():
+        raise _broken(key, "it is of another object")
     return specification
 
 

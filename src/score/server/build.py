@@ -123,10 +123,17 @@ def assemble(
 async def open_service(settings: Settings) -> Service:
     """Build what the settings ask for. Must run in the event loop that will serve it. Raises Misconfigured."""
     authorizer = open_authorizer(settings) if settings.secure else None
-    if settings.store == "local":
-        return await _open_local(settings, authorizer)
-    if settings.store == "azure":
-        return _open_azure(settings, authorizer)
+    try:
+        if settings.store == "local":
+            return await _open_local(settings, authorizer)
+        return _open_azure(settings, authorizer) if settings.store == "azure" else _open_s3(settings, authorizer)
+    except BaseException:
+        if authorizer is not None:
+            await authorizer.close()
+        raise
+
+
+def _open_s3(settings: Settings, authorizer: Authorizer | None) -> Service:
     from score.metadata.song import Song
     from score.storage.s3.store import open_stores
 
@@ -218,6 +225,10 @@ def open_authorizer(settings: Settings) -> Authorizer:
 
     keys: Authorizer | None = None
     jwts: Authorizer | None = None
+    if settings.jwt_key:
+        from score.auth.jwt import Jwts
+
+        jwts = Jwts(settings.jwt_key)
     if settings.auth_url:
         from score.auth.apikeys import ApiKeys, KeyServer
 
@@ -233,8 +244,4 @@ def open_authorizer(settings: Settings) -> Authorizer:
                 multiplier=settings.auth_multiplier,
             )
         )
-    if settings.jwt_key:
-        from score.auth.jwt import Jwts
-
-        jwts = Jwts(settings.jwt_key)
     return Bearer(keys, jwts)

@@ -77,9 +77,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, proto)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no name at all
         raise Misconfigured(
-            f"There is no address {host!r} to listen on: {error}.", hint="Check server.address."
+            f"There is no address {host[:60]!r} to listen on: {error}.", hint="Check server.address."
         ) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

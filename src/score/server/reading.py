@@ -9,11 +9,12 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from score.config.sources import Values, canonical, load, wrong
+from score.config.sources import Value, Values, canonical, load, wrong
 from score.errors import Misconfigured
 from score.protocol.parts import SMALLEST_PART
 from score.server.settings import FIELDS, JWT, Settings
 
+_LONGEST = 2000
 S3_PROFILES = {"s3", "default", "aws", "amazon", "collaboratory"}
 KNOWN_PROFILES = S3_PROFILES | {"azure", "secure", "prod", "dev", "ssl", "local"}
 PREFIXES = (
@@ -100,6 +101,10 @@ def _validate(values: Values, profiles: tuple[str, ...]) -> Settings:
         for alias in FIELDS
         if (value := values.get(alias)) is not None and (value.text or alias in _MAY_BE_EMPTY)
     }
+    for alias, text in given.items():
+        if not text.isprintable() or len(text) > _LONGEST:
+            value = Value("...", values.found[canonical(alias)].origin)
+            raise wrong(alias, value, f"printable text of at most {_LONGEST} characters")
     try:
         return Settings.model_validate({**given, "profiles": profiles})
     except ValidationError as error:
@@ -134,7 +139,8 @@ def _refuse_unbuilt(settings: Settings, values: Values) -> None:
     tls = values.boolean("server.ssl.enabled", any(values.text(name) for name in _TLS))
     unbuilt = {
         "TLS (the profile ssl, server.ssl.*)": "ssl" in settings.profiles or tls,
-        f"auth.server.provider={settings.auth_provider}": settings.secure and settings.auth_provider.lower() != "ego",
+        f"auth.server.provider={settings.auth_provider[:40]}": settings.secure
+        and settings.auth_provider.lower() != "ego",
         f"{JWT}.jwk-set-uri": settings.secure and bool(settings.jwt_keys),
     }
     if asked := [name for name, wanted in unbuilt.items() if wanted]:
@@ -182,7 +188,7 @@ def _require(settings: Settings) -> None:
     loopback = settings.host in ("127.0.0.1", "localhost", "::1")
     if settings.store == "local" and not settings.secure and not loopback and not settings.insecure:
         raise Misconfigured(
-            f"Without the profile secure everybody who reaches {settings.host} could read and write all data.",
+            f"Without the profile secure everybody who reaches {settings.host[:60]} could read and write all data.",
             hint="Add the profile secure, or start with --insecure if that is what you want.",
         )
 

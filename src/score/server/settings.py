@@ -14,10 +14,46 @@ from score.config.words import boolean, whole
 JWT = "spring.security.oauth2.resourceserver.jwt"
 
 
+_HOST = r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63}){0,40}\.?|\[[0-9A-Fa-f:.]{2,45}\]"
+_ADDRESS = re.compile(rf"(?:(https?)://)?(?:{_HOST})(?::([0-9]{{1,5}}))?(/[!-~]{{0,500}})?", re.IGNORECASE)
+
+
+def _address(text: object, wanted: str = "an address such as https://host:9000") -> re.Match[str]:
+    found = _ADDRESS.fullmatch(str(text))
+    if found is None or int(found[2] or 0) > 65535 or any(sign in (found[3] or "") for sign in "?#"):
+        raise ValueError(wanted)
+    return found
+
+
+def _endpoint(text: object) -> object:
+    _address(text)
+    return text
+
+
 def _url(text: object) -> object:
-    if re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", str(text)) is None:
-        raise ValueError("a URL such as http://host:8080")
+    wanted = "a URL such as http://host:8080"
+    if not _address(text, wanted)[1]:
+        raise ValueError(wanted)
     return str(text).rstrip("/")
+
+
+def _folder(text: object) -> object:
+    inner = str(text).strip("/")
+    if len(inner.encode()) > 200 or any(name in ("", ".", "..") for name in inner.split("/") if inner):
+        raise ValueError("a folder such as data, without . and ..")
+    return text
+
+
+def _name(text: object) -> object:
+    if str(text) != str(text).strip("/"):
+        raise ValueError("a name without slashes at its ends")
+    return _folder(text)
+
+
+def _bucket(text: object) -> object:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", str(text)) is None:
+        raise ValueError("the name of a bucket: letters, digits, dot, dash and underscore")
+    return text
 
 
 def _cron(text: object) -> object:
@@ -33,6 +69,10 @@ Switch = Annotated[bool, BeforeValidator(boolean)]
 Whole = Annotated[int, BeforeValidator(whole)]
 Url = Annotated[str, BeforeValidator(_url)]
 Cron = Annotated[str, BeforeValidator(_cron)]
+Endpoint = Annotated[str, BeforeValidator(_endpoint)]
+Folder = Annotated[str, BeforeValidator(_folder)]
+Name = Annotated[str, BeforeValidator(_name)]
+Bucket = Annotated[str, BeforeValidator(_bucket)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
 
 
@@ -57,7 +97,7 @@ class Settings(BaseModel):
     )
 
     s3_secured: Switch = Field(True, alias="s3.secured", description="https, where s3.endpoint names no scheme.")
-    s3_endpoint: str = Field("", alias="s3.endpoint", description="Address of the S3 service; empty: AWS.")
+    s3_endpoint: Endpoint = Field("", alias="s3.endpoint", description="Address of the S3 service; empty: AWS.")
     s3_region: str = Field("", alias="s3.region", description="Region to sign for; else from the endpoint.")
     s3_access_key: str = Field("", alias="s3.accessKey", description="Access key; absent: the AWS credential chain.")
     s3_secret_key: SecretStr = Field(SecretStr(""), alias="s3.secretKey", description="Secret key.")
@@ -66,22 +106,24 @@ class Settings(BaseModel):
     s3_md5_property: str = Field(
         "md5chksum", alias="s3.customMd5Property", description="User metadata with the MD5 of objects without .meta."
     )
-    s3_upload_directory: str = Field("upload", alias="s3.upload.directory", description="Folder of upload state.")
+    s3_upload_directory: Folder = Field("upload", alias="s3.upload.directory", description="Folder of upload state.")
     s3_upload_days: Whole = Field(
         6, alias="s3.upload.expiration", ge=0, description="Days that part URLs are valid; 0: stale at once."
     )
-    s3_data_directory: str = Field("data", alias="s3.data.directory", description="Folder of objects; may be empty.")
+    s3_data_directory: Folder = Field(
+        "data", alias="s3.data.directory", description="Folder of objects; may be empty."
+    )
     s3_download_days: Whole = Field(
         1, alias="s3.download.expiration", ge=1, description="Days that download URLs are valid."
     )
-    s3_url_host: str = Field(
+    s3_url_host: Endpoint = Field(
         "", alias="s3.preSignedUrl.override.host", description="[scheme://]host[:port] of URLs handed to clients."
     )
 
-    bucket_object: str = Field(
+    bucket_object: Bucket = Field(
         "", alias="bucket.name.object", description="Bucket of the objects; on Azure the container."
     )
-    bucket_state: str = Field("", alias="bucket.name.state", description="Bucket of upload state.")
+    bucket_state: Bucket = Field("", alias="bucket.name.state", description="Bucket of upload state.")
     bucket_pool: Whole = Field(0, alias="bucket.size.pool", ge=0, description="Number of buckets in a pool; 0: none.")
     bucket_key: Whole = Field(
         2, alias="bucket.size.key", ge=1, le=7, description="Hex digits that choose the bucket."
@@ -115,7 +157,7 @@ class Settings(BaseModel):
     download_part_size: Whole = Field(
         250_000_000, alias="download.partsize", ge=1, description="Azure: bytes of a download part."
     )
-    sentinel: str = Field("heliograph", alias="object.sentinel", min_length=1, description="Name of the sentinel.")
+    sentinel: Name = Field("heliograph", alias="object.sentinel", min_length=1, description="Name of the sentinel.")
 
     azure_protocol: str = Field("https", alias="azure.endpointProtocol", description="Azure: http or https.")
     azure_account: str = Field("", alias="azure.accountName", description="Azure: name of the storage account.")
