@@ -63,7 +63,7 @@ def test_server_side_encryption(make_file: Maker, tmp_path: Path) -> None:
     ):
         identity = there_and_back(site, make_file("reads.bam", SIZE), tmp_path / "out")
         assert site.behind
-        (begun,) = site.behind.seen(method="POST", query="uploads")
+        (begun,) = site.behind.seen(method="POST", path=site.path_of(identity), query="uploads")
         assert begun.headers["x-amz-server-side-encryption-aws-kms-key-id"] == "site-key"
         assert len(site.sent(identity)) == 3
 

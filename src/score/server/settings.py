@@ -51,7 +51,8 @@ def _name(text: object) -> object:
 
 
 def _bucket(text: object) -> object:
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", str(text)) is None:
+    # The published examples hold places to fill in, <object_bucket> and {{object_bucket}}: the store refuses those.
+    if re.fullmatch(r"[A-Za-z0-9<{][A-Za-z0-9._<>{}-]{0,254}", str(text)) is None or ".." in str(text):
         raise ValueError("the name of a bucket: letters, digits, dot, dash and underscore")
     return text
 
