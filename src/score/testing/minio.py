@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import base64
 import os
-import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from score.errors import Misconfigured, Unavailable
 from score.testing.components import find
+from score.testing.processes import free_port
 
 READY_WITHIN = 30.0
 """Seconds that a start may take."""
@@ -60,7 +59,7 @@ class Minio:
         Unavailable, with the end of the server's output, where it does not come up.
         """
         for attempt in range(1, _ATTEMPTS + 1):
-            self._port = _free_port()
+            self._port = free_port()
             try:
                 return self._launch()
             except Unavailable:
@@ -159,12 +158,3 @@ def running_minio(kms_key: str = "") -> Iterator[Minio]:
     finally:
         minio.stop()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    """A port below those that the kernel gives to clients: one that knocks while the server is down takes it else."""
-    for port in random.sample(range(20_000, 32_768), 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise Unavailable("No free port on 127.0.0.1 between 20000 and 32767.")
