@@ -49,7 +49,7 @@ def run(name: str, arguments: Sequence[str]) -> int:
     flags, words, settings = take_apart(name, module.FLAGS, arguments)
     if words and not getattr(module, "TAKES_WORDS", False):
         raise Misconfigured(f"{name} takes no {words[0]!r}.")
-    call = Call(flags, words, read_settings(settings, os.environ, Path.cwd()))
+    call = Call(flags, words, read_settings(settings, os.environ, Path.cwd(), complete=name != "config"))
     status: int = asyncio.run(module.run(call))
     return status
 
