@@ -25,7 +25,8 @@ from score.errors import Conflict, Integrity, NotFound, ScoreError, Unavailable
 from score.protocol.digests import etag_md5
 from score.protocol.parts import Span
 from score.storage.base import Limits, ObjectStat, OpenUpload, PlannedPart, Prefix, Probe, StoredPart, UploadId
-from score.storage.s3.client import PAGE, Answer, S3Client
+from score.storage.http import Answer
+from score.storage.s3.client import PAGE, S3Client
 from score.storage.s3.faults import NoSuchBucket
 from score.storage.s3.markers import Markers
 from score.storage.s3.settings import S3Settings
