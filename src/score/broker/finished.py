@@ -7,7 +7,7 @@ of one part that one counts which the store's part agrees with, and those that i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -21,10 +21,14 @@ from score.storage.base import ObjectStat, ObjectStore, StoredPart, UploadId
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Of one upload: the one ``records`` of each part, and what is held against some of them, in words, by number."""
+    """Of one upload: the one ``records`` of each part, and what is held against some of them, in words, by number.
+
+    ``keys`` are those of all records that were there.
+    """
 
     records: Mapping[int, FinishedPart]
     objections: Mapping[int, str]
+    keys: Sequence[str]
 
     def agreed(self, number: int) -> FinishedPart | None:
         """The record of a part that is finished, None where it is to be sent (again)."""
@@ -62,16 +66,16 @@ class FinishedParts:
         """One record for each part. Records that the store's part contradicts are deleted, so that the reference,
         too, can complete. Where the upload is gone from the store, joined to an object or lost, the records stand.
 
-        Raises Conflict where a record is broken.
+        Raises Conflict where there is only a broken record of a part.
         """
         # The store is asked after the records are read: each was proven before it was written, so that a record
         # which differs from what the store holds then is of bytes that were replaced.
-        records = await self._records(object_id, upload)
+        records, stale = await self._records(object_id, upload)
+        keys = [one.key for found in records.values() for one in found] + stale
         held = await self._held(object_id, upload)
         etag_is_md5 = self._objects.limits.etag_is_md5
         chosen: dict[int, FinishedPart] = {}
         objections: dict[int, str] = {}
-        stale: list[str] = []
         for number, found in records.items():
             best = found[-1]
             size = plan.part(number)
@@ -88,17 +92,31 @@ class FinishedParts:
             chosen[number] = best.part
         if stale:
             await self._state.delete(*stale)
-        return Finished(chosen, objections)
+        return Finished(chosen, objections, keys)
 
-    async def _records(self, object_id: str, upload: UploadId) -> dict[int, list[_Record]]:
-        """By number the records of each part, from the oldest to the youngest."""
+    async def _records(self, object_id: str, upload: UploadId) -> tuple[dict[int, list[_Record]], list[str]]:
+        """By number the records of each part, from the oldest to the youngest; and the keys of broken ones, in whose
+        place there is another."""
+        prefix = f"{self._layout.folder(object_id, upload)}part-"
         found: dict[int, list[_Record]] = {}
-        async for entry in self._state.scan(f"{self._layout.folder(object_id, upload)}part-"):
-            if isinstance(entry, ObjectStat) and (part := read_record(entry.key)):
+        broken: list[tuple[str, Conflict]] = []
+        async for entry in self._state.scan(prefix):
+            if not isinstance(entry, ObjectStat):
+                continue
+            try:
+                part = read_record(entry.key)
+            except Conflict as error:
+                broken.append((entry.key, error))
+                continue
+            if part is not None:
                 found.setdefault(part.part_number, []).append(_Record(entry.last_modified, entry.key, part))
         for records in found.values():
             records.sort(key=lambda one: one.written)
-        return found
+        replaced = tuple(f"{prefix}{number:08x}|" for number in found)
+        for key, fault in broken:
+            if not key.startswith(replaced):
+                raise fault
+        return found, [key for key, _ in broken]
 
     async def _held(self, object_id: str, upload: UploadId) -> dict[int, StoredPart] | None:
         """The parts that the store holds, by number; None where it completed them, or lost them, before."""

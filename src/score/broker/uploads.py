@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from score.broker.documents import fetch
 from score.broker.finished import FinishedParts, objection, refuse
 from score.broker.state import Layout, Plan, new_upload, read_specification, without_urls
 from score.broker.work import Work
-from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound
+from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound, NotReady
 from score.protocol.digests import check_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
 from score.protocol.parts import plan_upload
@@ -134,7 +134,8 @@ class Uploads:
 
     async def finish_part(self, object_id: str, upload_id: str, number: int, md5: str, etag: str) -> None:
         """Record a part as finished, once the store proves that it holds it. Its cost does not grow with the number
-        of parts. Idempotent; an older record of that part is replaced.
+        of parts. Idempotent. The record of what was sent before under that number stays until the status is asked for
+        or the upload is completed: to look for it would cost every part a call.
 
         Raises Invalid (a part or checksum that cannot be), NotFound (no such upload), Conflict (the store does not
         hold the part, or holds another one).
@@ -146,16 +147,10 @@ class Uploads:
         size = plan.part(number)
         if size is None:
             raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(plan)}.")
-        older, stored = await asyncio.gather(
-            self._keys(self._layout.records_of(object_id, upload, number)),
-            self._objects.stored_part(self._layout.object(object_id), upload, number),
-        )
-        self._prove(object_id, record, size, stored)
-        key = self._layout.record(object_id, upload, record)
-        if key not in older:
-            await self._state.put(key, b"")
-        if doubles := [other for other in older if other != key]:
-            await self._state.delete(*doubles)
+        stored = await self._objects.stored_part(self._layout.object(object_id), upload, number)
+        if why := objection(record, size, stored, etag_is_md5=self._objects.limits.etag_is_md5):
+            raise refuse(object_id, number, why)
+        await self._state.put(self._layout.record(object_id, upload, record), b"")
 
     async def forget_part(self, object_id: str, upload_id: str, number: int) -> None:
         """Drop the record of a finished part, so that it is sent again. Idempotent. NotFound: no such upload."""
@@ -196,27 +191,18 @@ class Uploads:
         return sum(place is not None for place in places)
 
     async def _complete(self, object_id: str, upload: UploadId) -> None:
-        done, specification = await asyncio.gather(
-            self._is_done(object_id, upload), self._specification(object_id, upload), return_exceptions=True
-        )
-        if isinstance(done, BaseException):
-            raise done
-        if not done:
-            try:
-                if isinstance(specification, BaseException):
-                    raise specification
-                await self._make(object_id, upload, specification)
-            except (Conflict, NotFound):
-                if not await self._is_done(object_id, upload):  # another server may have been faster
-                    raise
-        await self._forget(object_id, upload)
-
-    async def _make(self, object_id: str, upload: UploadId, specification: Specification) -> None:
-        """The object out of its parts, then its final ``.meta``."""
-        (parts, md5s), _ = await _in_order(
-            self._assemble(object_id, upload, Plan.of(specification)), self._access.check_unpublished(object_id)
-        )
-        await self._join(object_id, upload, specification, parts, md5s)
+        try:
+            specification = await self._specification(object_id, upload)
+            (parts, md5s, keys), _ = await _in_order(
+                self._assemble(object_id, upload, Plan.of(specification)), self._access.check_unpublished(object_id)
+            )
+            await self._join(object_id, upload, specification, parts, md5s)
+        except (Conflict, NotFound, NotReady):
+            if not await self._is_done(object_id, upload):  # by another server, or before its answer was lost
+                raise
+            await self._forget(object_id, upload)
+        else:
+            await self._forget(object_id, upload, keys)
 
     async def _join(
         self, object_id: str, upload: UploadId, specification: Specification, parts: list[StoredPart], md5s: list[str]
@@ -255,7 +241,7 @@ class Uploads:
         try:
             specification = await self._specification(object_id, upload)
             if specification.object_size == made.size and not await self._is_done(object_id, upload):
-                parts, md5s = await self._assemble(object_id, upload, Plan.of(specification))
+                parts, md5s, _ = await self._assemble(object_id, upload, Plan.of(specification))
                 await self._join(object_id, upload, specification, parts, md5s)
                 log.warning("Finished the upload %s of %s, which a crash left without its .meta.", upload, object_id)
         except (NotFound, Conflict):
@@ -278,8 +264,13 @@ class Uploads:
             )
         return True
 
-    async def _assemble(self, object_id: str, upload: UploadId, plan: Plan) -> tuple[list[StoredPart], list[str]]:
-        """The parts to complete with, and the MD5 of each. Conflict: a part is missing or is another one."""
+    async def _assemble(
+        self, object_id: str, upload: UploadId, plan: Plan
+    ) -> tuple[list[StoredPart], list[str], Sequence[str]]:
+        """The parts to complete with, the MD5 of each, and the keys of their records.
+
+        Conflict: a part is missing or is another one.
+        """
         finished = await self._finished.settle(object_id, upload, plan)
         if not len(plan):
             raise Conflict(f"The upload of {object_id} has no parts to complete.", hint="Start it again.")
@@ -295,12 +286,7 @@ class Uploads:
             record = finished.records[number]
             parts.append(StoredPart(number, span.length, record.etag))
             md5s.append(record.md5)
-        return parts, md5s
-
-    def _prove(self, object_id: str, record: FinishedPart, size: int, stored: StoredPart | None) -> None:
-        """Conflict, unless the store holds just this part."""
-        if why := objection(record, size, stored, etag_is_md5=self._objects.limits.etag_is_md5):
-            raise refuse(object_id, record.part_number, why)
+        return parts, md5s, finished.keys
 
     def _check_etag(self, etag: str) -> str:
         if self._objects.limits.etag_is_md5:
@@ -382,11 +368,14 @@ class Uploads:
         await self._objects.abort(key, upload)
         await self._forget(object_id, upload)
 
-    async def _forget(self, object_id: str, upload: UploadId) -> None:
-        """Delete the state of an upload: ``.meta`` first, since with it the upload is in progress to every reader."""
+    async def _forget(self, object_id: str, upload: UploadId, known: Sequence[str] | None = None) -> None:
+        """Delete the state of an upload: ``.meta`` first, since with it the upload is in progress to every reader.
+
+        ``known``: the keys of its records, where they were listed already.
+        """
         self._plans.pop((object_id, upload), None)
         await self._state.delete(self._layout.upload_meta(object_id, upload))
-        if keys := await self._keys(self._layout.folder(object_id, upload)):
+        if keys := await self._keys(self._layout.folder(object_id, upload)) if known is None else known:
             await self._state.delete(*keys)
 
 

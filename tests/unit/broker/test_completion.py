@@ -25,6 +25,7 @@ from score.broker.cleanup import Cleanup, Swept
 from score.broker.state import Layout, read_record
 from score.broker.uploads import UploadRules, Uploads
 from score.errors import Conflict, NotFound
+from score.metadata.base import AnalysisState
 from score.metadata.embedded import EmbeddedRegistry
 from score.protocol.parts import MIB
 from score.protocol.wire import FinishedPart
@@ -406,6 +407,21 @@ def test_a_crash_before_the_final_meta_loses_nothing(
     caplog.set_level(logging.WARNING)
     run(test)
     assert ("without its .meta" in caplog.text) == (then != "repeated")
+
+
+def test_a_lost_answer_is_asked_for_again_when_the_analysis_is_published(run: Run) -> None:
+    """The final ``.meta`` is there, so it can be; what was left of the state must not stand in the way."""
+
+    async def test(site: Site) -> None:
+        upload = await site.upload()
+        with pytest.raises(Crash):
+            await site.server(state=Dying(site.state, "delete")).complete(upload.object_id, upload.id)
+        entity = await site.registry.entity(upload.object_id)
+        await site.registry.change_state(STUDY, entity.gnos_id, AnalysisState.PUBLISHED)
+        await upload.complete()
+        await upload.check_complete()
+
+    run(test)
 
 
 @pytest.mark.parametrize("finished", [False, True], ids=["part of it sent", "all of it sent"])
