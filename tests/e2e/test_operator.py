@@ -129,6 +129,7 @@ def test_a_store_with_a_certificate_of_its_own(desk: Desk, song: FakeSong) -> No
         }  # fmt: skip
         said = desk.run("check", status=1, **given)
         assert "No secure connection to the store" in said
+        assert "its certificate is not trusted" in said
         assert "SSL_CERT_FILE=FILE score-server" in said
         assert "check --fix" not in said
         given["SSL_CERT_FILE"] = minio.certificate

@@ -159,3 +159,37 @@ def test_a_server_whose_clock_is_wrong(request: pytest.FixtureRequest, name: str
             health = http.request("GET", f"{server.url}/health")
             assert health.status == 503
             assert "clock" in health.data.decode()
+
+
+def test_a_gateway_that_is_busy(tmp_path: Path, make_file: Maker) -> None:
+    """It takes two requests at once and tells the rest to slow down: server and client wait and come again."""
+    with (
+        running_ceph({"rgw scheduler type": "throttler", "rgw max concurrent requests": "2"}) as busy,
+        s3_site(tmp_path, busy, upload_retry_limit="50") as site,
+    ):
+        files = site.register([make_file("reads.bam", 6 * 5 * MIB)])
+        site.run("upload", "--manifest", files.manifest, transport_parallel="6", storage_retryNumber="50")
+        assert site.behind
+        slowed = [call for traffic in (site.store, site.behind) for call in traffic.seen(status=503)]
+        assert slowed
+        site.publish(files)
+        given = {"transport_parallel": "6", "storage_retryNumber": "50"}
+        site.run("download", "--object-id", files.id, "--output-dir", tmp_path / "out", **given)
+        assert md5_of(tmp_path / "out" / "reads.bam") == md5_of(files.paths[0])
+
+
+def test_storage_that_hangs_amid_an_upload(site: Site, ceph: Ceph, files: Registered, tmp_path: Path) -> None:
+    """Nobody gives up too soon, the server answers others meanwhile, and afterwards all goes on."""
+    gate = site.store.hold(method="PUT", part=2)
+    with site.start("upload", "--manifest", files.manifest, transport_parallel="1") as client:
+        gate.wait_for_arrival()
+        with ceph.storage_hangs():
+            gate.open()
+            with urllib3.PoolManager(retries=False, timeout=10) as http:
+                for _ in range(20):
+                    assert http.request("GET", f"{site.server.url}/profile").data == b"s3"
+            assert 2 not in site.finished(files.id)
+        client.conclude()
+    site.publish(files)
+    site.run("download", "--object-id", files.id, "--output-dir", tmp_path / "out")
+    assert md5_of(tmp_path / "out" / "reads.bam") == md5_of(files.paths[0])
