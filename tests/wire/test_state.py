@@ -1,4 +1,4 @@
-"""State that the reference left, laid into MinIO byte for byte, is gone on with by our server.
+"""State that the reference left, laid into MinIO and Ceph byte for byte, is gone on with by our server.
 
 What ours writes at each step is held against the same recordings by ``test_server_replay``.
 """
@@ -22,12 +22,10 @@ import urllib3
 from score.server.build import open_service
 from score.server.settings import Settings
 from score.storage.s3.settings import S3Settings
-from score.testing.minio import Minio
 from score.testing.s3_contract import boto
 from score.testing.server import RunningServer
+from score.testing.site import S3Service
 from score.testing.song import FakeSong
-
-pytestmark = pytest.mark.needs("minio")
 
 RECORDED = Path(__file__).parent / "recorded"
 Json = Any
@@ -124,18 +122,19 @@ class World:
         return body
 
 
-@pytest.fixture
-def world(minio: Minio) -> Iterator[World]:
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.needs(name)) for name in ("minio", "ceph")])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    store: S3Service = request.getfixturevalue(request.param)
     tag = uuid.uuid4().hex[:8]
     names = {kind: f"{kind}-{tag}" for kind in ("object", "state")}
-    s3 = boto(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))
+    s3 = boto(S3Settings(store.endpoint, store.access_key, store.secret_key))
     for name in names.values():
         s3.create_bucket(Bucket=name)
     with FakeSong() as song, urllib3.PoolManager(retries=False, timeout=60) as http:
         given = {
-            "s3.endpoint": minio.endpoint,
-            "s3.accessKey": minio.access_key,
-            "s3.secretKey": minio.secret_key,
+            "s3.endpoint": store.endpoint,
+            "s3.accessKey": store.access_key,
+            "s3.secretKey": store.secret_key,
             "bucket.name.object": names["object"],
             "bucket.name.state": names["state"],
             "metadata.url": song.url,
@@ -143,7 +142,7 @@ def world(minio: Minio) -> Iterator[World]:
         }
         chosen = Settings.model_validate(given)
         with RunningServer(lambda: open_service(chosen)) as server:
-            yield World(server.url, minio.endpoint.removeprefix("http://"), s3, names, song, http)
+            yield World(server.url, store.endpoint.removeprefix("http://"), s3, names, song, http)
     s3.close()
 
 
