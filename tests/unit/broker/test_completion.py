@@ -468,13 +468,13 @@ def test_a_drop_that_dies_half_way_is_repeated(run: Run) -> None:
 # Proof under keys of the store, where ETags are no MD5s
 
 
-def put_in_the_past(store: S3Store, minio: Minio, key: str, data: bytes) -> None:
-    """An object as another upload of as many parts would have made it, a day ago."""
+def put_as_other_stores(store: S3Store, minio: Minio, key: str, data: bytes, age: timedelta) -> None:
+    """An object of as many parts, whose ETag says nothing of theirs, as Amazon S3 makes it under KMS keys."""
     client = boto(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))
 
     def date(request: Any, **_: Any) -> None:
         request.headers["X-Minio-Source-Replication-Request"] = "true"
-        request.headers["X-Minio-Source-Mtime"] = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+        request.headers["X-Minio-Source-Mtime"] = f"{datetime.now(UTC) - age:%Y-%m-%dT%H:%M:%SZ}"
         request.headers["X-Minio-Source-Etag"] = f"{md5(data)}-{len(DATA)}"
 
     client.meta.events.register("before-sign.s3.PutObject", date)
@@ -483,8 +483,11 @@ def put_in_the_past(store: S3Store, minio: Minio, key: str, data: bytes) -> None
 
 
 @pytest.mark.needs("minio")
-def test_an_object_from_before_the_upload_is_no_proof_of_it(encrypting: Minio, tmp_path: Path) -> None:
-    """The upload was lost, an older object of the same size and number of parts is there."""
+@pytest.mark.parametrize("age", [timedelta(), timedelta(minutes=1), timedelta(days=1)], ids=["new", "older", "old"])
+def test_an_object_from_before_the_upload_is_no_proof_of_it(
+    encrypting: Minio, tmp_path: Path, age: timedelta
+) -> None:
+    """The upload is gone, an object of the same size and number of parts is there: its time tells whose it is."""
 
     async def test() -> None:
         objects, state = open_buckets(encrypting, KEY)
@@ -495,10 +498,14 @@ def test_an_object_from_before_the_upload_is_no_proof_of_it(encrypting: Minio, t
         try:
             upload = await site.upload()
             key = LAYOUT.object(upload.object_id)
-            put_in_the_past(objects, encrypting, key, b"z" * SIZE)
+            put_as_other_stores(objects, encrypting, key, b"".join(DATA), age)
             await objects.abort(key, upload.id)
             parts = [StoredPart(1, PART, "0" * 32), StoredPart(2, len(DATA[1]), "1" * 32)]
             assert (await objects.complete(key, upload.id, parts)).size == SIZE, "all that the store itself can tell"
+            if not age:
+                await upload.complete()
+                await upload.check_complete()
+                return
             with pytest.raises(NotFound):
                 await upload.complete()
             await site.server().cancel(upload.object_id)
