@@ -1,7 +1,7 @@
-"""A Keycloak of one's own for tests: started on a free loopback port, realms made as tests need them, ended by its id.
+"""A Keycloak of one's own for tests: on a free loopback port, with realms made as tests need them, ended by its id.
 
-The installed folder is used as it is; a folder of its own for each run holds what Keycloak writes, and its database is
-in memory.
+The installed folder is used as it is; a folder of its own for each run holds what Keycloak writes, and its database
+is in memory.
 """
 
 from __future__ import annotations
@@ -61,7 +61,13 @@ class TestRealm:
 
     def token(self, user: str, client: str = CLIENT, *, kind: str = "access_token") -> str:
         """A JWT of a user, by password; ``kind`` may be ``id_token`` or ``refresh_token``."""
-        form = {"grant_type": "password", "username": user, "password": PASSWORD, "client_id": client, "scope": "openid"}
+        form = {
+            "grant_type": "password",
+            "username": user,
+            "password": PASSWORD,
+            "client_id": client,
+            "scope": "openid",
+        }
         return str(self._ask(form | ({"client_secret": SECRET} if client == CLIENT else {}))[kind])
 
     def client_token(self, client: str = "pipeline") -> str:
@@ -112,7 +118,10 @@ class Keycloak:
         for entry in self._home.iterdir():
             if entry.name != "data":
                 (own / entry.name).symlink_to(entry)
-        environment = clean_environment(self._folder) | {"KEYCLOAK_ADMIN": _ADMIN, "KEYCLOAK_ADMIN_PASSWORD": PASSWORD}
+        environment = clean_environment(self._folder) | {
+            "KEYCLOAK_ADMIN": _ADMIN,
+            "KEYCLOAK_ADMIN_PASSWORD": PASSWORD,
+        }
         command = ["java", *_OPTIONS, f"-Dkc.home.dir={own}", "-cp", str(own / "lib" / "quarkus-run.jar")]
         command += ["io.quarkus.bootstrap.runner.QuarkusEntryPoint", *_START]
         with open(self._folder / "keycloak.log", "wb") as log:

@@ -349,7 +349,9 @@ def test_a_key_file_that_is_none(tmp_path: Path, content: str | None) -> None:
 
 @pytest.mark.parametrize("separator", ["\r\n", "\n", " ", ""])
 def test_the_lines_of_a_key_may_be_broken_anyhow(ego: FakeEgo, separator: str) -> None:
-    (expected,), (found,) = (read_pem(text, "x") for text in (ego.public_key, ego.public_key.replace("\r\n", separator)))
+    (expected,), (found,) = (
+        read_pem(text, "x") for text in (ego.public_key, ego.public_key.replace("\r\n", separator))
+    )
     assert found.public.public_numbers() == expected.public.public_numbers()
 
 
