@@ -63,7 +63,7 @@ class KeyFile:
     """
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
-        self._path = path
+        self.path = path
         self._now = now
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -125,10 +125,10 @@ class KeyFile:
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise Unavailable(f"The file of keys {self._path} cannot be used now: {error}.", retry_after=5) from error
+            raise Unavailable(f"The file of keys {self.path} cannot be used now: {error}.", retry_after=5) from error
         except sqlite3.Error as error:
             raise Misconfigured(
-                f"{self._path} is no file of keys: {error}.", hint="Check auth.embedded.file."
+                f"{self.path} is no file of keys: {error}.", hint="Check auth.embedded.file."
             ) from error
 
 

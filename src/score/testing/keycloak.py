@@ -70,6 +70,22 @@ class TestRealm:
         }
         return str(self._ask(form | ({"client_secret": SECRET} if client == CLIENT else {}))[kind])
 
+    def expired_token(self, user: str) -> str:
+        """A JWT of a user that Keycloak takes no more, as soon as that is so."""
+        token = self.token(user, "hasty")
+        while self.takes(token):
+            pass
+        return token
+
+    def takes(self, token: str) -> bool:
+        """Whether Keycloak takes a JWT, whatever it is good for."""
+        form = {"grant_type": "urn:ietf:params:oauth:grant-type:uma-ticket", "audience": CLIENT}
+        try:
+            self._ask(form, {"Authorization": f"Bearer {token}"})
+        except Unavailable as refusal:
+            return "answers 401" not in str(refusal)
+        return True
+
     def client_token(self, client: str = "pipeline") -> str:
         """A JWT of a client's own, by client credentials."""
         form = {"grant_type": "client_credentials", "client_id": client, "client_secret": f"{client}secret"}
@@ -92,8 +108,8 @@ class TestRealm:
         (found,) = self.keycloak.ask("GET", f"/admin/realms/{self.name}/users?exact=true&username={user}")
         self.keycloak.ask("POST", f"/admin/realms/{self.name}/users/{found['id']}/logout")
 
-    def _ask(self, form: Mapping[str, str]) -> dict[str, Any]:
-        return self.keycloak.post_form(f"/realms/{self.name}/protocol/openid-connect/token", form)
+    def _ask(self, form: Mapping[str, str], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        return self.keycloak.post_form(f"/realms/{self.name}/protocol/openid-connect/token", form, headers)
 
 
 class Keycloak:
@@ -159,9 +175,11 @@ class Keycloak:
         body = None if document is None else json.dumps(document).encode()
         return self._send(urllib.request.Request(self.url + path, body, headers, method=method))
 
-    def post_form(self, path: str, form: Mapping[str, str]) -> dict[str, Any]:
+    def post_form(
+        self, path: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         """POST a form; the JSON of the answer. Unavailable, with Keycloak's words, where that is a refusal."""
-        request = urllib.request.Request(self.url + path, urllib.parse.urlencode(form).encode(), method="POST")
+        request = urllib.request.Request(self.url + path, urllib.parse.urlencode(form).encode(), dict(headers or {}))
         document: dict[str, Any] = self._send(request)
         return document
 
