@@ -101,7 +101,7 @@ async def ask(
             raise Unavailable(
                 f"The authorization server at {url} cannot tell whose token this is: {problem}.",
                 hint="Try again later.",
-                retry_after=10,
+                retry_after=5,
             )
         wait = min(wait, left - last)
         log.warning("The authorization server at %s fails (%s); asking again in %.1f s", url, problem, wait)

@@ -45,7 +45,7 @@ class FakeEgo(FakeService):
         super().__init__()
         self.client_id = client_id
         self.client_secret = client_secret
-        self._signing_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.signing_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._keys: dict[str, ApiKey] = {}
 
     @property
@@ -97,12 +97,12 @@ class FakeEgo(FakeService):
         }
         if lasts is not None:
             payload["exp"] = int(now + lasts)
-        return jwt.encode(payload | claims, key or self._signing_key, algorithm="RS256", headers=headers)
+        return jwt.encode(payload | claims, key or self.signing_key, algorithm="RS256", headers=headers)
 
     @property
     def public_key(self) -> str:
         """The key as Ego shows it: the base64 on one line, CRLF between the lines, none at the end."""
-        der = self._signing_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        der = self.signing_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return f"-----BEGIN PUBLIC KEY-----\r\n{base64.b64encode(der).decode()}\r\n-----END PUBLIC KEY-----"
 
     def routes(self) -> Iterable[web.RouteDef]:

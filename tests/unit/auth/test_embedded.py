@@ -93,6 +93,18 @@ def test_keys_are_found_by_their_hash(tmp_path: Path) -> None:
     assert "USING INDEX" in row[3]
 
 
+def test_no_key_is_given_to_the_database(tmp_path: Path) -> None:
+    """Claim: a key is compared by its SHA-256, never letter by letter."""
+    key = made(tmp_path / "keys", "a.READ")
+    said: list[str] = []
+    file = KeyFile(tmp_path / "keys")
+    file._connection.set_trace_callback(said.append)
+    assert file.owner(key)
+    file.close()
+    assert said
+    assert key not in "".join(said)
+
+
 @pytest.mark.parametrize(
     ("subject", "scopes"), [("", ["a"]), ("x\ny", ["a"]), ("x", [""]), ("x", ["a b"]), ("x", ["\0"])]
 )

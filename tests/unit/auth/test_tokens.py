@@ -313,7 +313,7 @@ def test_a_new_key_of_the_server_is_noticed(ego: FakeEgo) -> None:
     async def test(jwts: Jwts) -> None:
         nonlocal now
         await identify(jwts, ego.issue_jwt())
-        ego._signing_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        ego.signing_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         with pytest.raises(Unauthenticated):
             await jwts.identify(ego.issue_jwt())
         now = 61.0
