@@ -115,7 +115,7 @@ def install_keycloak(version: str) -> None:
     """Get Keycloak from Maven Central into a folder of its own in the cache, and let it build itself once."""
     if absent := [name for name in ("java", "mvn") if shutil.which(name) is None]:
         raise CannotInstall(
-            f"it runs on Java 17 or newer and is fetched by Maven, and there is no {' and no '.join(absent)} on PATH. "
+            f"it runs on Java 17 and is fetched by Maven, and there is no {' and no '.join(absent)} on PATH. "
             "Install a JDK and Maven. Without it its tests are skipped by name."
         )
     artifact = f"org.keycloak:keycloak-quarkus-dist:{version}:zip"
