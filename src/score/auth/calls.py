@@ -47,9 +47,9 @@ class Answer:
 Send = Callable[[], Awaitable[tuple[int, bytes]]]
 
 
-def open_session(**options: Any) -> aiohttp.ClientSession:
-    """The connections to an authorization server."""
-    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20, connect=5), **options)
+def open_session(patience: float = 20.0, **options: Any) -> aiohttp.ClientSession:
+    """The connections to an authorization server; ``patience`` is for one call, in seconds."""
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=patience, connect=5), **options)
 
 
 async def body_of(answer: aiohttp.ClientResponse) -> bytes:
