@@ -6,6 +6,7 @@ is in memory.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -115,12 +116,17 @@ class TestRealm:
 class Keycloak:
     """A Keycloak server, its database in memory."""
 
-    def __init__(self, home: Path, folder: Path) -> None:
+    def __init__(self, home: Path, folder: Path, port: int = 0) -> None:
         self._home = home
         self._folder = folder
-        self._port = free_port()
+        self._port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._token = ("", 0.0)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._port
 
     @property
     def url(self) -> str:
@@ -217,6 +223,29 @@ class Keycloak:
 
     def _last_words(self) -> str:
         return (self._folder / "keycloak.log").read_text(errors="replace")[-2000:].strip()
+
+
+@contextmanager
+def shared_keycloak(folder: Path) -> Iterator[Keycloak]:
+    """A running :class:`Keycloak`, one for all processes that name this folder. The first one starts it, and ends it
+    when all others have left; that they did the system knows by their locks, also of those that crashed."""
+    note = folder / "keycloak.port"
+    with open(folder / "keycloak.lock", "a") as lock, open(folder / "keycloak.users", "a") as users:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if note.exists():
+            fcntl.flock(users, fcntl.LOCK_SH)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            yield Keycloak(folder, folder, int(note.read_text()))
+            return
+        with running_keycloak() as keycloak:
+            note.write_text(str(keycloak.port))
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            try:
+                yield keycloak
+            finally:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                note.unlink()  # nobody new comes
+                fcntl.flock(users, fcntl.LOCK_EX)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ summary names it; under ``SCORE_REQUIRE=all`` (or a comma list of names) it fail
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -51,8 +52,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if unknown := set(_needed(item)) - COMPONENTS.keys():
             raise pytest.UsageError(f"{item.nodeid} needs components unknown to the test kit: {sorted(unknown)}")
-        if "keycloak" in _needed(item):
-            item.add_marker(pytest.mark.xdist_group("keycloak"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -97,11 +96,12 @@ def azurite() -> Iterator[Azurite]:
 
 
 @pytest.fixture(scope="session")
-def keycloak() -> Iterator[Keycloak]:
-    """A running Keycloak. It is large, so that tests that need it share one worker (``--dist loadgroup``)."""
-    from score.testing.keycloak import running_keycloak
+def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
+    """A running Keycloak. It is large, so that the workers of a test run share one."""
+    from score.testing.keycloak import shared_keycloak
 
-    with running_keycloak() as keycloak:
+    own = tmp_path_factory.getbasetemp()
+    with shared_keycloak(own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own) as keycloak:
         yield keycloak
 
 
