@@ -6,6 +6,7 @@ summary names it; under ``SCORE_REQUIRE=all`` (or a comma list of names) it fail
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from score.testing.azurite import Azurite
     from score.testing.ceph import Ceph
+    from score.testing.keycloak import Keycloak
     from score.testing.minio import Minio
 
 pytest.register_assert_rewrite("score.testing.store_objects", "score.testing.store_uploads")
@@ -91,6 +93,16 @@ def azurite() -> Iterator[Azurite]:
 
     with running_azurite() as azurite:
         yield azurite
+
+
+@pytest.fixture(scope="session")
+def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
+    """A running Keycloak. It is large, so that the workers of a test run share one."""
+    from score.testing.keycloak import shared_keycloak
+
+    own = tmp_path_factory.getbasetemp()
+    with shared_keycloak(own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own) as keycloak:
+        yield keycloak
 
 
 def _needed(item: pytest.Item) -> list[str]:
