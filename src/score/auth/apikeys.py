@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import logging
+import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -50,7 +51,10 @@ def fingerprint(token: str) -> str:
 class ApiKeys:
     """An :class:`score.auth.base.Authorizer` for API keys. Must be made within a running event loop."""
 
-    def __init__(self, server: KeyServer, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, server: KeyServer, clock: Callable[[], float] = time.monotonic, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """``tls`` says whom to believe; None: the authorities of the system."""
         self._server = server
         self._clock = clock
         self._known: OrderedDict[str, tuple[float, Identity]] = OrderedDict()
@@ -59,6 +63,7 @@ class ApiKeys:
         self._session = aiohttp.ClientSession(
             headers={"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"},
             timeout=aiohttp.ClientTimeout(total=20, connect=5),
+            connector=aiohttp.TCPConnector(ssl=tls or True),
         )
 
     async def identify(self, token: str) -> Identity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import ssl
 import textwrap
 import time
 from collections.abc import Callable
@@ -66,7 +67,10 @@ class Jwts:
     again until it is there; tokens that come before get Unavailable. Must be made within a running event loop.
     """
 
-    def __init__(self, location: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, location: str, clock: Callable[[], float] = time.monotonic, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """``tls`` says whom to believe; None: the authorities of the system."""
         self._location = location
         self._clock = clock
         self._key: RSAPublicKey | None = None
@@ -76,7 +80,9 @@ class Jwts:
         self._first: asyncio.Task[None] | None = None
         file = key_file(location)
         if file is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=15), connector=aiohttp.TCPConnector(ssl=tls or True)
+            )
             self._first = asyncio.create_task(self._fetch_until_there())
         else:
             try:

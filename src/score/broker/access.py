@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from score.auth.base import Authorizer, Identity
 from score.auth.scopes import Scopes
+from score.broker import audit
 from score.errors import Forbidden, Invalid, NotReady, Refused, Unauthenticated
 from score.metadata.base import AnalysisState, Registry
 from score.protocol.ids import check_object_id
@@ -61,6 +62,7 @@ class Access:
 
     async def may_upload(self, token: str | None, study: str) -> None:
         """May the owner of the token upload to this study?"""
+        audit.concerns(study)
         if self._authorizer is not None:
             identity = await self._identify(token)
             if not self._scopes.upload.within(study, identity.scopes):
@@ -130,12 +132,15 @@ class Access:
     async def _identify(self, token: str | None) -> Identity:
         if token is None or self._authorizer is None:
             raise Unauthenticated("This needs a token.", hint="Send it as: Authorization: Bearer <token>")
-        return await self._authorizer.identify(token)
+        identity = await self._authorizer.identify(token)
+        audit.identified(identity)
+        return identity
 
     async def _entity(self, object_id: str) -> Entity:
         entity = await self._registry.entity(object_id)
         if entity.id.casefold() != object_id.casefold():
             raise Refused(f"The registry was asked about {object_id} and answers about {entity.id[:60]!r}.")
+        audit.concerns(entity.project_code)
         return entity
 
     async def _study(self, object_id: str) -> str:
@@ -147,4 +152,5 @@ class Access:
             self._studies.move_to_end(object_id)
             if len(self._studies) > _STUDIES:
                 self._studies.popitem(last=False)
+        audit.concerns(known[1])
         return known[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from typing import Any
 from urllib.parse import quote
 
@@ -25,9 +26,14 @@ _LARGEST = 64 * 1024 * 1024
 class Song:
     """:class:`score.metadata.base.Registry` on the Song at ``url``. Must be made within a running event loop."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
+        """``tls`` says whom to believe; None: the authorities of the system."""
         self._url = url.rstrip("/")
-        self._session = aiohttp.ClientSession(timeout=_TIMEOUT, headers={"Accept": "application/json"})
+        self._session = aiohttp.ClientSession(
+            timeout=_TIMEOUT,
+            headers={"Accept": "application/json"},
+            connector=aiohttp.TCPConnector(ssl=tls or True),
+        )
 
     async def entity(self, object_id: str) -> Entity:
         """The registered file of an object. NotFound where there is none."""

@@ -102,9 +102,7 @@ def test_secure_needs_something_to_check_tokens_with(tmp_path: Path) -> None:
     [
         ({**S3, **SECURE, "AUTH_SERVER_PROVIDER": "keycloak"}, "keycloak"),
         ({**S3, **SECURE, "SPRING_SECURITY_OAUTH2_RESOURCESERVER_JWT_JWK_SET_URI": "http://k"}, "jwk-set-uri"),
-        ({**S3, "SERVER_SSL_KEY_STORE": "x.p12"}, "TLS"),
-        ({**S3, "SERVER_SSL_ENABLED": "true"}, "TLS"),
-        ({**S3, "SPRING_PROFILES_ACTIVE": "s3,ssl"}, "TLS"),
+        ({**S3, "SERVER_SSL_BUNDLE": "x"}, "server.ssl.bundle"),
     ],
 )
 def test_what_is_not_built_is_never_passed_over(tmp_path: Path, environ: dict[str, str], named: str) -> None:

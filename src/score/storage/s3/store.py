@@ -17,11 +17,12 @@ What differs between products is dealt with here:
 from __future__ import annotations
 
 import hashlib
+import ssl
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from score.errors import Conflict, Integrity, NotFound, ScoreError, Unavailable
+from score.errors import Conflict, Integrity, Misconfigured, NotFound, ScoreError, Unavailable
 from score.protocol.digests import etag_md5
 from score.protocol.parts import Span
 from score.storage.base import Limits, ObjectStat, OpenUpload, PlannedPart, Prefix, Probe, StoredPart, UploadId
@@ -36,8 +37,15 @@ _META = "x-amz-meta-"
 _FOR_EVER = timedelta(days=3650)
 
 
-def open_stores(settings: S3Settings, names: Iterable[str]) -> dict[str, S3Store]:
-    """The buckets of one service, by name; they share connections and credentials. Nothing is called yet."""
+def open_stores(settings: S3Settings, names: Iterable[str], tls: ssl.SSLContext | None = None) -> dict[str, S3Store]:
+    """The buckets of one service, by name; they share connections and credentials. Nothing is called yet.
+
+    ``tls`` says whom to believe; None: the authorities of the system.
+    """
+    if tls is not None:
+        raise Misconfigured(
+            "outgoing.ssl.trust-store is not used for S3 yet.", hint="Name all authorities in SSL_CERT_FILE instead."
+        )
     client = S3Client(settings)
     return {name: S3Store(client, name) for name in names}
 
