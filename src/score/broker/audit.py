@@ -74,7 +74,7 @@ def record(deed: str, outcome: str, **what: str | int) -> None:
 
 
 def conclude(trail: Trail, call: str, status: int) -> None:
-    """The request was answered with ``status``, 0 where its answer was lost: write its line, where it needs one.
+    """The request is answered with ``status``, 0 where it gets no answer: write its line, where it needs one.
 
     ``call`` is its method and path, without the query.
     """

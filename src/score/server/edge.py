@@ -67,6 +67,9 @@ class Edge:
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
+        path: str = scope["path"]
+        raw: bytes = scope.get("raw_path") or path.encode()
+        call = f"{scope['method']} {raw.decode('ascii', 'backslashreplace')}"
         status = 0
         answered = False
         trail = Trail(request_id(scope), client_of(scope, self._proxies))
@@ -82,11 +85,11 @@ class Edge:
                 headers = message.get("headers", ())
                 fresh = () if any(name == b"cache-control" for name, _ in headers) else (_FRESH,)
                 message["headers"] = [*headers, *marks, *fresh]
+                conclude(trail, call, status)  # before the answer leaves
             elif message["type"] == "http.response.body":
                 answered = not message.get("more_body", False)
             await send(message)
 
-        path: str = scope["path"]
         try:
             if refused := _refuse(scope):
                 await refused(scope, receive, watch)
@@ -99,11 +102,10 @@ class Edge:
                 raise  # the server hangs up: half an answer must not look like a whole one
             log.exception("A defect of the server")
         finally:
-            raw: bytes = scope.get("raw_path") or path.encode()
-            call = f"{scope['method']} {raw.decode('ascii', 'backslashreplace')}"
+            if not status:
+                conclude(trail, call, status)
             taken = (time.perf_counter() - start) * 1000
             access_log.info("%s %s %d %.1f ms %s", trail.client, call, status, taken, trail.request_id)
-            conclude(trail, call, status)
 
 
 def _refuse(scope: Scope) -> ASGIApp | None:
@@ -196,6 +198,12 @@ class Protocol(HttpToolsProtocol):
             if self._unread > LARGEST_BODY:
                 self.transport.close()
         super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        """A request is answered; the head of the next one may have begun to arrive."""
+        super().on_response_complete()
+        if self._in_head and not self.transport.is_closing():
+            self._expect_head()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser cannot take, and hang up."""

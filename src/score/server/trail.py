@@ -74,6 +74,13 @@ class AuditFile(WatchedFileHandler):
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         return open(descriptor, "a", encoding="utf-8")
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        try:
+            super().emit(record)
+        except OSError:  # of opening the file anew; that of writing is caught above
+            self.handleError(record)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is of the standard library
         """A line that cannot be written to the file must not be lost: it goes to the log."""
         log.error("The audit file %s cannot be written; its line: %s", self.baseFilename, record.getMessage())
