@@ -63,7 +63,7 @@ class Song:
             status, _ = await self._get("/isAlive", "itself", attempts=1)
         except Unavailable as error:
             return str(error)
-        if status >= 400:
+        if status >= 300:
             return f"Song at {self._url} answers {status} to /isAlive. Check metadata.url."
         return ""
 
@@ -78,7 +78,7 @@ class Song:
             if attempt:
                 await asyncio.sleep(_WAITS[attempt - 1])
             try:
-                async with self._session.get(URL(self._url + path, encoded=True)) as answer:
+                async with self._session.get(URL(self._url + path, encoded=True), allow_redirects=False) as answer:
                     body = await _whole(answer)
                     if body is None:
                         problem = "its answer has no end"
@@ -107,7 +107,8 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes | None:
 def _document(status: int, body: bytes, what: str) -> dict[str, Any]:
     """The JSON object of a good answer. Refused: another 4xx or a redirection; Unavailable: garbage."""
     if status >= 300:
-        raise Refused(f"Song refuses to tell about {what}: {status}.", hint="Its reads must be public.")
+        hint = "Its reads must be public." if status >= 400 else "Set metadata.url to where it sends us."
+        raise Refused(f"Song refuses to tell about {what}: {status}.", hint=hint)
     try:
         document = json.loads(body)
     except ValueError:
