@@ -37,7 +37,7 @@ class Song:
 
     async def entity(self, object_id: str) -> Entity:
         """The registered file of an object. NotFound where there is none."""
-        status, body = await self._get(f"/entities/{quote(object_id, safe='')}", f"object {object_id}")
+        status, body = await self._get(f"/entities/{_piece(object_id)}", f"object {object_id}")
         if status == 404:
             raise NotFound(f"The object {object_id} is not registered in Song.", hint="Submit its analysis first.")
         try:
@@ -48,7 +48,7 @@ class Song:
     async def analysis_state(self, study: str, analysis: str) -> AnalysisState:
         """The publication state of an analysis. NotFound where the study has no such analysis."""
         what = f"analysis {analysis} of study {study}"
-        status, body = await self._get(f"/studies/{quote(study, safe='')}/analysis/{quote(analysis, safe='')}", what)
+        status, body = await self._get(f"/studies/{_piece(study)}/analysis/{_piece(analysis)}", what)
         if status in (400, 404):
             raise NotFound(f"Song does not know {what}.")
         document = _document(status, body, what)
@@ -92,6 +92,13 @@ class Song:
             f"Song at {self._url} cannot tell about {what}: {problem}.",
             hint="Try again later, or check metadata.url.",
         )
+
+
+def _piece(name: str) -> str:
+    """``name`` as one piece of a path. Refused for one that servers take for the folder above."""
+    if name in (".", ".."):
+        raise Refused(f"{name!r} is the name of no object, study or analysis.")
+    return quote(name, safe="")
 
 
 async def _whole(answer: aiohttp.ClientResponse) -> bytes | None:
