@@ -19,6 +19,7 @@ from pathlib import Path
 from score.errors import Misconfigured, Unavailable
 from score.testing.components import find
 from score.testing.processes import free_port
+from score.testing.secrecy import secret
 
 READY_WITHIN = 30.0
 """Seconds that a start may take."""
@@ -33,7 +34,7 @@ class Minio:
 
     def __init__(self, program: Path, folder: Path, kms_key: str = "") -> None:
         self.access_key = "minio-" + secrets.token_hex(4)
-        self.secret_key = secrets.token_hex(16)
+        self.secret_key = secret(secrets.token_hex(16))
         self.folder = folder
         self._program = program
         self._kms = f"{kms_key}:{base64.b64encode(secrets.token_bytes(32)).decode()}" if kms_key else ""
