@@ -77,7 +77,7 @@ def ask(program: str, lock: Path) -> tuple[list[str], str]:
         )
         document = json.loads(run.stdout)
         found = [
-            f"{one['name']} {one['version']}: {hole['id']}, mended in {' '.join(hole['fix_versions']) or 'no version'}"
+            f"{one['name']} {one['version']}: {hole['id']}, mended in {' '.join(hole['fix_versions']) or 'none'}"
             for one in document["dependencies"]
             for hole in one.get("vulns", ())
         ]

@@ -95,7 +95,7 @@ def read_record(key: str) -> FinishedPart | None:
     number, bar, document = name.partition("|")
     try:
         record = FinishedPart.model_validate_json(document)
-        if bar and int(number, 16) == record.part_number and is_md5(record.md5) and record.etag:
+        if bar and int(number, 16) == record.part_number > 0 and is_md5(record.md5) and record.etag:
             return record
     except ValueError:
         pass

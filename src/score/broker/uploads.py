@@ -7,25 +7,31 @@ server, also the reference's, can go on; a call repeated after a lost answer or 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from score.broker import audit
 from score.broker.access import Access
 from score.broker.buckets import Pair
 from score.broker.documents import fetch
-from score.broker.state import Layout, Plan, new_upload, read_record, read_specification, without_urls
+from score.broker.finished import FinishedParts, objection, refuse
+from score.broker.state import Layout, Plan, new_upload, read_specification, without_urls
 from score.broker.work import Work
-from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound
-from score.protocol.digests import check_md5, etag_md5, to_hex
+from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound, NotReady
+from score.protocol.digests import check_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
 from score.protocol.parts import plan_upload
 from score.protocol.wire import FinishedPart, Part, Progress, Specification, to_json
-from score.storage.base import ObjectStat, ObjectStore, Prefix, StoredPart, UploadId
+from score.storage.base import ObjectStore, Prefix, StoredPart, UploadId
 
+log = logging.getLogger(__name__)
+
+_BEGINNING = timedelta(seconds=10)
+"""Within which the state of an upload is written, once the store began it."""
 _PLANS = 500
 """Uploads whose plan is kept in memory."""
 
@@ -61,6 +67,7 @@ class Uploads:
         self._layout = layout
         self._rules = rules
         self._plans: OrderedDict[tuple[str, str], Plan] = OrderedDict()
+        self._finished = FinishedParts(objects, state, layout)
         self._completions = completions or Work()
 
     async def exists(self, object_id: str) -> bool:
@@ -105,8 +112,7 @@ class Uploads:
         specification = await self._in_progress(object_id, size)
         upload = UploadId(specification.upload_id)
         plan = Plan.of(specification)
-        records = await self._records(object_id, upload)
-        finished = await self._without_doubles(object_id, upload, records)
+        finished = await self._finished.settle(object_id, upload, plan)
         urls = self._objects.sign_parts(
             self._layout.object(object_id), upload, list(plan.parts()), self._rules.url_life
         )
@@ -120,7 +126,7 @@ class Uploads:
                 source_md5=record.md5 if record else None,
             )
             for part, url in zip(specification.parts, urls, strict=True)
-            for record in (finished.get(part.part_number),)
+            for record in (finished.agreed(part.part_number),)
         ]
         audit.note("upload", object_id, parts=len(parts), bytes=specification.object_size)
         return Progress(object_id=object_id, upload_id=upload, parts=parts)
@@ -131,7 +137,8 @@ class Uploads:
 
     async def finish_part(self, object_id: str, upload_id: str, number: int, md5: str, etag: str) -> None:
         """Record a part as finished, once the store proves that it holds it. Its cost does not grow with the number
-        of parts. Idempotent; an older record of that part is replaced.
+        of parts. Idempotent. The record of what was sent before under that number stays until the status is asked for
+        or the upload is completed: to look for it would cost every part a call.
 
         Raises Invalid (a part or checksum that cannot be), NotFound (no such upload), Conflict (the store does not
         hold the part, or holds another one).
@@ -143,16 +150,10 @@ class Uploads:
         size = plan.part(number)
         if size is None:
             raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(plan)}.")
-        older, stored = await asyncio.gather(
-            self._keys(self._layout.records_of(object_id, upload, number)),
-            self._objects.stored_part(self._layout.object(object_id), upload, number),
-        )
-        self._prove(object_id, record, size, stored)
-        key = self._layout.record(object_id, upload, record)
-        if key not in older:
-            await self._state.put(key, b"")
-        if doubles := [other for other in older if other != key]:
-            await self._state.delete(*doubles)
+        stored = await self._objects.stored_part(self._layout.object(object_id), upload, number)
+        if why := objection(record, size, stored, etag_is_md5=self._objects.limits.etag_is_md5):
+            raise refuse(object_id, number, why)
+        await self._state.put(self._layout.record(object_id, upload, record), b"")
 
     async def forget_part(self, object_id: str, upload_id: str, number: int) -> None:
         """Drop the record of a finished part, so that it is sent again. Idempotent. NotFound: no such upload."""
@@ -196,36 +197,61 @@ class Uploads:
         return sum(place is not None for place in places)
 
     async def _complete(self, object_id: str, upload: UploadId) -> None:
-        done, specification = await asyncio.gather(
-            self._is_done(object_id, upload), self._specification(object_id, upload), return_exceptions=True
-        )
-        if isinstance(done, BaseException):
-            raise done
-        if not done:
-            if isinstance(specification, BaseException):
-                if isinstance(specification, NotFound) and await self._is_done(object_id, upload):
-                    return  # another server was faster, between the two looks
-                raise specification
-            await self._make(object_id, upload, specification)
-        await self._forget(object_id, upload)
-
-    async def _make(self, object_id: str, upload: UploadId, specification: Specification) -> None:
-        """The object out of its parts, then its final ``.meta``."""
         try:
-            (parts, md5s), _ = await _in_order(
+            specification = await self._specification(object_id, upload)
+            (parts, md5s, keys), _ = await _in_order(
                 self._assemble(object_id, upload, Plan.of(specification)), self._access.check_unpublished(object_id)
             )
-        except Conflict:
-            if await self._is_done(object_id, upload):  # another server was faster, its state is gone in part
-                return
-            raise
+            await self._join(object_id, upload, specification, parts, md5s)
+        except (Conflict, NotFound, NotReady):
+            if not await self._is_done(object_id, upload):  # by another server, or before its answer was lost
+                raise
+            await self._forget(object_id, upload)
+        else:
+            await self._forget(object_id, upload, keys)
+
+    async def _join(
+        self, object_id: str, upload: UploadId, specification: Specification, parts: list[StoredPart], md5s: list[str]
+    ) -> None:
+        """The object out of these parts, then its final ``.meta``; where a crash came between the two, the latter."""
+        begun = await self._begun(object_id, upload)
         made = await self._objects.complete(self._layout.object(object_id), upload, parts)
         if made.size != specification.object_size:
             raise Integrity(
                 f"The store made {made.size} bytes of the parts of {object_id}, not {specification.object_size}.",
                 hint="Upload it again with overwrite.",
             )
+        if begun is not None and made.last_modified < begun - _BEGINNING:
+            raise _no_upload(object_id)  # an older object
         await self._state.put(self._layout.meta(object_id), to_json(without_urls(specification, md5s)))
+
+    async def _begun(self, object_id: str, upload: UploadId) -> datetime | None:
+        """When the upload began, where that is needed: not every store proves by an ETag what an object was made of,
+        where ETags are no MD5s. NotFound: it is gone."""
+        if self._objects.limits.etag_is_md5:
+            return None
+        meta = await self._state.stat(self._layout.upload_meta(object_id, upload))
+        if meta is None:
+            raise _no_upload(object_id)
+        return meta.last_modified
+
+    async def _finish_joined(self, object_id: str, upload: UploadId) -> None:
+        """Write the final ``.meta`` where the object is made of the parts of this upload, which is gone.
+
+        Without it nobody would know the parts and their MD5s; with that of an older object in its place every
+        download would fail.
+        """
+        made = await self._objects.stat(self._layout.object(object_id))
+        if made is None:
+            return
+        try:
+            specification = await self._specification(object_id, upload)
+            if specification.object_size == made.size and not await self._is_done(object_id, upload):
+                parts, md5s, _ = await self._assemble(object_id, upload, Plan.of(specification))
+                await self._join(object_id, upload, specification, parts, md5s)
+                log.warning("Finished the upload %s of %s, which a crash left without its .meta.", upload, object_id)
+        except (NotFound, Conflict):
+            return  # no state to go by, parts that were never finished, or an object of other parts
 
     async def _is_done(self, object_id: str, upload: UploadId) -> bool:
         """Whether the object that is there came from this upload. NotFound: it did, and is lost."""
@@ -244,48 +270,29 @@ class Uploads:
             )
         return True
 
-    async def _assemble(self, object_id: str, upload: UploadId, plan: Plan) -> tuple[list[StoredPart], list[str]]:
-        """The parts to complete with, and the MD5 of each.
+    async def _assemble(
+        self, object_id: str, upload: UploadId, plan: Plan
+    ) -> tuple[list[StoredPart], list[str], Sequence[str]]:
+        """The parts to complete with, the MD5 of each, and the keys of their records.
 
-        What the store holds decides between two records of one part. Conflict: a part is missing or is another one.
+        Conflict: a part is missing or is another one.
         """
-        records, held = await _in_order(self._records(object_id, upload), self._held(object_id, upload))
+        finished = await self._finished.settle(object_id, upload, plan)
         if not len(plan):
             raise Conflict(f"The upload of {object_id} has no parts to complete.", hint="Start it again.")
-        if missing := [number for number, _ in plan.parts() if number not in records]:
+        if missing := [number for number, _ in plan.parts() if number not in finished.records]:
             raise Conflict(
                 f"The upload of {object_id} is not complete: {len(missing)} of {len(plan)} parts are not finished,"
                 f" the first of them number {missing[0]}."
             )
         parts, md5s = [], []
         for number, span in plan.parts():
-            stored = held.get(number) if held is not None else None
-            record = _matching(records[number], stored)
-            if held is not None:
-                self._prove(object_id, record, span.length, stored)
+            if number in finished.objections:
+                raise refuse(object_id, number, finished.objections[number])
+            record = finished.records[number]
             parts.append(StoredPart(number, span.length, record.etag))
             md5s.append(record.md5)
-        return parts, md5s
-
-    async def _held(self, object_id: str, upload: UploadId) -> dict[int, StoredPart] | None:
-        """The parts that the store holds, by number; None where it completed them, or lost them, before."""
-        try:
-            parts = self._objects.stored_parts(self._layout.object(object_id), upload)
-            return {part.number: part async for part in parts}
-        except NotFound:
-            return None
-
-    def _prove(self, object_id: str, record: FinishedPart, size: int, stored: StoredPart | None) -> None:
-        """Conflict, unless the store holds just this part."""
-        which = f"Part {record.part_number} of {object_id}"
-        if stored is None:
-            raise Conflict(f"{which} is not in the store.", hint="Send the part again.")
-        if stored.etag.lower() != record.etag.lower():
-            raise Conflict(f"{which} has another ETag in the store than the one given.", hint="Send the part again.")
-        if stored.size != size:
-            raise Conflict(f"{which} has {stored.size} bytes in the store, not {size}.", hint="Send the part again.")
-        if self._objects.limits.etag_is_md5 and (etag_md5(stored.etag) or record.md5) != record.md5:
-            raise Conflict(f"{which} has another MD5 in the store than the one given.", hint="Send the part again.")
+        return parts, md5s, finished.keys
 
     def _check_etag(self, etag: str) -> str:
         if self._objects.limits.etag_is_md5:
@@ -351,50 +358,30 @@ class Uploads:
             raise _no_upload(object_id)
         return max(found)[1]
 
-    async def _records(self, object_id: str, upload: UploadId) -> dict[int, list[FinishedPart]]:
-        """The finished parts by number, the records of one part from the oldest to the youngest."""
-        dated: dict[int, list[tuple[ObjectStat, FinishedPart]]] = {}
-        async for entry in self._state.scan(f"{self._layout.folder(object_id, upload)}part-"):
-            if isinstance(entry, ObjectStat) and (record := read_record(entry.key)):
-                dated.setdefault(record.part_number, []).append((entry, record))
-        return {
-            number: [record for _, record in sorted(found, key=lambda one: one[0].last_modified)]
-            for number, found in dated.items()
-        }
-
-    async def _without_doubles(
-        self, object_id: str, upload: UploadId, records: dict[int, list[FinishedPart]]
-    ) -> dict[int, FinishedPart]:
-        """One record for each finished part; of two the one that the store's part matches, none if neither does."""
-        key = self._layout.object(object_id)
-        chosen: dict[int, FinishedPart] = {}
-        for number, found in records.items():
-            if len(found) == 1:
-                chosen[number] = found[0]
-                continue
-            try:
-                stored = await self._objects.stored_part(key, upload, number)
-            except NotFound:  # completed, only the state is left
-                chosen[number] = found[-1]
-                continue
-            record = _matching(found, stored)
-            if stored is not None and stored.etag == record.etag:
-                chosen[number] = record
-        return chosen
-
     async def _keys(self, prefix: str) -> list[str]:
         return [entry.key async for entry in self._state.scan(prefix)]
 
     async def drop(self, object_id: str, upload: UploadId) -> None:
-        """Abort the multipart upload, then delete its state: in this order it can be repeated after a crash."""
-        await self._objects.abort(self._layout.object(object_id), upload)
+        """Abort the multipart upload, then delete its state: in this order it can be repeated after a crash.
+
+        One that a crash left between the joining of its parts and the final ``.meta`` is past that: it is finished.
+        """
+        key = self._layout.object(object_id)
+        try:
+            await self._objects.stored_part(key, upload, 1)
+        except NotFound:
+            await self._finish_joined(object_id, upload)
+        await self._objects.abort(key, upload)
         await self._forget(object_id, upload)
 
-    async def _forget(self, object_id: str, upload: UploadId) -> None:
-        """Delete the state of an upload: ``.meta`` first, since with it the upload is in progress to every reader."""
+    async def _forget(self, object_id: str, upload: UploadId, known: Sequence[str] | None = None) -> None:
+        """Delete the state of an upload: ``.meta`` first, since with it the upload is in progress to every reader.
+
+        ``known``: the keys of its records, where they were listed already.
+        """
         self._plans.pop((object_id, upload), None)
         await self._state.delete(self._layout.upload_meta(object_id, upload))
-        if keys := await self._keys(self._layout.folder(object_id, upload)):
+        if keys := await self._keys(self._layout.folder(object_id, upload)) if known is None else known:
             await self._state.delete(*keys)
 
 
@@ -409,12 +396,6 @@ async def _in_order(*works: Coroutine[Any, Any, Any]) -> list[Any]:
 
 async def _nothing() -> None:
     """In place of a check that is not wanted."""
-
-
-def _matching(records: Sequence[FinishedPart], stored: StoredPart | None) -> FinishedPart:
-    """Of the records of one part the youngest that is of what the store holds; the youngest where none is."""
-    same = [record for record in records if stored and record.etag.lower() == stored.etag.lower()]
-    return (same or list(records))[-1]
 
 
 def _no_upload(object_id: str) -> NotFound:

@@ -237,6 +237,7 @@ def test_a_part_sent_again_replaces_its_record(run: Callable[[Test], None]) -> N
         with refused(Conflict, "another ETag"):
             await uploads.finish_part(object_id, spec["uploadId"], 1, md5(b"new"), md5(b"new"))
         await site.put_part(uploads, spec, 1, b"new")
+        assert (await uploads.status(object_id, 3)).parts[0].source_md5 == md5(b"new")
         (record,) = [key for key in await site.keys() if "/part-" in key]
         assert md5(b"new") in record
         await uploads.complete(object_id, spec["uploadId"])

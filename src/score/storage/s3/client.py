@@ -1,4 +1,4 @@
-"""The wire client: the operations of S3 that Score needs, path style, on one aiohttp session.
+"""The wire client: the operations of S3 that Score needs, path style.
 
 Every attempt is signed anew. What may pass (5xx, throttling, resets, time-outs) is tried again, up to a number of
 times and a time; then it is Unavailable. All calls may be repeated: at worst a CreateMultipartUpload whose answer was
@@ -10,24 +10,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import io
-import os
-import socket
+import ssl
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from random import Random
-from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from typing import Final
 
-import aiohttp
-from yarl import URL
-
-from score._version import __version__
-from score.errors import Integrity, Invalid, Refused, ScoreError, Unavailable
+from score.errors import Integrity, Invalid, ScoreError, Unavailable
 from score.protocol.parts import Span
 from score.storage.base import StoredPart, UploadId
+from score.storage.http import LARGEST_ANSWER, Answer, Http
 from score.storage.s3 import xml
 from score.storage.s3.credentials import ChainKeys, FixedKeys, KeySource
 from score.storage.s3.faults import clock_skew, delays, translate
@@ -49,20 +42,12 @@ PROBE_TIMEOUT: Final = 10.0
 _NO_STORE: Final = "Check that the endpoint is the store and no proxy answers in its place."
 
 
-class Answer(NamedTuple):
-    """An answer of the store, read to its end; names of headers are looked up without regard to case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
 class S3Client:
-    """One S3 service; buckets are arguments. The session opens at the first call, in the loop that runs then."""
+    """One S3 service; buckets are arguments. ``tls`` says which certificates are trusted."""
 
     def __init__(
         self,
@@ -70,6 +55,7 @@ class S3Client:
         *,
         keys: KeySource | None = None,
         clock: Callable[[], datetime] = utc_now,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         fixed = Credentials(settings.access_key, settings.secret_key, settings.session_token)
         self.settings = settings
@@ -77,18 +63,17 @@ class S3Client:
         self.keys: KeySource = keys or (FixedKeys(fixed) if settings.access_key else ChainKeys())
         self.clock = clock
         self._random = Random()
-        self._session: aiohttp.ClientSession | None = None
+        self._origin, self._url_origin, self._base_path = settings.origin, settings.url_origin, settings.base_path
+        self._http = Http(self._origin, limit=settings.connections, connect_timeout=settings.connect_timeout, tls=tls)
 
     async def close(self) -> None:
         """Close the connections; a later call opens new ones."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._http.close()
 
     def resource(self, bucket: str, key: str = "", *, for_clients: bool = False) -> Resource:
         """The URL of a bucket or an object, as the server reaches it or as clients do."""
-        origin = self.settings.url_origin if for_clients else self.settings.origin
-        return Resource(origin, self.settings.base_path + encode_path(bucket, *([key] if key else [])))
+        origin = self._url_origin if for_clients else self._origin
+        return Resource(origin, self._base_path + encode_path(bucket, *([key] if key else [])))
 
     # Objects
 
@@ -221,7 +206,7 @@ class S3Client:
         expected: tuple[int, ...] = (200,),
         check: Callable[[Answer], ScoreError | None] = lambda answer: None,
         read_timeout: float | None = None,
-        most: int | None = None,
+        most: int = LARGEST_ANSWER,
         attempts: int | None = None,
     ) -> Answer:
         """The answer, once it has an expected status and holds no error. Raises what the last attempt failed with."""
@@ -260,48 +245,15 @@ class S3Client:
         headers: Mapping[str, str],
         body: bytes,
         read_timeout: float | None,
-        most: int | None,
+        most: int,
     ) -> Answer:
         """One attempt. Raises Unavailable where there is no whole answer, Integrity for more than ``most`` bytes."""
         keys = await self.keys.fresh()
         signed = self.signer.sign_request(keys, method, resource, query, headers, body, self.clock())
-        text = f"{resource.origin}{resource.path}" + (f"?{encode_query(query)}" if query else "")
-        timeout = aiohttp.ClientTimeout(
-            sock_connect=self.settings.connect_timeout, sock_read=read_timeout or self.settings.read_timeout
+        target = f"{resource.path}?{encode_query(query)}" if query else resource.path
+        return await self._http.request(
+            what, method, target, signed, body, read_timeout=read_timeout or self.settings.read_timeout, most=most
         )
-        try:
-            async with self._open_session().request(
-                method,
-                URL(text, encoded=True),
-                headers=signed,
-                # Even an empty body has its length said; a stream is what aiohttp wants for more than 1 MiB.
-                data=io.BytesIO(body) if body or method in ("PUT", "POST") else None,
-                timeout=timeout,
-                allow_redirects=False,
-            ) as answer:
-                if most is not None and answer.status in (200, 206) and (answer.content_length or 0) > most:
-                    answer.close()
-                    raise Integrity(f"The store answers {answer.content_length} bytes, not {most}, to {what}.")
-                return Answer(answer.status, answer.headers, await answer.read())
-        except aiohttp.ClientSSLError as error:
-            raise Refused(f"No secure connection to the store for {what}: {_reason(error)}.") from None
-        except TimeoutError:
-            raise Unavailable(f"The store did not answer in time to {what}.") from None
-        except (aiohttp.ClientError, OSError) as error:
-            # Cut off: aiohttp's errors hold the request with its signature.
-            raise Unavailable(f"The connection to the store failed at {what}: {_reason(error)}.") from None
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self.settings.connections, ttl_dns_cache=60),
-                headers={"User-Agent": f"score/{__version__}", "Accept-Encoding": "identity"},
-                skip_auto_headers=("Content-Type",),
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                proxy=_proxy(self.settings.origin),
-            )
-        return self._session
 
 
 def _listing(prefix: str, delimiter: str, token: str | None, limit: int) -> list[tuple[str, str]]:
@@ -311,23 +263,3 @@ def _listing(prefix: str, delimiter: str, token: str | None, limit: int) -> list
     if token is not None:
         query.append(("continuation-token", token))
     return query
-
-
-def _proxy(origin: str) -> str | None:
-    """The proxy that the environment names for this address.
-
-    Asked once: aiohttp's ``trust_env`` would ask in a thread for each call, and read passwords from ``.netrc`` too.
-    """
-    parts = urlsplit(origin)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
-
-
-def _reason(error: BaseException) -> str:
-    """Why a connection failed, in words that hold nothing of the request."""
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(cause, OSError) and cause.errno:
-        # Names that are not resolved have numbers of their own.
-        return (cause.strerror or "") if isinstance(cause, socket.gaierror) else os.strerror(cause.errno)
-    return type(cause).__name__

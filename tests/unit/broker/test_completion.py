@@ -1,0 +1,507 @@
+"""What completes an upload, and what is left where something went wrong before: two records of a part, records that
+contradict the store, a crash between the joining of the parts and the final ``.meta``. On MinIO, with and without
+encryption, and on a disk."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import pytest
+import urllib3
+
+from score.broker.access import Access
+from score.broker.cleanup import Cleanup, Swept
+from score.broker.state import Layout, read_record
+from score.broker.uploads import UploadRules, Uploads
+from score.errors import Conflict, NotFound
+from score.metadata.base import AnalysisState
+from score.metadata.embedded import EmbeddedRegistry
+from score.protocol.parts import MIB
+from score.protocol.wire import FinishedPart
+from score.storage.base import ObjectStore, StoredPart, UploadId
+from score.storage.local import LocalStore
+from score.storage.s3.settings import S3Settings
+from score.storage.s3.store import S3Store, open_stores
+from score.testing.minio import Minio, running_minio
+from score.testing.s3_contract import boto
+
+STUDY = "TEST-CA"
+LAYOUT = Layout()
+KEY = "completion-key"
+PART = 5 * MIB
+DATA = [b"a" * PART, b"the rest"]
+SIZE = PART + len(DATA[1])
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+class Crash(Exception):
+    """The server dies."""
+
+
+class Dying:
+    """A store that dies at its first call of a kind, before or after it does it."""
+
+    def __init__(self, store: ObjectStore, at: str, *, after: bool = False) -> None:
+        self._store = store
+        self._at = at
+        self._after = after
+
+    def __getattr__(self, name: str) -> Any:
+        inner = getattr(self._store, name)
+        if name != self._at:
+            return inner
+
+        async def die(*given: Any) -> None:
+            if self._after:
+                await inner(*given)
+            raise Crash
+
+        return die
+
+
+@dataclass
+class Site:
+    """Two buckets and a registry; ``server()`` is a fresh server on them."""
+
+    objects: ObjectStore
+    state: ObjectStore
+    registry: EmbeddedRegistry
+
+    def server(self, objects: Any = None, state: Any = None) -> Uploads:
+        rules = UploadRules(PART, timedelta(days=1))
+        return Uploads(objects or self.objects, state or self.state, Access(self.registry), LAYOUT, rules)
+
+    async def register(self) -> str:
+        file = {"fileName": f"{uuid.uuid4()}.bam", "fileSize": SIZE, "fileMd5sum": "0" * 32, "fileAccess": "open"}
+        analysis = await self.registry.submit(STUDY, {"studyId": STUDY, "files": [file]})
+        (found,) = await self.registry.files(STUDY, analysis)
+        return str(found["objectId"])
+
+    async def start(self, object_id: str) -> Upload:
+        spec = json.loads(await self.server().start(object_id, SIZE, overwrite=True))
+        return Upload(self, object_id, UploadId(spec["uploadId"]), [part["url"] for part in spec["parts"]])
+
+    async def upload(self, *pieces: bytes) -> Upload:
+        """A new upload whose parts are sent and recorded."""
+        upload = await self.start(await self.register())
+        for number, piece in enumerate(pieces or DATA, 1):
+            await upload.finish(number, piece)
+        return upload
+
+
+@dataclass
+class Upload:
+    """An upload in progress."""
+
+    site: Site
+    object_id: str
+    id: UploadId
+    urls: list[str]
+
+    async def send(self, number: int, data: bytes) -> str:
+        """PUT a part to its URL; gives its ETag."""
+        url, objects = self.urls[number - 1], self.site.objects
+        if isinstance(objects, LocalStore):
+            writer = objects.open_part(
+                objects.check_url("PUT", urlsplit(url).path.split("/", 3)[3], urlsplit(url).query)
+            )
+            writer.write([data])
+            writer.finish(None)
+            objects.close_part(writer)
+        else:
+            with urllib3.PoolManager(retries=False) as http:
+                assert http.request("PUT", url, body=data).status == 200
+        stored = await objects.stored_part(LAYOUT.object(self.object_id), self.id, number)
+        assert stored is not None
+        return stored.etag
+
+    async def finish(self, number: int, data: bytes) -> str:
+        etag = await self.send(number, data)
+        await self.site.server().finish_part(self.object_id, self.id, number, md5(data), etag)
+        return etag
+
+    async def record(self, number: int, given: str, etag: str) -> None:
+        """Write a record past our own checks, as the reference does."""
+        part = FinishedPart(part_number=number, md5=given, etag=etag)
+        await self.site.state.put(LAYOUT.record(self.object_id, self.id, part), b"")
+
+    async def records(self) -> list[tuple[int, str]]:
+        """Number and MD5 of every record that is there."""
+        keys = [entry.key async for entry in self.site.state.scan(LAYOUT.folder(self.object_id, self.id))]
+        return [(part.part_number, part.md5) for key in keys if (part := read_record(key))]
+
+    async def finished(self) -> dict[int, str]:
+        """The finished parts by the status, as number and MD5."""
+        progress = await self.site.server().status(self.object_id, SIZE)
+        return {part.part_number: part.source_md5 for part in progress.parts if part.source_md5}
+
+    async def complete(self) -> None:
+        await self.site.server().complete(self.object_id, self.id)
+
+    async def final(self) -> dict[str, Any] | None:
+        try:
+            return cast("dict[str, Any]", json.loads(await self.site.state.get(LAYOUT.meta(self.object_id))))
+        except NotFound:
+            return None
+
+    async def check_complete(self, *pieces: bytes) -> None:
+        """The object and its final ``.meta`` are there and right, the state is gone."""
+        final = await self.final()
+        assert final is not None
+        assert final["uploadId"] == self.id
+        assert [part["sourceMd5"] for part in final["parts"]] == [md5(piece) for piece in pieces or DATA]
+        stat = await self.site.objects.stat(LAYOUT.object(self.object_id))
+        assert stat is not None
+        assert stat.size == final["objectSize"] == SIZE
+        assert [entry.key async for entry in self.site.state.scan("upload/")] == []
+
+
+Test = Callable[[Site], Awaitable[None]]
+Run = Callable[[Test], None]
+
+
+@pytest.fixture(scope="module")
+def encrypting() -> Iterator[Minio]:
+    with running_minio(kms_key=KEY) as minio:
+        yield minio
+
+
+def open_buckets(minio: Minio, kms_key: str = "") -> tuple[ObjectStore, ObjectStore]:
+    chosen = S3Settings(minio.endpoint, minio.access_key, minio.secret_key, kms_key=kms_key)
+    names = [f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("object", "state")]
+    client = boto(chosen)
+    for name in names:
+        client.create_bucket(Bucket=name)
+    client.close()
+    stores = open_stores(chosen, names)
+    return stores[names[0]], stores[names[1]]
+
+
+@pytest.fixture(
+    params=[*(pytest.param(name, marks=pytest.mark.needs("minio")) for name in ("minio", "kms")), "local"]
+)
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+    """Runs a coroutine function on a site of its own."""
+
+    def opened() -> tuple[ObjectStore, ObjectStore]:
+        if request.param == "local":
+            first, second = (LocalStore(tmp_path, name, base=lambda: "http://x") for name in ("object", "state"))
+            return first, second
+        if request.param == "kms":
+            return open_buckets(request.getfixturevalue("encrypting"), KEY)
+        return open_buckets(request.getfixturevalue("minio"))
+
+    def go(test: Test) -> None:
+        async def main() -> None:
+            objects, state = opened()
+            registry = EmbeddedRegistry(tmp_path)
+            await registry.create_study(STUDY, {})
+            try:
+                await test(Site(objects, state, registry))
+            finally:
+                for one in (registry, objects, state):
+                    await one.close()
+
+        asyncio.run(main())
+
+    return go
+
+
+# Records of one part that disagree
+
+
+@pytest.mark.parametrize("asked", ["status", "completion"])
+@pytest.mark.parametrize("stale", ["older", "younger"])
+def test_of_two_records_the_one_counts_that_the_store_agrees_with(run: Run, stale: str, asked: str) -> None:
+    """A part sent again with other bytes, recorded twice; the other record goes, so that the reference goes on."""
+
+    async def test(site: Site) -> None:
+        upload = await site.start(await site.register())
+        await upload.finish(1, DATA[0])
+        before = await upload.send(2, b"the old.")
+        if stale == "older":
+            await upload.record(2, md5(b"the old."), before)
+        now = await upload.send(2, DATA[1])
+        await upload.record(2, md5(DATA[1]), now)
+        if stale == "younger":
+            await upload.record(2, md5(b"the old."), before)
+        assert len(await upload.records()) == 3
+        if asked == "status":
+            assert await upload.finished() == {1: md5(DATA[0]), 2: md5(DATA[1])}
+        else:  # it dies just before the parts are joined, and the reference takes over
+            dying = site.server(objects=Dying(site.objects, "complete"))
+            with pytest.raises(Crash):
+                await dying.complete(upload.object_id, upload.id)
+        assert sorted(await upload.records()) == [(1, md5(DATA[0])), (2, md5(DATA[1]))]
+        await upload.complete()
+        await upload.check_complete()
+
+    run(test)
+
+
+def test_two_records_that_the_store_both_contradicts(run: Run) -> None:
+    """The part was sent a third time and not recorded: it is to be sent again."""
+
+    async def test(site: Site) -> None:
+        upload = await site.upload()
+        for data in (b"the old.", b"the 2nd."):
+            await upload.record(2, md5(data), await upload.send(2, data))
+        await upload.send(2, b"the 3rd.")
+        with pytest.raises(Conflict, match=r"Part 2 .* another ETag"):
+            await upload.complete()
+        assert await upload.finished() == {1: md5(DATA[0])}
+        assert await upload.records() == [(1, md5(DATA[0]))]
+        await upload.finish(2, DATA[1])
+        await upload.complete()
+        await upload.check_complete()
+
+    run(test)
+
+
+def test_a_record_of_bytes_that_were_replaced_is_no_finished_part(run: Run) -> None:
+    async def test(site: Site) -> None:
+        upload = await site.upload()
+        await upload.send(2, b"the new.")
+        assert await upload.finished() == {1: md5(DATA[0])}
+        await upload.finish(2, DATA[1])
+        assert await upload.finished() == {1: md5(DATA[0]), 2: md5(DATA[1])}
+        await upload.complete()
+        await upload.check_complete()
+
+    run(test)
+
+
+def test_a_part_that_the_store_does_not_hold_is_not_finished(run: Run) -> None:
+    async def test(site: Site) -> None:
+        upload = await site.start(await site.register())
+        await upload.finish(1, DATA[0])
+        await upload.record(2, md5(DATA[1]), md5(DATA[1]))
+        assert await upload.finished() == {1: md5(DATA[0])}
+        with pytest.raises(Conflict, match=r"Part 2 .* is not in the store"):
+            await upload.complete()
+        await upload.finish(2, DATA[1])
+        await upload.complete()
+        await upload.check_complete()
+
+    run(test)
+
+
+def test_a_record_whose_md5_and_etag_contradict_each_other(run: Run) -> None:
+    """The reference believes the MD5 that it is told. Encrypted, nobody can tell."""
+
+    async def test(site: Site) -> None:
+        if not site.objects.limits.etag_is_md5:
+            return
+        upload = await site.start(await site.register())
+        await upload.finish(1, DATA[0])
+        await upload.record(2, "f" * 32, await upload.send(2, DATA[1]))
+        assert await upload.finished() == {1: md5(DATA[0])}
+        await upload.record(2, "f" * 32, md5(DATA[1]))
+        await upload.finish(2, DATA[1])
+        await upload.record(2, "e" * 32, md5(DATA[1]))
+        assert await upload.finished() == {1: md5(DATA[0]), 2: md5(DATA[1])}
+        assert len(await upload.records()) == 2
+        await upload.complete()
+        await upload.check_complete()
+
+    run(test)
+
+
+@pytest.mark.needs("minio")
+def test_a_part_that_was_cut_short_is_not_finished(minio: Minio, tmp_path: Path) -> None:
+    """Recorded by a server that does not look at sizes. On a disk a URL takes parts of their own size only."""
+
+    async def test() -> None:
+        objects, state = open_buckets(minio)
+        registry = EmbeddedRegistry(tmp_path)
+        await registry.create_study(STUDY, {})
+        site = Site(objects, state, registry)
+        try:
+            upload = await site.start(await site.register())
+            await upload.finish(1, DATA[0])
+            await upload.record(2, md5(b"the"), await upload.send(2, b"the"))
+            assert await upload.finished() == {1: md5(DATA[0])}
+            await upload.finish(2, DATA[1])
+            await upload.complete()
+            await upload.check_complete()
+        finally:
+            for one in (registry, objects, state):
+                await one.close()
+
+    asyncio.run(test())
+
+
+def test_records_stand_where_the_upload_is_gone_from_the_store(run: Run) -> None:
+    """Its parts were joined: whoever resumes has nothing to send, only to complete."""
+
+    async def test(site: Site) -> None:
+        upload = await crashed(site)
+        assert await upload.finished() == {1: md5(DATA[0]), 2: md5(DATA[1])}
+        await upload.complete()
+        await upload.check_complete()
+
+    run(test)
+
+
+# Between the joining of the parts and the final .meta
+
+
+async def crashed(site: Site, object_id: str = "") -> Upload:
+    """An upload whose server died when it had joined the parts."""
+    upload = await site.start(object_id or await site.register())
+    for number, piece in enumerate(DATA, 1):
+        await upload.finish(number, piece)
+    with pytest.raises(Crash):
+        await site.server(objects=Dying(site.objects, "complete", after=True)).complete(upload.object_id, upload.id)
+    return upload
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["first", "overwrites"])
+@pytest.mark.parametrize("then", ["repeated", "cleaned up", "cancelled", "replaced"])
+def test_a_crash_before_the_final_meta_loses_nothing(
+    run: Run, then: str, older: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where nobody repeats the completion: whatever removes the state writes ``.meta`` first."""
+
+    async def test(site: Site) -> None:
+        object_id = await site.register()
+        if older:
+            first = await site.start(object_id)
+            for number, piece in enumerate([b"z" * PART, b"an older"], 1):
+                await first.finish(number, piece)
+            await first.complete()
+        upload = await crashed(site, object_id)
+        final = await upload.final()
+        assert (final is not None and final["uploadId"]) == (older and first.id)
+        server = site.server()
+        if then == "repeated":
+            await upload.complete()
+        elif then == "cleaned up":
+            week = datetime.now(UTC) + timedelta(days=7)
+            cleanup = Cleanup(site.objects, site.state, LAYOUT, server, timedelta(days=6), lambda: week)
+            assert await cleanup.run() == Swept(1, 0)
+        elif then == "cancelled":
+            await server.cancel(object_id)
+        else:
+            again = await site.start(object_id)
+            await site.server().cancel(object_id)
+            with pytest.raises(NotFound):
+                await site.server().complete(object_id, again.id)
+        await upload.check_complete()
+        await upload.complete()
+
+    caplog.set_level(logging.WARNING)
+    run(test)
+    assert ("without its .meta" in caplog.text) == (then != "repeated")
+
+
+def test_a_lost_answer_is_asked_for_again_when_the_analysis_is_published(run: Run) -> None:
+    """The final ``.meta`` is there, so it can be; what was left of the state must not stand in the way."""
+
+    async def test(site: Site) -> None:
+        upload = await site.upload()
+        with pytest.raises(Crash):
+            await site.server(state=Dying(site.state, "delete")).complete(upload.object_id, upload.id)
+        entity = await site.registry.entity(upload.object_id)
+        await site.registry.change_state(STUDY, entity.gnos_id, AnalysisState.PUBLISHED)
+        await upload.complete()
+        await upload.check_complete()
+
+    run(test)
+
+
+@pytest.mark.parametrize("finished", [False, True], ids=["part of it sent", "all of it sent"])
+def test_an_upload_that_is_dropped_leaves_the_older_object_as_it_was(run: Run, finished: bool) -> None:
+    async def test(site: Site) -> None:
+        older = await site.upload()
+        await older.complete()
+        upload = await site.start(older.object_id)
+        await upload.finish(1, b"y" * PART)
+        if finished:
+            await upload.finish(2, b"the new.")
+        await site.server().cancel(older.object_id)
+        await older.check_complete()
+        with pytest.raises(NotFound):
+            await upload.complete()
+        await older.complete()
+
+    run(test)
+
+
+def test_a_drop_that_dies_half_way_is_repeated(run: Run) -> None:
+    """The upload is gone then, all parts are recorded, and the object is of none of them."""
+
+    async def test(site: Site) -> None:
+        if not site.objects.limits.etag_is_md5:
+            return
+        older = await site.upload()
+        await older.complete()
+        upload = await site.start(older.object_id)
+        for number, piece in enumerate([b"y" * PART, b"the new."], 1):
+            await upload.finish(number, piece)
+        with pytest.raises(Crash):
+            await site.server(objects=Dying(site.objects, "abort", after=True)).cancel(older.object_id)
+        with pytest.raises(NotFound):
+            await upload.complete()
+        await site.server().cancel(older.object_id)
+        await older.check_complete()
+
+    run(test)
+
+
+# Proof under keys of the store, where ETags are no MD5s
+
+
+def put_in_the_past(store: S3Store, minio: Minio, key: str, data: bytes) -> None:
+    """An object as another upload of as many parts would have made it, a day ago."""
+    client = boto(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))
+
+    def date(request: Any, **_: Any) -> None:
+        request.headers["X-Minio-Source-Replication-Request"] = "true"
+        request.headers["X-Minio-Source-Mtime"] = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+        request.headers["X-Minio-Source-Etag"] = f"{md5(data)}-{len(DATA)}"
+
+    client.meta.events.register("before-sign.s3.PutObject", date)
+    client.put_object(Bucket=store.name, Key=key, Body=data)
+    client.close()
+
+
+@pytest.mark.needs("minio")
+def test_an_object_from_before_the_upload_is_no_proof_of_it(encrypting: Minio, tmp_path: Path) -> None:
+    """The upload was lost, an older object of the same size and number of parts is there."""
+
+    async def test() -> None:
+        objects, state = open_buckets(encrypting, KEY)
+        assert isinstance(objects, S3Store)
+        registry = EmbeddedRegistry(tmp_path)
+        await registry.create_study(STUDY, {})
+        site = Site(objects, state, registry)
+        try:
+            upload = await site.upload()
+            key = LAYOUT.object(upload.object_id)
+            put_in_the_past(objects, encrypting, key, b"z" * SIZE)
+            await objects.abort(key, upload.id)
+            parts = [StoredPart(1, PART, "0" * 32), StoredPart(2, len(DATA[1]), "1" * 32)]
+            assert (await objects.complete(key, upload.id, parts)).size == SIZE, "all that the store itself can tell"
+            with pytest.raises(NotFound):
+                await upload.complete()
+            await site.server().cancel(upload.object_id)
+            assert await upload.final() is None
+        finally:
+            for one in (registry, objects, state):
+                await one.close()
+
+    asyncio.run(test())
