@@ -283,27 +283,33 @@ def test_a_certificate_near_its_end_is_told_of(
     assert any(said in record.message and file in record.message for record in caplog.records)
 
 
+AZURE = ["--spring.profiles.active=azure,secure", "--azure.accountName=a", "--azure.accountKey=YQ=="]
+S3 = [
+    "--spring.profiles.active=s3,secure", "--s3.accessKey=a", "--s3.secretKey=b", "--bucket.name.state=state",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("store", "endpoint"), [(AZURE, "azure.endpoint"), (S3, "s3.endpoint")], ids=["azure", "s3"])
 def test_own_authorities_for_song_authorization_server_and_store(
-    tmp_path: Path, place: Place, authority: Authority, issued: Issued
+    tmp_path: Path, place: Place, authority: Authority, issued: Issued, store: list[str], endpoint: str
 ) -> None:
     """One setting for every call of the server to other services; without it they are not believed."""
     song, ego = FakeSong(), FakeEgo()
     song.tls = ego.tls = issued.context(tmp_path)
     with song, ego:
         known = [
-            "--spring.profiles.active=azure,secure", "--azure.accountName=a", "--azure.accountKey=YQ==",
-            f"--azure.endpoint={song.url}/a", "--bucket.name.object=objects", f"--metadata.url={song.url}",
+            *store, f"--{endpoint}={song.url}", "--bucket.name.object=objects", f"--metadata.url={song.url}",
             "--upload.retry.limit=0", "--auth.connection.maxRetries=0", f"--auth.server.url={ego.check_url}",
             f"--auth.server.clientId={ego.client_id}", f"--auth.server.clientSecret={ego.client_secret}",
         ]  # fmt: skip
         trust = f"--outgoing.ssl.trust-store={place('ca.pem', authority.pem())}"
-        registry, authorizer, store = asyncio.run(_probe(read_settings([*known, trust], {}, tmp_path).settings))
+        registry, authorizer, problem = asyncio.run(_probe(read_settings([*known, trust], {}, tmp_path).settings))
         assert (registry, authorizer) == ("", "")
-        assert "secure connection" not in store, "something else is wrong with it: it is no Azure"
-        registry, authorizer, store = asyncio.run(_probe(read_settings(known, {}, tmp_path).settings))
+        assert "secure connection" not in problem, "something else is wrong with it: it is no store"
+        registry, authorizer, problem = asyncio.run(_probe(read_settings(known, {}, tmp_path).settings))
         assert "Song at https://127.0.0.1" in registry
         assert "does not answer: ClientConnectorCertificateError" in authorizer
-        assert "secure connection" in store
+        assert "secure connection" in problem.lower(), problem
 
 
 async def _probe(settings: Any) -> tuple[str, str, str]:
