@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import authorization  # noqa: F401 - registers its figures
 import report
 import service  # noqa: F401 - registers its figures
 from figures import FIGURES, Findings

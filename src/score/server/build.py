@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from starlette.routing import BaseRoute
 
 from score.auth.base import Authorizer
-from score.auth.scopes import Right, Scopes
 from score.broker.access import Access
 from score.broker.blocks import BlockUploads
 from score.broker.buckets import Pair, PooledStore, names_of
@@ -25,6 +23,7 @@ from score.broker.removal import Removal
 from score.broker.state import Layout
 from score.broker.uploads import UploadRules, Uploads
 from score.metadata.base import Registry
+from score.server.authorization import open_authorizer, scopes_of
 from score.server.edge import BASE
 from score.server.routes import Broker
 from score.server.settings import Settings
@@ -92,11 +91,14 @@ def assemble(
     ``older`` are the buckets from before a pool; ``blocks`` is ``objects`` where that is of the profile ``az``.
     """
     layout = layout_of(settings)
-    scopes = Scopes(
-        download=Right(settings.download_system, settings.download_prefix, settings.download_suffix),
-        upload=Right(settings.upload_system, settings.upload_prefix, settings.upload_suffix),
+    access = Access(
+        registry,
+        authorizer,
+        scopes_of(settings),
+        check_states=not settings.legacy_mode,
+        anonymous_open=settings.anonymous_open,
+        kept=settings.auth_cache,
     )
-    access = Access(registry, authorizer, scopes, check_states=not settings.legacy_mode)
     upload_rules = UploadRules(settings.upload_part_size, timedelta(days=settings.s3_upload_days or 1))
     download_life = timedelta(days=settings.s3_download_days)
     download_rules = DownloadRules(
@@ -229,32 +231,3 @@ def s3_settings(settings: Settings) -> S3Settings:
         retry_limit=settings.upload_retries,
         connect_timeout=settings.upload_timeout / 1000,
     )
-
-
-def open_authorizer(settings: Settings, tls: ssl.SSLContext | None = None) -> Authorizer:
-    """Who tells whose token it is, under the profile secure."""
-    from score.auth.bearer import Bearer
-
-    keys: Authorizer | None = None
-    jwts: Authorizer | None = None
-    if settings.jwt_key:
-        from score.auth.jwt import Jwts
-
-        jwts = Jwts(settings.jwt_key, tls=tls)
-    if settings.auth_url:
-        from score.auth.apikeys import ApiKeys, KeyServer
-
-        check_token = urlsplit(settings.auth_url).path.endswith("check_token")
-        keys = ApiKeys(
-            KeyServer(
-                url=settings.auth_url,
-                client_id=settings.auth_client_id,
-                client_secret=settings.auth_client_secret.get_secret_value(),
-                form_field=settings.auth_field or ("token" if check_token else "apiKey"),
-                retries=settings.auth_retries,
-                backoff=settings.auth_backoff / 1000,
-                multiplier=settings.auth_multiplier,
-            ),
-            tls=tls,
-        )
-    return Bearer(keys, jwts)

@@ -145,7 +145,7 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
     else:
         where = f"Data:   buckets {settings.bucket_object} and {settings.bucket_state} at {settings.s3_endpoint}"
     access = (
-        "restricted: callers need tokens (profile secure)"
+        f"restricted: callers need tokens (profile secure, {settings.provider})"
         if settings.secure
         else "not restricted: whoever reaches this address may read and write (no profile secure)"
     )

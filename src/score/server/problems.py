@@ -19,7 +19,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from score import errors
-from score.broker.access import NO_DOWNLOAD, NO_UPLOAD
 from score.broker.audit import TRAIL
 from score.protocol.ids import is_uuid
 
@@ -76,8 +75,6 @@ def problem(status: int, path: str, message: str, headers: Mapping[str, str] | N
 
 def answer(request: Request, error: errors.ScoreError) -> Response:
     """The answer to a request that ended with this error."""
-    if error.message in (NO_UPLOAD, NO_DOWNLOAD):
-        return Response(error.message, 403, media_type=TEXT)
     status = status_of(error)
     headers = {}
     if status == 401:

@@ -12,6 +12,7 @@ from pydantic import SecretStr, ValidationError
 from score.config.sources import Value, Values, canonical, load, wrong
 from score.errors import Misconfigured
 from score.protocol.parts import SMALLEST_PART
+from score.server import authorization
 from score.server.settings import FIELDS, JWT, Settings
 
 _LONGEST = 2000
@@ -140,9 +141,6 @@ def _refuse_unbuilt(settings: Settings, values: Values) -> None:
     """Misconfigured for whatever this version cannot do: to ignore it would be worse than to stop."""
     unbuilt = {
         **{name: bool(values.text(name)) for name in _REFUSED},
-        f"auth.server.provider={settings.auth_provider[:40]}": settings.secure
-        and settings.auth_provider.lower() != "ego",
-        f"{JWT}.jwk-set-uri": settings.secure and bool(settings.jwt_keys),
     }
     if asked := [name for name, wanted in unbuilt.items() if wanted]:
         raise Misconfigured(
@@ -173,14 +171,7 @@ def _require(settings: Settings) -> None:
         }
         missing += [name for name, text in needed.items() if not text]
     if settings.secure:
-        if settings.auth_url:
-            needed = {
-                "auth.server.clientId": settings.auth_client_id,
-                "auth.server.clientSecret": settings.auth_client_secret.get_secret_value(),
-            }
-            missing += [name for name, text in needed.items() if not text]
-        elif not settings.jwt_key:
-            missing.append(f"auth.server.url (for API keys) or {JWT}.public-key-location (for JWTs)")
+        missing += authorization.missing(settings)
     if missing:
         raise Misconfigured(
             f"These settings are missing for the profile {','.join(settings.profiles)}: {', '.join(missing)}.",
@@ -234,12 +225,7 @@ def _advice(settings: Settings, values: Values) -> list[str]:
         for unknown in values.unknown
         if _is_ignored_scope(unknown.name)
     ]
-    if settings.secure and settings.upload_system.upper().endswith(".READ"):
-        said.append(
-            f"auth.server.scope.upload.system is {settings.upload_system}, a READ scope that now grants all uploads."
-        )
-    if settings.secure and settings.auth_field == "apiToken":
-        said.append("auth.server.tokenName is apiToken, which neither Ego nor Keycloak knows; leave it out.")
+    said += authorization.advice(settings)
     if settings.store == "azure" and values.get("upload.partsize"):
         said.append("upload.partsize is not used with Azure: clients cut files into blocks by their azure.blockSize.")
     elif settings.upload_part_size < SMALLEST_PART:

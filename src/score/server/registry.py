@@ -43,6 +43,7 @@ from score.metadata.embedded import (
 )
 from score.metadata.payload import Document
 from score.metadata.publication import Held, MissingObjects, OtherChecksums, OtherSizes, check_objects
+from score.server.routes import bearer
 
 LARGEST_PAYLOAD = 64 * 1024**2
 """Bytes of an analysis; some hundred thousand files."""
@@ -256,8 +257,7 @@ class Calls:
     async def _may_change(self, request: Request) -> str:
         """The study in the path, once it is known that the caller may change it."""
         study: str = request.path_params["study"]
-        kind, _, token = request.headers.get("authorization", "").partition(" ")
-        await self._gate.may_upload(token.strip() if kind.lower() == "bearer" else None, study)
+        await self._gate.may_upload(bearer(request), study)
         return study
 
     async def _look_at(self, files: Sequence[Document]) -> dict[str, Held | None]:

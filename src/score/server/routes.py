@@ -21,6 +21,7 @@ from score.broker.listing import Listing
 from score.broker.removal import Removal
 from score.broker.uploads import Uploads
 from score.config.words import boolean, whole
+from score.errors import Invalid
 from score.protocol.wire import to_json
 from score.server.problems import TEXT, dump
 
@@ -56,9 +57,16 @@ UploadId = Annotated[Filled, Query(alias="uploadId", description="uploadId of th
 
 
 def bearer(request: Request) -> str | None:
-    """The token of a request, None where it has none."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
+    """The token of a request, None where it has none; an empty one is one, which nobody takes.
+
+    Only the header counts: a token in a query would end up in logs. Invalid where it is given twice: what stands
+    between may have looked at the other one.
+    """
+    given = request.headers.getlist("authorization")
+    if len(given) > 1:
+        raise Invalid("The request has more than one Authorization header.")
+    scheme, _, token = given[0].partition(" ") if given else ("", "", "")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def add_score_routes(app: FastAPI, broker: Broker) -> None:

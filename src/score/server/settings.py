@@ -13,6 +13,7 @@ from score.config.cron import parse
 from score.config.words import boolean, whole
 
 JWT = "spring.security.oauth2.resourceserver.jwt"
+PROVIDERS = ("ego", "keycloak", "embedded")
 
 
 _HOST = r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63}){0,40}\.?|\[[0-9A-Fa-f:.]{2,45}\]"
@@ -261,7 +262,11 @@ class Settings(BaseModel):
         False, alias="metadata.useLegacyMode", description="Do not look at publication states."
     )
 
-    auth_provider: str = Field("ego", alias="auth.server.provider", description="ego or keycloak.")
+    auth_provider: str = Field(
+        "",
+        alias="auth.server.provider",
+        description="ego, keycloak, embedded, or the name of your own; else ego where its settings are, or embedded.",
+    )
     auth_url: Url = Field("", alias="auth.server.url", description="Where API keys are checked.")
     auth_field: str = Field("", alias="auth.server.tokenName", description="Form field of the key; else by the URL.")
     auth_client_id: str = Field("", alias="auth.server.clientId", description="Client id at the auth server.")
@@ -284,8 +289,23 @@ class Settings(BaseModel):
     upload_suffix: str = Field(
         ".WRITE", alias="auth.server.scope.upload.study.suffix", description="After the study's name."
     )
-    keycloak_host: str = Field("", alias="auth.server.keycloak.host", description="Keycloak, scheme and port too.")
+    keycloak_host: Url = Field(
+        "", alias="auth.server.keycloak.host", description="Keycloak, with scheme and port, as its users call it."
+    )
     keycloak_realm: str = Field("", alias="auth.server.keycloak.realm", description="Its realm.")
+    anonymous_open: Switch = Field(
+        True, alias="auth.anonymous.open", description="Files of open access need no token; false: they do."
+    )
+    auth_cache: Whole = Field(
+        30,
+        alias="auth.cache.seconds",
+        ge=0,
+        le=3600,
+        description="How long what is known of a token, and study and access of an object, is used again; 0: never.",
+    )
+    auth_file: str = Field(
+        "", alias="auth.embedded.file", description="File of the embedded keys; else keys.sqlite3 in local.directory."
+    )
     auth_retries: Whole = Field(5, alias="auth.connection.maxRetries", ge=0, description="Repetitions of a call.")
     auth_backoff: Whole = Field(
         15_000, alias="auth.connection.initialBackoff", ge=0, description="Milliseconds before the first repetition."
@@ -315,6 +335,17 @@ class Settings(BaseModel):
         """Whether the server itself speaks TLS."""
         named = self.ssl_certificate or self.ssl_key_store or "ssl" in self.profiles
         return self.ssl_enabled and bool(named)
+
+    @property
+    def provider(self) -> str:
+        """Who tells whose token it is: ``ego``, ``keycloak``, ``embedded``, or the name of an own authorizer."""
+        named = self.auth_provider.lower() if self.auth_provider.lower() in PROVIDERS else self.auth_provider
+        return named or ("ego" if self.auth_url or self.jwt_key or self.jwt_keys else "embedded")
+
+    @property
+    def key_file(self) -> Path:
+        """The file of the embedded keys."""
+        return Path(self.auth_file) if self.auth_file else self.local_directory / "keys.sqlite3"
 
     @property
     def host(self) -> str:

@@ -59,6 +59,11 @@ def _fuse() -> Path | None:
     return which("fusermount3") if os.access("/dev/fuse", os.R_OK | os.W_OK) else None
 
 
+def _keycloak() -> Path | None:
+    """Keycloak is usable where it was installed into the cache, which makes it ready to start, and Java is there."""
+    return which("kc.sh") if which("java") else None
+
+
 def _mounts() -> Path | None:
     """Private mounts are usable where this user may make one."""
     unshare = which("unshare")
@@ -74,7 +79,7 @@ COMPONENTS = {
         Component("minio", "MinIO, an object store with the S3 interface", ("minio",)),
         Component("ceph", "Ceph's object gateway, an object store with the S3 interface", recognise=_ceph),
         Component("azurite", "Azurite, an emulator of Azure's blob store", ("azurite-blob",)),
-        Component("keycloak", "Keycloak, an authorization server", ("kc.sh",)),
+        Component("keycloak", "Keycloak, an authorization server, and Java to run it", recognise=_keycloak),
         Component("fuse", "FUSE, file systems in user space", recognise=_fuse),
         Component("mounts", "private mounts (unshare), for disks that fill up", recognise=_mounts),
         Component("chromium", "Chromium, a browser", ("chromium", "chromium-browser", "google-chrome")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import email.policy
+import json
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -23,7 +24,8 @@ from score.testing.service import FakeService
 
 JWT_LIFE = 3 * 3600
 """Seconds."""
-_KEY_LIFE = 365 * 24 * 3600
+KEY_LIFE = 365 * 24 * 3600
+"""Seconds."""
 
 
 @dataclass(slots=True)
@@ -44,7 +46,7 @@ class FakeEgo(FakeService):
         super().__init__()
         self.client_id = client_id
         self.client_secret = secret(client_secret)
-        self._signing_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.signing_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._keys: dict[str, ApiKey] = {}
 
     @property
@@ -57,7 +59,7 @@ class FakeEgo(FakeService):
         """What ``spring.security.oauth2.resourceserver.jwt.public-key-location`` is set to."""
         return f"{self.url}/oauth/token/public_key"
 
-    def issue_key(self, *scopes: str, lasts: float = _KEY_LIFE) -> str:
+    def issue_key(self, *scopes: str, lasts: float = KEY_LIFE) -> str:
         """A new API key with these scopes, such as ``score.WRITE``. WRITE is answered as READ and WRITE.
 
         ``lasts`` in seconds; a negative one gives an expired key.
@@ -76,6 +78,7 @@ class FakeEgo(FakeService):
         lasts: float | None = JWT_LIFE,
         application: bool = False,
         key: rsa.RSAPrivateKey | None = None,
+        headers: dict[str, Any] | None = None,
         **claims: Any,
     ) -> str:
         """A new JWT with these scopes, signed with Ego's key or with another one.
@@ -95,12 +98,12 @@ class FakeEgo(FakeService):
         }
         if lasts is not None:
             payload["exp"] = int(now + lasts)
-        return secret(jwt.encode(payload | claims, key or self._signing_key, algorithm="RS256"))
+        return secret(jwt.encode(payload | claims, key or self.signing_key, algorithm="RS256", headers=headers))
 
     @property
     def public_key(self) -> str:
         """The key as Ego shows it: the base64 on one line, CRLF between the lines, none at the end."""
-        der = self._signing_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        der = self.signing_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return f"-----BEGIN PUBLIC KEY-----\r\n{base64.b64encode(der).decode()}\r\n-----END PUBLIC KEY-----"
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -121,15 +124,15 @@ class FakeEgo(FakeService):
 
     async def _check(self, request: web.Request, parameter: str) -> web.Response:
         """The answer on a key, given in the query, urlencoded or as multipart/form-data."""
-        if not self._is_application(request.headers.get("Authorization", "")):
+        if not is_client(request.headers.get("Authorization", ""), self.client_id, self.client_secret):
             return web.Response(status=401)
         given = request.query.get(parameter)
         if given is None:
-            given = _form(request.headers.get("Content-Type", ""), await request.read()).get(parameter)
+            given = as_form(request.headers.get("Content-Type", ""), await request.read()).get(parameter)
         if given is None:
             now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "+0000")
             problem = {"timestamp": now, "status": 400, "error": "Bad Request", "path": request.path}
-            return web.json_response(problem, status=400)
+            return _json(400, problem, "application/json")
         key = self._keys.get(given)
         if key is None:
             return _refuse("ApiKey not found")
@@ -137,17 +140,19 @@ class FakeEgo(FakeService):
         if key.revoked or left <= 0:
             return _refuse(f'ApiKey \\"{given}\\" has expired or is no longer valid. ')
         answer = {"user_id": key.user, "exp": left, "scope": _with_reads(key.scopes)}
-        return web.json_response(answer, status=207)
-
-    def _is_application(self, authorization: str) -> bool:
-        try:
-            given = BasicAuth.decode(authorization)
-        except ValueError:
-            return False
-        return (given.login, given.password) == (self.client_id, self.client_secret)
+        return _json(207, answer, "application/json;charset=UTF-8")
 
 
-def _form(content_type: str, body: bytes) -> dict[str, str]:
+def is_client(authorization: str, client_id: str, client_secret: str) -> bool:
+    """Whether a header is the Basic authorization of this client."""
+    try:
+        given = BasicAuth.decode(authorization)
+    except ValueError:
+        return False
+    return (given.login, given.password) == (client_id, client_secret)
+
+
+def as_form(content_type: str, body: bytes) -> dict[str, str]:
     """The fields of a form, urlencoded or multipart/form-data."""
     if content_type.startswith("application/x-www-form-urlencoded"):
         return dict(parse_qsl(body.decode(), keep_blank_values=True))
@@ -162,6 +167,11 @@ def _with_reads(scopes: Sequence[str]) -> list[str]:
     """The scopes as Ego explodes them: whoever may write may read."""
     reads = [f"{scope.removesuffix('.WRITE')}.READ" for scope in scopes if scope.endswith(".WRITE")]
     return list(dict.fromkeys([*scopes, *reads]))
+
+
+def _json(status: int, document: object, media_type: str) -> web.Response:
+    text = json.dumps(document, separators=(",", ":"))
+    return web.Response(status=status, body=text.encode(), headers={"Content-Type": media_type})
 
 
 def _refuse(text: str) -> web.Response:

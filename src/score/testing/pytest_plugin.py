@@ -14,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from score.testing.azurite import Azurite
     from score.testing.ceph import Ceph
+    from score.testing.keycloak import Keycloak
     from score.testing.minio import Minio
 
 pytest.register_assert_rewrite("score.testing.store_objects", "score.testing.store_uploads")
@@ -50,6 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if unknown := set(_needed(item)) - COMPONENTS.keys():
             raise pytest.UsageError(f"{item.nodeid} needs components unknown to the test kit: {sorted(unknown)}")
+        if "keycloak" in _needed(item):
+            item.add_marker(pytest.mark.xdist_group("keycloak"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -91,6 +94,15 @@ def azurite() -> Iterator[Azurite]:
 
     with running_azurite() as azurite:
         yield azurite
+
+
+@pytest.fixture(scope="session")
+def keycloak() -> Iterator[Keycloak]:
+    """A running Keycloak. It is large, so that tests that need it share one worker (``--dist loadgroup``)."""
+    from score.testing.keycloak import running_keycloak
+
+    with running_keycloak() as keycloak:
+        yield keycloak
 
 
 def _needed(item: pytest.Item) -> list[str]:

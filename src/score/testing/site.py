@@ -136,6 +136,8 @@ class Site:
         self.server = server
         self.song = song
         self.objects = objects
+        self.token = ""
+        """The bearer token of this class's own calls, where the server wants one."""
         self.score_proxy = score
         self.store_proxy = store
         self._behind = behind
@@ -260,8 +262,12 @@ class Site:
 
     def has_object(self, identity: str) -> bool:
         """Whether the server says that the object is there."""
-        with _DIRECT.open(f"{self.server.url}/upload/{identity}", timeout=30) as answer:
+        request = urllib.request.Request(f"{self.server.url}/upload/{identity}", headers=self._bearer())
+        with _DIRECT.open(request, timeout=30) as answer:
             return bool(answer.read() == b"true")
+
+    def _bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def _create_study(self, study: str) -> None:
         if study not in json.loads(self._ask("GET", "/studies/all")):
@@ -269,7 +275,8 @@ class Site:
 
     def _ask(self, method: str, target: str, document: object = None) -> bytes:
         body = None if document is None else json.dumps(document).encode()
-        request = urllib.request.Request(self.registry_url + target, body, {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json", **self._bearer()}
+        request = urllib.request.Request(self.registry_url + target, body, headers)
         request.method = method
         with _DIRECT.open(request, timeout=60) as answer:
             return bytes(answer.read())

@@ -14,11 +14,15 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from score.auth.apikeys import ApiKeys, KeyServer
 from score.auth.base import Authorizer, Identity
 from score.auth.bearer import Bearer
-from score.auth.jwt import Jwts, read_key
+from score.auth.cache import Remembered
+from score.auth.calls import Patience
+from score.auth.jwt import Jwts
+from score.auth.keysets import KeySet, read_jwks, read_pem
 from score.errors import Misconfigured, ScoreError, Unauthenticated, Unavailable
 from score.testing.ego import FakeEgo
 from score.testing.faults import Answer, Reset
 
+PATIENCE = {"retries", "backoff", "multiplier", "total"}
 KEY = "11111111-2222-4333-8444-555555555555"
 
 
@@ -29,8 +33,9 @@ def ego() -> Iterator[FakeEgo]:
 
 
 def server(ego: FakeEgo, **more: Any) -> KeyServer:
-    settings = {"url": ego.check_url, "client_id": ego.client_id, "client_secret": ego.client_secret, "backoff": 0.01}
-    return KeyServer(**(settings | more))
+    patience = Patience(**({"backoff": 0.01} | {name: more.pop(name) for name in PATIENCE & more.keys()}))
+    settings = {"url": ego.check_url, "client_id": ego.client_id, "client_secret": ego.client_secret}
+    return KeyServer(**(settings | more), patience=patience)
 
 
 def with_keys(ego: FakeEgo, test: Callable[[ApiKeys], Awaitable[None]], **more: Any) -> None:
@@ -46,7 +51,7 @@ def with_keys(ego: FakeEgo, test: Callable[[ApiKeys], Awaitable[None]], **more: 
 
 def with_jwts(location: str, test: Callable[[Jwts], Awaitable[None]], **more: Any) -> None:
     async def main() -> None:
-        jwts = Jwts(location, **more)
+        jwts = Jwts(KeySet(location, read_jwks if "certs" in location else read_pem, **more))
         try:
             await test(jwts)
         finally:
@@ -109,7 +114,8 @@ def test_keys_that_are_none(ego: FakeEgo) -> None:
     [
         (200, {"scope": ["a.READ"]}, {"a.READ"}),
         (207, {"scope": ["a.READ"], "exp": 5}, {"a.READ"}),
-        (207, {"scope": ["a.READ"], "exp": 1795337388000, "valid": True, "revoked": False}, {"a.READ"}),
+        (207, {"scope": ["a.READ"], "exp": 17953373880000, "valid": True, "revoked": False}, {"a.READ"}),
+        (207, {"scope": ["a.READ"], "exp": 1600000000000, "valid": True, "revoked": False}, None),
         (207, {"scope": "a.READ b.WRITE"}, {"a.READ", "b.WRITE"}),
         (207, {}, set()),
         (207, {"scope": None}, set()),
@@ -171,7 +177,7 @@ def test_patience_bounds_all_repetitions(ego: FakeEgo) -> None:
         assert len(ego.traffic.seen()) == 2
 
     ego.traffic.inject(Answer.unavailable(), path="/o/", times=None)
-    with_keys(ego, test, backoff=1000.0, patience=0.9)
+    with_keys(ego, test, backoff=1000.0, total=0.9)
 
 
 def test_no_server_at_all(ego: FakeEgo) -> None:
@@ -187,7 +193,7 @@ def test_no_server_at_all(ego: FakeEgo) -> None:
 def test_answers_are_kept_a_short_while_and_never_refusals(ego: FakeEgo) -> None:
     async def main() -> None:
         now = 0.0
-        keys = ApiKeys(server(ego), clock=lambda: now)
+        keys = Remembered(ApiKeys(server(ego)), 10, clock=lambda: now)
         key = ego.issue_key("a.READ")
         await asyncio.gather(*[keys.identify(key) for _ in range(5)])
         await keys.identify(key)
@@ -283,7 +289,7 @@ def test_a_token_signed_with_the_public_key_as_a_secret_is_refused(ego: FakeEgo)
 def test_the_key_is_fetched_in_the_background_until_it_is_there(
     ego: FakeEgo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("score.auth.jwt._WAITS", (0.0,))
+    monkeypatch.setattr("score.auth.keysets._WAITS", (0.0,))
     ego.traffic.inject(Answer.unavailable(), path="/oauth", times=3)
     gate = ego.traffic.hold(path="/oauth")
 
@@ -307,7 +313,7 @@ def test_a_new_key_of_the_server_is_noticed(ego: FakeEgo) -> None:
     async def test(jwts: Jwts) -> None:
         nonlocal now
         await identify(jwts, ego.issue_jwt())
-        ego._signing_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        ego.signing_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         with pytest.raises(Unauthenticated):
             await jwts.identify(ego.issue_jwt())
         now = 61.0
@@ -343,13 +349,15 @@ def test_a_key_file_that_is_none(tmp_path: Path, content: str | None) -> None:
 
 @pytest.mark.parametrize("separator", ["\r\n", "\n", " ", ""])
 def test_the_lines_of_a_key_may_be_broken_anyhow(ego: FakeEgo, separator: str) -> None:
-    expected = read_key(ego.public_key, "x").public_numbers()
-    assert read_key(ego.public_key.replace("\r\n", separator), "x").public_numbers() == expected
+    (expected,), (found,) = (
+        read_pem(text, "x") for text in (ego.public_key, ego.public_key.replace("\r\n", separator))
+    )
+    assert found.public.public_numbers() == expected.public.public_numbers()
 
 
 def test_a_uuid_is_an_api_key_and_all_else_a_jwt(ego: FakeEgo) -> None:
     async def main() -> None:
-        both = Bearer(ApiKeys(server(ego)), Jwts(ego.public_key_url))
+        both = Bearer(ApiKeys(server(ego)), Jwts(KeySet(ego.public_key_url, read_pem)))
         assert (await both.identify(ego.issue_key("key.READ"))).scopes == {"key.READ"}
         token = ego.issue_jwt("jwt.READ")
         assert (await identify(both, token)).scopes == {"jwt.READ"}

@@ -329,7 +329,7 @@ def test_words_flags_and_settings_are_told_apart() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"config"}))
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"config", "key"}))
 def test_no_store_is_made_by_the_way(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,7 +92,9 @@ def test_restricted_access_is_said(start: Start) -> None:
         oid = "5c0e0000-0000-4000-8000-000000000001"
         assert http.request("GET", f"http://127.0.0.1:{port}/upload/{oid}").status == 401
         answer = http.request(
-            "GET", f"http://127.0.0.1:{port}/upload/{oid}", headers={"Authorization": "Bearer a.b.c"}
+            "GET",
+            f"http://127.0.0.1:{port}/upload/{oid}",
+            headers={"Authorization": "Bearer eyJhbGciOiJSUzI1NiJ9.e30.AA"},
         )
         assert answer.status == 503
 

@@ -90,7 +90,10 @@ def test_everything_missing_is_named_at_once(tmp_path: Path) -> None:
 
 def test_secure_needs_something_to_check_tokens_with(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r"auth\.server\.url .* or .*public-key-location"):
-        read(tmp_path, {"SPRING_PROFILES_ACTIVE": "local,secure"})
+        read(tmp_path, {"SPRING_PROFILES_ACTIVE": "local,secure", "AUTH_SERVER_PROVIDER": "ego"})
+    reading = read(tmp_path, {"SPRING_PROFILES_ACTIVE": "local,secure"})
+    assert reading.settings.provider == "embedded"
+    assert any("score-server key create" in warning for warning in reading.warnings)
     both = {"SPRING_PROFILES_ACTIVE": "local,secure", "AUTH_JWT_PUBLIC_KEY_URL": "http://ego/key"}
     reading = read(tmp_path, both)
     assert reading.settings.jwt_key == "http://ego/key"
@@ -100,8 +103,6 @@ def test_secure_needs_something_to_check_tokens_with(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environ", "named"),
     [
-        ({**S3, **SECURE, "AUTH_SERVER_PROVIDER": "keycloak"}, "keycloak"),
-        ({**S3, **SECURE, "SPRING_SECURITY_OAUTH2_RESOURCESERVER_JWT_JWK_SET_URI": "http://k"}, "jwk-set-uri"),
         ({**S3, "SERVER_SSL_BUNDLE": "x"}, "server.ssl.bundle"),
     ],
 )
@@ -246,7 +247,7 @@ def test_published_mistakes_are_warned_of(tmp_path: Path) -> None:
         "AUTH_SERVER_SCOPE_STUDY_PREFIX (environment AUTH_SERVER_SCOPE_STUDY_PREFIX) HAS NO EFFECT",
         "PROGRAMDATA-<study>.READ",
         "AUTH_SERVER_SCOPE_DOWNLOAD_SUFFIX",
-        "a READ scope that now grants all uploads",
+        "A READ SCOPE THAT NOW GRANTS ALL UPLOADS",
         "apiToken",
         "at most 7 days",
     ):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ COMMANDS = {
     "clean": ("[--dry-run]", "Remove stale uploads now, as upload.clean.cron does"),
     "config": ("[--json]", "Show the settings in force, and where each came from"),
     "delete": ("OBJECT-ID ...", "Tell what would be removed; with --yes remove it for good"),
+    "key": ("create|list|revoke", "Make a key for NAME with --scope and --expires; list keys; revoke one"),
     "verify": ("", "Read all objects again and compare their checksums"),
 }
 """Of each command its options, and what it does."""
@@ -31,11 +32,13 @@ COMMANDS = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A command line taken apart: flags of the command, words that are neither flags nor settings, the settings."""
+    """A command line taken apart: flags of the command, words that are neither flags nor settings, the settings, and
+    the values of the command's options, in their order."""
 
     flags: frozenset[str]
     words: tuple[str, ...]
     reading: Reading
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
@@ -46,12 +49,31 @@ class Call:
 def run(name: str, arguments: Sequence[str]) -> int:
     """Run a command; gives its exit status. Raises errors of the tree."""
     module = importlib.import_module(f"score.server.commands.{name}")
-    flags, words, settings = take_apart(name, module.FLAGS, arguments)
+    options, rest = take_options(getattr(module, "OPTIONS", ()), arguments)
+    flags, words, settings = take_apart(name, module.FLAGS, rest)
     if words and not getattr(module, "TAKES_WORDS", False):
         raise Misconfigured(f"{name} takes no {words[0]!r}.")
-    call = Call(flags, words, read_settings(settings, os.environ, Path.cwd()))
+    call = Call(flags, words, read_settings(settings, os.environ, Path.cwd()), options)
     status: int = asyncio.run(module.run(call))
     return status
+
+
+def take_options(names: Collection[str], arguments: Sequence[str]) -> tuple[Mapping[str, tuple[str, ...]], list[str]]:
+    """The values of options, given as ``--name=value`` or ``--name value``, and the other words. Misconfigured for
+    one without a value."""
+    found: dict[str, list[str]] = {}
+    rest = []
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in names:
+            rest.append(word)
+            continue
+        given = value if equals else next(words, "")
+        if not given or (not equals and given.startswith("--")):
+            raise Misconfigured(f"{name} needs a value.", hint=f"Give it as {name}=VALUE.")
+        found.setdefault(name, []).append(given)
+    return {name: tuple(values) for name, values in found.items()}, rest
 
 
 def take_apart(
