@@ -17,6 +17,7 @@ _OVERLAP = 2000
 
 _lock = threading.Lock()
 _secrets: set[str] = set()
+_passing: set[str] = set()
 _found: list[str] = []
 _watched: dict[Path, tuple[int, bool, Callable[[], bool]]] = {}
 
@@ -27,6 +28,13 @@ def secret(text: str) -> str:
     with _lock:
         _secrets.add(text)
     return text
+
+
+def passing_secret(text: str) -> None:
+    """A text that is a secret until the test has ended; what is too short to tell is passed over."""
+    if len(text) >= SHORTEST:
+        with _lock:
+            _passing.add(text)
 
 
 def secrets_of(settings: Mapping[str, str]) -> None:
@@ -46,7 +54,7 @@ def watch(path: Path, ended: Callable[[], bool], *, answer: bool = False) -> Non
 def look_at(text: str, where: str, *, signed: bool = True) -> None:
     """Note every secret in ``text``; with ``signed`` parts of signed URLs too. What is noted holds none of it."""
     with _lock:
-        hits = sum(one in text for one in _secrets)
+        hits = sum(one in text for one in _secrets | _passing)
         if hits:
             _found.append(f"{where}: {hits} secret(s) of this test run")
         if signed and SIGNED.search(text):
@@ -74,8 +82,10 @@ def read_watched() -> None:
                 _watched[path] = (size, answer, ended)
 
 
-def found() -> list[str]:
-    """What was noted since the last call."""
+def found(*, ended: bool) -> list[str]:
+    """What was noted since the last call. ``ended``: so has the test."""
     with _lock:
+        if ended:
+            _passing.clear()
         noted, _found[:] = list(dict.fromkeys(_found)), []
     return noted

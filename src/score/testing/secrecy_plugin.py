@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from score.testing.secrecy import SHORTEST, found, look_at, read_watched, secret
+from score.testing.secrecy import found, look_at, passing_secret, read_watched
 
 _FOREIGN = ("urllib3", "botocore", "boto3", "azure", "asyncio")
 
@@ -50,8 +50,7 @@ def _know_settings(patch: pytest.MonkeyPatch) -> None:
 
     def known(self: SecretStr, secret_value: str) -> None:
         make(self, secret_value)
-        if len(secret_value) >= SHORTEST:
-            secret(secret_value)
+        passing_secret(secret_value)
 
     patch.setattr(SecretStr, "__init__", known)
 
@@ -100,7 +99,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             look_at(text, name, signed="stdout" not in name)
     if report.when == "teardown":
         read_watched()
-    noted = found()
+    noted = found(ended=report.when == "teardown")
     if noted and report.outcome != "failed":
         report.outcome = "failed"
         report.longrepr = "Secrets were seen in:\n" + "\n".join(noted)
