@@ -16,6 +16,7 @@ from pathlib import Path
 import authorization  # noqa: F401 - registers its figures
 import report
 import service  # noqa: F401 - registers its figures
+import signing  # noqa: F401
 from figures import FIGURES, Findings
 from lab import FULL, QUICK, laboratory
 from measure import Failed

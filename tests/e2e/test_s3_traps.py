@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 import urllib3
 
+from score.metadata.song import Song
 from score.protocol.parts import MIB
+from score.server.build import Service, assemble
+from score.server.settings import Settings
+from score.storage.s3.client import S3Client
+from score.storage.s3.settings import S3Settings
+from score.storage.s3.store import S3Store
 from score.testing.ceph import Ceph, running_ceph
 from score.testing.faults import Answer
-from score.testing.site import Registered, Site, md5_of, s3_site
+from score.testing.proxy import FaultProxy
+from score.testing.server import RunningServer
+from score.testing.site import Registered, S3Service, Site, md5_of, s3_site
+from score.testing.song import FakeSong
 
 pytestmark = pytest.mark.needs("ceph")
 
@@ -86,3 +97,65 @@ def test_a_gateway_that_crashes_amid_an_upload(site: Site, ceph: Ceph, files: Re
     site.publish(files)
     site.run("download", "--object-id", files.id, "--output-dir", tmp_path / "out")
     assert md5_of(tmp_path / "out" / "reads.bam") == md5_of(files.paths[0])
+
+
+def test_a_final_meta_that_could_not_be_written(site: Site, files: Registered) -> None:
+    """The parts were joined, then the state bucket refused: no success, and the next call mends it."""
+    assert site.behind
+    data = files.paths[0].read_bytes()
+    url = f"{site.server.url}/upload/{files.id}"
+    with urllib3.PoolManager(retries=False) as http:
+        spec = http.request("POST", f"{url}/uploads?fileSize={SIZE}&md5={md5_of(files.paths[0])}").json()
+        for part in spec["parts"]:
+            piece = data[part["offset"] : part["offset"] + part["partSize"]]
+            etag = http.request("PUT", part["url"], body=piece).headers["ETag"].strip('"')
+            told = {"partNumber": part["partNumber"], "uploadId": spec["uploadId"], "md5": etag, "etag": etag}
+            assert http.request("POST", f"{url}/parts?{urlencode(told)}").status == 200
+        complete = f"{url}?{urlencode({'uploadId': spec['uploadId']})}"
+        for fault, status in ((Answer.denied(), 500), (Answer.unavailable(), 503)):
+            site.behind.inject(fault, method="PUT", path=rf"data/{files.id}\.meta$", times=None)
+            answer = http.request("POST", complete)
+            assert answer.status == status
+            assert answer.json()["message"]
+            assert http.request("GET", url).data == b"false"
+            site.behind.heal()
+        assert http.request("POST", complete).status == 200
+        assert http.request("GET", url).data == b"true"
+        site.publish(files)
+        final = http.request("GET", f"{site.server.url}/download/{files.id}?offset=0&length=-1").json()
+        assert all(part["sourceMd5"] for part in final["parts"])
+
+
+@pytest.mark.parametrize("minutes", [-20, 20])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("minio", "ceph")])
+def test_a_server_whose_clock_is_wrong(request: pytest.FixtureRequest, name: str, minutes: int) -> None:
+    """The store refuses every signature: said at once, with what to do, as a failure on which clients stop."""
+    service: S3Service = request.getfixturevalue(name)
+    wrong = timedelta(minutes=minutes)
+    with FaultProxy(service.endpoint) as behind, FakeSong() as song:
+        s3 = S3Settings(behind.url, service.access_key, service.secret_key)
+        identity = "5c0e0000-0000-4000-8000-000000000001"
+        song.register("file", analysis="analysis", object_id=identity)
+
+        async def opening() -> Service:
+            client = S3Client(s3, clock=lambda: datetime.now(UTC) + wrong)
+            objects, state = S3Store(client, "objects"), S3Store(client, "state")
+            registry = Song(song.url)
+            chosen = Settings.model_validate({"profiles": ("s3",)})
+            return Service(assemble(chosen, objects, state, registry, None), objects, state, registry, None)
+
+        with RunningServer(opening) as server, urllib3.PoolManager(retries=False) as http:
+            for call in (
+                f"GET /upload/{identity}", f"POST /upload/{identity}/uploads?fileSize=3",
+                f"GET /upload/{identity}/status?fileSize=3", f"POST /upload/{identity}?uploadId=u", "GET /listing",
+            ):  # fmt: skip
+                method, _, target = call.partition(" ")
+                behind.traffic.forget()
+                answer = http.request(method, server.url + target)
+                assert answer.status == 500, answer.data
+                assert "clock" in answer.json()["message"]
+                seen = [(one.method, one.path, one.query) for one in behind.traffic.seen()]
+                assert len(seen) == len(set(seen)), "nothing is tried again"
+            health = http.request("GET", f"{server.url}/health")
+            assert health.status == 503
+            assert "clock" in health.data.decode()

@@ -193,6 +193,7 @@ def settings(ego: FakeEgo, **more: object) -> Settings:
     return Settings.model_validate(
         {
             "upload.partsize": PART_SIZE,
+            "auth.cache.seconds": 0,  # the surroundings change between calls
             "auth.server.url": ego.check_url,
             "auth.server.clientId": ego.client_id,
             "auth.server.clientSecret": ego.client_secret,
@@ -318,6 +319,13 @@ class Replay:
         status, why = DEVIATIONS.get((self.case, step), (recorded["status"], ""))
         assert answer.status == status, why or answer.data
         if not why:
+            if str(recorded["body"]).startswith(
+                "Token missing"
+            ):  # the reference's text, which ours begins with, in JSON as all refusals are
+                document = json.loads(answer.data)
+                assert document["message"].startswith(f"{recorded['body']}: this needs ")
+                _ours(document, recorded["status"], request["path"])
+                return
             self._compare_headers(recorded["headers"], answer.headers)
             self._compare_body(recorded, answer, request["path"])
 
@@ -447,11 +455,12 @@ def _without_url(document: str) -> str:
 
 
 def _ours(document: Json, status: int, path: str) -> None:
-    """Every refusal has a JSON body and in it a message, which is taken out."""
+    """Every refusal has a JSON body and in it a message and the id of its request, which are taken out."""
     assert document["message"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", document["timestamp"])
     assert (document["status"], document["path"]) == (status, path)
-    del document["message"]
+    assert document["requestId"]
+    del document["message"], document["requestId"]
 
 
 def _ours_in_state(recorded: Json) -> Json:

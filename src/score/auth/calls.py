@@ -48,10 +48,13 @@ class Answer:
 Send = Callable[[], Awaitable[tuple[int, bytes]]]
 
 
-def open_session(tls: ssl.SSLContext | None = None, **options: Any) -> aiohttp.ClientSession:
-    """Connections to an authorization server. ``tls`` says whom to believe; None: the authorities of the system."""
-    connector = aiohttp.TCPConnector(ssl=tls or True)
-    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20, connect=5), connector=connector, **options)
+def open_session(
+    tls: ssl.SSLContext | None = None, *, patience: float = 20.0, **options: Any
+) -> aiohttp.ClientSession:
+    """Connections to an authorization server. ``tls`` says whom to believe, None: the authorities of the system;
+    ``patience`` is for one call, in seconds."""
+    timeout, connector = aiohttp.ClientTimeout(total=patience, connect=5), aiohttp.TCPConnector(ssl=tls or True)
+    return aiohttp.ClientSession(timeout=timeout, connector=connector, **options)
 
 
 async def body_of(answer: aiohttp.ClientResponse) -> bytes:

@@ -31,6 +31,8 @@ _WAITS = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds between attempts to fetch the first keys; the last one for ever."""
 _RENEWAL = 10.0
 """Seconds that pass at least between two looks for a key that is not known, whatever tokens come."""
+_PATIENCE = 10.0
+"""Seconds that a fetch may take: what follows, permissions, takes up to 45, and clients wait 60."""
 _FRESH = 300.0
 """Seconds after which keys are fetched anew, so that one that was withdrawn ends."""
 _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----\s*([A-Za-z0-9+/=\s]+?)\s*-----END \1-----")
@@ -136,7 +138,7 @@ class KeySet:
         self._task: asyncio.Task[None] | None = None
         file = key_file(location)
         if file is None:
-            self._session = open_session(tls)
+            self._session = open_session(tls, patience=_PATIENCE)
             self._task = asyncio.create_task(self._fetch_until_there())
         else:
             try:
@@ -156,17 +158,18 @@ class KeySet:
         return [key.public for key in self._keys if kid is None or key.kid is None or key.kid == kid]
 
     async def renewed(self, kid: str | None) -> bool:
-        """Whether a look at the location, at most one in a while, brought other keys, for a token of a new one."""
-        if self._session is None or self._clock() - self._looked < _RENEWAL:
+        """Whether a look at the location, at most one in a while, brought other keys, for a token of a new one.
+
+        Unavailable where the latest look failed: the key may be a new one, and nobody can tell.
+        """
+        if self._session is None or (kid is not None and any(key.kid == kid for key in self._keys)):
             return False
-        if kid is not None and any(key.kid == kid for key in self._keys):
+        if self._clock() - self._looked < _RENEWAL:
+            if self._looked > self._fetched:
+                raise Unavailable(f"The public key at {self._location} could not be renewed.", retry_after=_RENEWAL)
             return False
         before = self._keys
-        try:
-            await self._fetch()
-        except Unavailable as error:
-            log.warning("%s", error)
-            return False
+        await self._fetch()
         return {(key.kid, key.public.public_numbers()) for key in before} != {
             (key.kid, key.public.public_numbers()) for key in self._keys
         }
@@ -217,7 +220,7 @@ class KeySet:
                     raise Unavailable(f"The public key at {self._location} is not to be had: {answer.status}.")
                 text = (await body_of(answer)).decode(errors="replace")
             self._keys = self._read(text, self._location)
-            self._fetched = self._clock()
+            self._fetched = self._looked
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(
                 f"The public key at {self._location} is not to be had: {type(error).__name__}."

@@ -64,8 +64,17 @@ class Remedies:
         """For a bucket that cannot be used."""
         if "NoSuchBucket" in problem and self.endpoint:
             return f"aws --endpoint-url {self.endpoint} s3 mb s3://{name}"
+        if "InvalidBucketName" in problem:
+            return f"choose another name than {name}: 3 to 63 lower-case letters, digits, dots and dashes."
+        if "No secure connection" in problem:
+            return (
+                "write http:// before the address if the store speaks no TLS; if its certificate is its own, name the"
+                " file of that: SSL_CERT_FILE=FILE score-server"
+            )
         if "clock" in problem.lower() or "TooSkewed" in problem:
             return self.clock
+        if "connection to the store failed" in problem or "in time" in problem:
+            return f"check that the store runs and is reached from here{self.endpoint and f' at {self.endpoint}'}."
         return ""
 
 
@@ -118,7 +127,7 @@ class Checks:
 
     def _explain(self, name: str, problem: str) -> Finding:
         known = {
-            "sentinel": self._remedies.sentinel,
+            "sentinel": self._remedies.sentinel if self._sentinel in problem and "is not in" in problem else "",
             "registry": self._remedies.registry,
             "authorization": self._remedies.authorization,
             "objectBucket": self._remedies.bucket(self._objects.name, problem),

@@ -64,7 +64,7 @@ class Health:
         try:
             found = await self._objects.stat(self._sentinel)
         except ScoreError as error:
-            return str(error)
+            return f"It cannot be looked for. {error.message}"
         if found is None:
             return (
                 f"The sentinel {self._sentinel!r} is not in the bucket {self._objects.name!r}: clients cannot verify"

@@ -17,6 +17,8 @@ from score.config.formats import Document, Line, read_dotenv, read_options, read
 from score.errors import Misconfigured
 
 _INDEX = re.compile(r"\[(\d+)]")
+_PROFILE = re.compile(r"[\w.@+-]{1,100}")
+"""A profile's name, which is a part of the names of files too."""
 _PLACEHOLDER = re.compile(r"\$\{([^${}:]+)(?::([^${}]*))?}")
 # Kubernetes gives every service's address to every pod: S3_SERVICE_HOST, S3_PORT_9000_TCP, ...
 _KUBERNETES = re.compile(r"_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP)\w*)?)\Z")
@@ -267,7 +269,12 @@ def _locations(value: Value | None, folder: Path) -> list[Path]:
         if not text or text.startswith("classpath:"):
             continue
         place = folder / re.sub(r"\Afile:(//(?=/))?", "", text)
-        if place.exists():
+        try:
+            there = place.exists()
+        except (OSError, ValueError):  # too long, or of signs that no name has
+            assert value is not None
+            raise wrong("spring.config.location", value, "a list of files and folders") from None
+        if there:
             places.append(place)
         elif not optional:
             raise Misconfigured(
@@ -282,7 +289,10 @@ def _unconditional(documents: Iterable[tuple[str, Document]]) -> list[_Layer]:
 
 def _active(found: Mapping[str, Value]) -> tuple[str, ...]:
     value = found.get("springprofilesactive")
-    return tuple(name for name in re.split(r"[,\s]+", value.text if value else "") if name)
+    names = tuple(name for name in re.split(r"[,\s]+", value.text if value else "") if name)
+    if value is not None and not all(_PROFILE.fullmatch(name) for name in names):
+        raise wrong("spring.profiles.active", value, "a list of names with commas between them, as default,secure")
+    return names
 
 
 def _applies(document: Document, file: str, active: Sequence[str]) -> bool:

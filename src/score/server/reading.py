@@ -13,6 +13,7 @@ from score.config.sources import Value, Values, canonical, load, wrong
 from score.errors import Misconfigured
 from score.protocol.parts import SMALLEST_PART
 from score.server import authorization
+from score.server.examples import left_to_do
 from score.server.settings import FIELDS, JWT, Settings
 
 _LONGEST = 2000
@@ -43,11 +44,12 @@ _MAY_BE_EMPTY = {
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Settings as read, and what the operator should be told about them."""
+    """Settings as read, and what the operator should be told about them; ``missing``: why they do not suffice."""
 
     settings: Settings
     warnings: tuple[str, ...]
     values: Values = field(default_factory=lambda: Values({}))
+    missing: str = ""
 
     def origin(self, alias: str) -> str:
         """Where the value in force of a setting came from."""
@@ -55,8 +57,11 @@ class Reading:
         return value.origin if value is not None and (value.text or alias in _MAY_BE_EMPTY) else "default"
 
 
-def read_settings(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> Reading:
-    """Read and check the settings. Raises Misconfigured, naming the setting and the place where it stands."""
+def read_settings(
+    arguments: Sequence[str], environ: Mapping[str, str], folder: Path, *, complete: bool = True
+) -> Reading:
+    """Read and check the settings. Raises Misconfigured, naming the setting and the place where it stands, also for
+    what is missing; where they need not be ``complete``, that is only told in ``Reading.missing``."""
     values = load(
         arguments=arguments,
         environ=environ,
@@ -70,12 +75,19 @@ def read_settings(arguments: Sequence[str], environ: Mapping[str, str], folder: 
     profiles, notes = _profiles(values)
     settings = _validate(values, profiles)
     _refuse_unbuilt(settings, values)
-    _require(settings)
-    _require_tls(settings, asked=bool(values.text("server.ssl.enabled")))
+    problem = ""
+    try:
+        _require(settings)
+        _require_tls(settings, asked=bool(values.text("server.ssl.enabled")))
+    except Misconfigured as error:
+        if complete:
+            unknown = "".join(f"\n{one}" for one in values.unknown if one.meant)
+            raise Misconfigured(f"{error}{unknown}") from None
+        problem = str(error)
     warnings = [*values.warnings, *notes]
     warnings += [str(unknown) for unknown in values.unknown if not _is_ignored_scope(unknown.name)]
-    warnings += _advice(settings, values)
-    return Reading(settings, tuple(warnings), values)
+    warnings += _advice(settings, values) + left_to_do(settings, values)
+    return Reading(settings, tuple(warnings), values, problem)
 
 
 def _profiles(values: Values) -> tuple[tuple[str, ...], list[str]]:
@@ -89,7 +101,8 @@ def _profiles(values: Values) -> tuple[tuple[str, ...], list[str]]:
         raise Misconfigured(f"The profiles local and {other} exclude one another.", hint="Name one of them.")
     if not any(kinds.values()):
         # No store is named: a disk only where nothing hints at a bucket, so that nobody writes to one unawares.
-        azure = any(alias.startswith("azure.") for alias in stored)
+        others = [alias for alias in stored if alias.startswith("s3.")]
+        azure = any(alias.startswith(("azure.", "bucket.policy.")) for alias in stored) and not others
         named.append("azure" if azure else "s3" if stored else "local")
     elif kinds["local"] and stored:
         notes.append(f"The profile is local: {stored[0]} and its like are not used, but for folders and times.")

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 import time
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from score.errors import Misconfigured, Unavailable
+from score.testing.certificates import self_signed
 from score.testing.components import find
 from score.testing.processes import free_port
 from score.testing.secrecy import secret
@@ -29,22 +31,28 @@ _ATTEMPTS = 5
 class Minio:
     """A MinIO server. ``endpoint`` and the keys stay the same through ``kill`` and ``restart``.
 
-    With ``kms_key`` it has one key of that name for server-side encryption (SSE-KMS).
+    With ``kms_key`` it has one key of that name for server-side encryption (SSE-KMS). With ``tls`` it speaks https,
+    with a certificate that nobody else signed: ``certificate`` is its file, empty without.
     """
 
-    def __init__(self, program: Path, folder: Path, kms_key: str = "") -> None:
+    def __init__(self, program: Path, folder: Path, kms_key: str = "", *, tls: bool = False) -> None:
         self.access_key = "minio-" + secrets.token_hex(4)
         self.secret_key = secret(secrets.token_hex(16))
         self.folder = folder
+        self.certificate = ""
         self._program = program
         self._kms = f"{kms_key}:{base64.b64encode(secrets.token_bytes(32)).decode()}" if kms_key else ""
+        if tls:
+            certificate, key = self_signed(folder / "certificates")
+            self.certificate = str(certificate.rename(certificate.with_name("public.crt")))
+            key.rename(key.with_name("private.key"))
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def endpoint(self) -> str:
-        """``http://host:port``."""
-        return f"http://127.0.0.1:{self._port}"
+        """``http://host:port``, or https."""
+        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self._port}"
 
     @property
     def pid(self) -> int:
@@ -93,10 +101,12 @@ class Minio:
             environment["MINIO_KMS_SECRET_KEY"] = self._kms
         data = self.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
-        address = self.endpoint.removeprefix("http://")
+        command = [str(self._program), "server", str(data), "--address", f"127.0.0.1:{self._port}", "--quiet"]
+        if self.certificate:
+            command += ["--certs-dir", str(Path(self.certificate).parent)]
         with open(self.folder / "minio.log", "ab") as log:
             self._process = subprocess.Popen(
-                [str(self._program), "server", str(data), "--address", address, "--quiet"],
+                command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -109,7 +119,11 @@ class Minio:
             raise
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        if self.certificate:
+            trusted = ssl.create_default_context(cafile=self.certificate)
+            handlers.append(urllib.request.HTTPSHandler(context=trusted))
+        opener = urllib.request.build_opener(*handlers)
         until = time.monotonic() + READY_WITHIN
         while time.monotonic() < until:
             if process.poll() is not None:
@@ -146,13 +160,13 @@ class Minio:
 
 
 @contextmanager
-def running_minio(kms_key: str = "") -> Iterator[Minio]:
+def running_minio(kms_key: str = "", *, tls: bool = False) -> Iterator[Minio]:
     """A :class:`Minio` that runs within the ``with`` block. Raises Misconfigured where it is not installed."""
     program = find("minio")
     if program is None:
         raise Misconfigured("MinIO is not installed.", hint="Run: make components")
     folder = Path(tempfile.mkdtemp(prefix="score-minio-"))
-    minio = Minio(program, folder, kms_key)
+    minio = Minio(program, folder, kms_key, tls=tls)
     try:
         minio.start()
         yield minio

@@ -195,6 +195,25 @@ def test_an_unknown_key_is_looked_for_once_in_a_while(fake: FakeKeycloak) -> Non
     with_jwts(fake, test, clock)
 
 
+def test_a_new_key_that_cannot_be_fetched_is_not_a_bad_token(fake: FakeKeycloak) -> None:
+    """Claim: a token of a new key, while the keys are not to be had, is 503 and not 401: an upload goes on after."""
+    clock = Clock()
+
+    async def test(jwts: Jwts) -> None:
+        clock.now = 11
+        fake.rotate()
+        new = fake.issue_jwt("a.READ")
+        fake.traffic.inject(Answer.unavailable(), path="/certs")
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="certs"):
+                await jwts.identify(new)
+        clock.now = 22
+        assert (await jwts.identify(new)).scopes == {"a.READ"}
+        assert len(fake.traffic.seen(path="/certs")) == 3
+
+    with_jwts(fake, test, clock)
+
+
 def test_tokens_of_an_older_key_stay_valid_until_it_is_withdrawn(fake: FakeKeycloak) -> None:
     """Claim: a signing key that the authorization server withdrew proves no tokens after at most five minutes."""
     clock = Clock()

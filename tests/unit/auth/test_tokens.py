@@ -15,7 +15,7 @@ from score.auth.apikeys import ApiKeys, KeyServer
 from score.auth.base import Authorizer, Identity
 from score.auth.bearer import Bearer
 from score.auth.cache import Remembered
-from score.auth.calls import Patience
+from score.auth.calls import Patience, ask
 from score.auth.jwt import Jwts
 from score.auth.keysets import KeySet, read_jwks, read_pem
 from score.errors import Misconfigured, ScoreError, Unauthenticated, Unavailable
@@ -178,6 +178,23 @@ def test_patience_bounds_all_repetitions(ego: FakeEgo) -> None:
 
     ego.traffic.inject(Answer.unavailable(), path="/o/", times=None)
     with_keys(ego, test, backoff=1000.0, total=0.9)
+
+
+def test_an_outage_of_half_a_minute_is_outlived_by_default(ego: FakeEgo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claim: with the default settings one call asks at once, after 15 and after 40 seconds, before it gives up."""
+    now, asked = 0.0, []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    async def send() -> tuple[int, bytes]:
+        asked.append(now)
+        return (200, b"{}") if now > 30 else (503, b"")
+
+    monkeypatch.setattr("score.auth.calls.asyncio.sleep", sleep)
+    assert asyncio.run(ask(send, "http://ego", Patience(), clock=lambda: now)).status == 200
+    assert asked == [0, 15, 40]
 
 
 def test_no_server_at_all(ego: FakeEgo) -> None:

@@ -244,3 +244,64 @@ def test_the_study_of_an_upload_is_asked_for_once_in_a_while() -> None:
     now = 31.0
     asyncio.run(several())
     assert registry.asked == 2
+
+
+def test_what_is_registered_is_asked_for_once_in_a_while_and_its_state_every_time(tmp_path: Path) -> None:
+    """Claim: an object's study and access are remembered for a while; the state of its analysis never is."""
+
+    async def test(place: Place) -> None:
+        access = Access(place.registry, Words())
+        await place.set_state(AnalysisState.PUBLISHED)
+        await access.download("score.READ", place.object_id)
+        await place.set_state(AnalysisState.SUPPRESSED)
+        assert await outcome(access.download("score.READ", place.object_id)) is NotReady
+
+    run(tmp_path, test)
+    now = 0.0
+    registry = Odd(Entity(id=UNKNOWN, gnos_id="a", project_code="S", access="open"))
+    access = Access(registry, Words(), clock=lambda: now)
+    for moment in (0.0, 29.0):
+        now = moment
+        assert asyncio.run(outcome(access.download(None, UNKNOWN))) is None
+    registry._entity = registry._entity.model_copy(update={"access": "controlled"})
+    now = 30.0
+    assert asyncio.run(outcome(access.download(None, UNKNOWN))) is Forbidden
+    assert registry.asked == 2
+
+
+def test_unknown_objects_and_wrong_answers_are_not_remembered(tmp_path: Path) -> None:
+    async def test(place: Place) -> None:
+        access = Access(place.registry, Words())
+        for _ in range(2):
+            assert await outcome(access.download("score.READ", UNKNOWN)) is NotFound
+
+    run(tmp_path, test)
+    registry = Odd(Entity(id=UNKNOWN[:-1] + "2", gnos_id="a", project_code="S", access="open"))
+    access = Access(registry, Words())
+    for _ in range(2):
+        assert asyncio.run(outcome(access.download("score.READ", UNKNOWN))) is Refused
+    assert registry.asked == 2
+
+
+def test_open_files_may_need_a_token_too() -> None:
+    """Claim: with auth.anonymous.open=false no file is handed out without a token; any valid one opens open ones."""
+    registry = Odd(Entity(id=UNKNOWN, gnos_id="a", project_code="S", access="open"))
+    access = Access(registry, Words(), anonymous_open=False)
+    for urls in (True, False):
+        assert asyncio.run(outcome(access.download(None, UNKNOWN, urls=urls))) is Unauthenticated
+        assert asyncio.run(outcome(access.download("no.SCOPE", UNKNOWN, urls=urls))) is None
+
+
+def test_a_refusal_shows_scopes_to_their_owner_only() -> None:
+    registry: Registry = Odd(Entity(id=UNKNOWN, gnos_id="a", project_code="S", access="controlled"))
+    access = Access(registry, Words())
+
+    def said(token: str | None) -> str:
+        with pytest.raises(Forbidden) as caught:
+            asyncio.run(access.download(token, UNKNOWN))
+        return str(caught.value)
+
+    assert said(None) == f"{NO_DOWNLOAD}: this needs score.READ or PROGRAMDATA-S.READ, and no token was sent."
+    assert said("").endswith("and the token has no scopes.")
+    assert said("b.READ a.READ").endswith("and the token has a.READ, b.READ.")
+    assert said(" ".join(f"s{number:02}" for number in range(30))).endswith("s19 and 10 more.")

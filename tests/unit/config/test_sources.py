@@ -23,51 +23,8 @@ MISSPELLED = {
     "bucket.policy.downolad": "bucket.policy.download",
 }
 
-PUBLISHED_S3 = """\
-s3.endpoint="http://localhost:9000"
-s3.accessKey="abc123"
-s3.secretKey="abc123"
-s3.sigV4Enabled="true"
-
-bucket.name.object="test_object_bucket"
-bucket.name.state="test_state_bucket":
-bucket.size.pool=0
-bucket.size.key=2
-
-upload.partsize=1048576
-upload.retry.limit=10
-upload.connection.timeout=60000
-upload.clean.cron="0 0 0 * * ?"
-upload.clean.enabled="true"
-"""
-
-PUBLISHED_AZURE = """\
-azure.endpointProtocol="https"
-azure.accountName="<storage_account_name>"
-azure.accountKey="<storage_account_secret_key>"
-
-bucket.name.object="<object_bucket>" # Name of the bucket or container that will store the object data
-bucket.policy.upload="<write_policy>" # Name of the access policy to use for write/add/modify operations
-bucket.policy.downolad="<read_policy>" # Name of the access policy for the read/list operations
-
-upload.partsize=104587
-
-download.partsize=250000000 # Safe default part size for downloads
-
-object.sentinel="heliograph" # Score requires a sample object/file to exist in the object storage for `ping` \
-operations; default is `heliograph`
-"""
-
-PUBLISHED_DOTENV = """\
-# Azure profile configuration
-BUCKET_NAME_OBJECT="{{object_bucket}}" # Name of the bucket or container that will store the object data
-BUCKET_POLICY_UPLOAD="{{write_policy}}" # Name of the access policy to use for write/add/modify operations
-BUCKET_POLICY_DOWNLOAD="{{read_policy}}" # Name of the access policy for the read/list operations
-DOWNLOAD_PARTSIZE=250000000 # Safe default part size for downloads
-OBJECT_SENTINEL="heliograph" # Score requires a sample object/file to exist in the object storage for `ping` \
-operations; default is `heliograph`
-UPLOAD_CLEAN_CRON="0 0 0 * * ?"
-"""
+PUBLISHED = Path(__file__).parents[2] / "published"
+"""The examples of Score's public documentation, unchanged."""
 
 
 def read(
@@ -94,8 +51,15 @@ def write(folder: Path, name: str, text: str) -> None:
     file.write_text(text, encoding="utf-8")
 
 
+def publish(folder: Path, name: str, *examples: str) -> None:
+    """Write published examples to a file, byte for byte."""
+    file = folder / name
+    file.parent.mkdir(exist_ok=True, parents=True)
+    file.write_bytes(b"".join((PUBLISHED / example).read_bytes() for example in examples))
+
+
 def test_the_published_s3_example_loads_unchanged(tmp_path: Path) -> None:
-    write(tmp_path, "conf/application.properties", PUBLISHED_S3)
+    publish(tmp_path, "conf/application.properties", "s3.properties")
     values = read(tmp_path)
     assert {name: values.text(name) for name in KNOWN if values.get(name)} == {
         "s3.endpoint": "http://localhost:9000",
@@ -121,7 +85,7 @@ def test_the_published_s3_example_loads_unchanged(tmp_path: Path) -> None:
 
 
 def test_the_published_azure_example_loads_unchanged(tmp_path: Path) -> None:
-    write(tmp_path, "conf/application.properties", PUBLISHED_AZURE)
+    publish(tmp_path, "conf/application.properties", "azure.properties")
     values = read(tmp_path)
     assert values.text("azure.accountKey") == "<storage_account_secret_key>"
     assert values.text("bucket.name.object") == "<object_bucket>"
@@ -135,7 +99,7 @@ def test_the_published_azure_example_loads_unchanged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [".env", ".env.score", "conf/.env.score"])
 def test_the_published_dotenv_example_loads_unchanged(tmp_path: Path, name: str) -> None:
-    write(tmp_path, name, PUBLISHED_DOTENV)
+    publish(tmp_path, name, "azure.env", "prod.env")
     values = read(tmp_path)
     assert values.text("bucket.name.object") == "{{object_bucket}}"
     assert values.text("bucket.policy.download") == "{{read_policy}}"

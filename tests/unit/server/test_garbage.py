@@ -29,10 +29,17 @@ GARBAGE = [
     '"',
     "# x", "a,b,,", "\n", "\u202e", "%2e%2e%2f", "{}",
 ]  # fmt: skip
+ALL = sorted([*FIELDS, "spring.profiles.active", "spring.config.location"])
+"""Every setting there is: a new one is tried with garbage as soon as it has a name."""
 S3 = {
     "spring.profiles.active": "s3", "s3.endpoint": "http://127.0.0.1:1", "s3.accessKey": "a",
     "s3.secretKey": "hunter2", "bucket.name.object": "o", "bucket.name.state": "s", "metadata.url": "http://127.0.0.1:1",
     "upload.retry.limit": "0", "auth.connection.maxRetries": "0",
+}  # fmt: skip
+AZURE = {
+    "spring.profiles.active": "azure", "azure.accountName": "account", "azure.accountKey": "aHVudGVyMg==",
+    "azure.endpoint": "http://127.0.0.1:1/account", "bucket.name.object": "objects",
+    "metadata.url": "http://127.0.0.1:1", "upload.retry.limit": "0",
 }  # fmt: skip
 SECURE = {
     "spring.profiles.active": "s3,secure", "auth.server.url": "http://127.0.0.1:1/check_api_key",
@@ -41,9 +48,11 @@ SECURE = {
 
 
 @pytest.mark.parametrize(
-    "base", [{"spring.profiles.active": "local"}, S3, {**S3, **SECURE}], ids=["local", "s3", "secure"]
+    "base",
+    [{"spring.profiles.active": "local"}, S3, {**S3, **SECURE}, AZURE],
+    ids=["local", "s3", "secure", "azure"],
 )
-@pytest.mark.parametrize("name", sorted(FIELDS))
+@pytest.mark.parametrize("name", ALL)
 def test_a_setting_with_garbage_stops_the_start_by_its_name_or_does_no_harm(
     name: str, base: dict[str, str], tmp_path: Path
 ) -> None:
@@ -64,9 +73,14 @@ def test_a_setting_with_garbage_stops_the_start_by_its_name_or_does_no_harm(
         assert {path.name for path in folder.iterdir()} <= {"data"}, "nothing is written elsewhere"
 
 
+def test_every_field_has_a_name_by_which_it_is_tried() -> None:
+    assert set(Settings.model_fields) - set(FIELDS.values()) == {"profiles"}
+
+
 def check_message(error: Misconfigured) -> None:
     assert len(str(error)) < 5000
     assert "hunter2" not in str(error)
+    assert "aHVudGVyMg" not in str(error)
 
 
 async def opened(chosen: Settings) -> None:

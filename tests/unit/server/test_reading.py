@@ -29,6 +29,10 @@ SECURE = {
 }
 
 
+PUBLISHED = Path(__file__).parents[2] / "published"
+"""The examples of Score's public documentation, unchanged."""
+
+
 def read(folder: Path, environ: Mapping[str, str] | None = None, arguments: Sequence[str] = ()) -> Reading:
     return read_settings(arguments, environ or {}, folder)
 
@@ -169,14 +173,14 @@ def test_empty_values_are_unset_but_where_they_mean_something(tmp_path: Path) ->
     assert (chosen.upload_part_size, chosen.sentinel) == (20_000_000, "heliograph")
 
 
+def publish(folder: Path, name: str, example: str) -> None:
+    """Write a published example to a file, byte for byte."""
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes((PUBLISHED / example).read_bytes())
+
+
 def test_the_published_example_starts_with_what_it_leaves_out(tmp_path: Path) -> None:
-    (tmp_path / "conf").mkdir()
-    (tmp_path / "conf" / "application.properties").write_text(
-        's3.endpoint="http://localhost:9000"\ns3.accessKey="abc123"\ns3.secretKey="abc123"\ns3.sigV4Enabled="true"\n\n'
-        'bucket.name.object="test_object_bucket"\nbucket.name.state="test_state_bucket":\nbucket.size.pool=0\n'
-        "bucket.size.key=2\n\nupload.partsize=1048576\nupload.retry.limit=10\nupload.connection.timeout=60000\n"
-        'upload.clean.cron="0 0 0 * * ?"\nupload.clean.enabled="true"\n'
-    )
+    publish(tmp_path, "conf/application.properties", "s3.properties")
     reading = read(tmp_path, arguments=["--metadata.url=http://song"])
     assert reading.settings.bucket_state == "test_state_bucket"
     assert (reading.settings.upload_retries, reading.settings.upload_timeout) == (10, 60_000)
@@ -186,16 +190,7 @@ def test_the_published_example_starts_with_what_it_leaves_out(tmp_path: Path) ->
 
 
 def test_the_published_example_of_azure_is_understood(tmp_path: Path) -> None:
-    (tmp_path / "conf").mkdir()
-    (tmp_path / "conf" / "application.properties").write_text(
-        'azure.endpointProtocol="https"\nazure.accountName="<storage_account_name>"\n'
-        'azure.accountKey="<storage_account_secret_key>"\n\n'
-        'bucket.name.object="<object_bucket>" # Name of the bucket or container that will store the object data\n'
-        'bucket.policy.upload="<write_policy>" # Name of the access policy to use for write/add/modify operations\n'
-        'bucket.policy.downolad="<read_policy>" # Name of the access policy for the read/list operations\n\n'
-        "upload.partsize=104587\n\ndownload.partsize=250000000 # Safe default part size for downloads\n\n"
-        'object.sentinel="heliograph" # Score requires a sample object/file to exist in the object storage\n'
-    )
+    publish(tmp_path, "conf/application.properties", "azure.properties")
     reading = read(tmp_path, arguments=["--metadata.url=http://song"])
     chosen = reading.settings
     assert chosen.store == "azure"
@@ -203,6 +198,9 @@ def test_the_published_example_of_azure_is_understood(tmp_path: Path) -> None:
     assert (chosen.bucket_upload_policy, chosen.bucket_download_policy) == ("<write_policy>", "<read_policy>")
     assert any("downolad" in warning for warning in reading.warnings)
     assert any("upload.partsize is not used with Azure" in warning for warning in reading.warnings)
+    to_fill_in = [warning for warning in reading.warnings if "a place to fill in" in warning]
+    assert len(to_fill_in) == 5
+    assert "bucket.name.object (conf/application.properties:5) is '<object_bucket>'" in to_fill_in[0]
     with pytest.raises(Misconfigured, match=r"azure\.accountKey is no account key"):
         azure_settings(chosen)
 
@@ -252,6 +250,37 @@ def test_published_mistakes_are_warned_of(tmp_path: Path) -> None:
         "at most 7 days",
     ):
         assert any(word in warning for warning in said), word
+
+
+def test_the_published_dotenv_of_azure_means_azure(tmp_path: Path) -> None:
+    """It names no account, only policies, which no other store has."""
+    publish(tmp_path, ".env.score", "azure.env")
+    with pytest.raises(Misconfigured, match=r"profile azure: azure\.accountName, azure\.accountKey, metadata\.url"):
+        read(tmp_path)
+
+
+def test_a_misspelled_name_is_told_with_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        read(tmp_path, {**S3, "S3_ENDPOINT": "", "S3_ENDPONT": "http://store:9000"})
+    assert "missing for the profile s3: s3.endpoint" in str(caught.value)
+    assert "S3_ENDPONT" in str(caught.value)
+    assert "Did you mean s3.endpoint?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "warned"),
+    [("http://store:9000/s3/", True), ("store/s3", True), ("http://store:9000/", False), ("store", False)],
+)
+def test_an_endpoint_with_a_path_is_warned_of(tmp_path: Path, endpoint: str, warned: bool) -> None:
+    said = read(tmp_path, {**S3, "S3_ENDPOINT": endpoint}).warnings
+    assert any("has the path '/s3'" in warning for warning in said) == warned
+
+
+def test_what_is_missing_is_told_where_it_need_not_be_complete(tmp_path: Path) -> None:
+    reading = read_settings([], {"S3_ENDPOINT": "http://store"}, tmp_path, complete=False)
+    assert "bucket.name.object" in reading.missing
+    assert reading.settings.s3_endpoint == "http://store"
+    assert read_settings([], S3, tmp_path, complete=False).missing == ""
 
 
 def test_unknown_names_and_profiles_are_warned_of(tmp_path: Path) -> None:

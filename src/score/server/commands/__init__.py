@@ -53,7 +53,9 @@ def run(name: str, arguments: Sequence[str]) -> int:
     flags, words, settings = take_apart(name, module.FLAGS, rest)
     if words and not getattr(module, "TAKES_WORDS", False):
         raise Misconfigured(f"{name} takes no {words[0]!r}.")
-    call = Call(flags, words, read_settings(settings, os.environ, Path.cwd()), options)
+    call = Call(
+        flags, words, read_settings(settings, os.environ, Path.cwd(), complete=name not in ("config", "key")), options
+    )
     status: int = asyncio.run(module.run(call))
     return status
 

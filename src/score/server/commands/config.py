@@ -15,20 +15,22 @@ _IDENTIFYING = {"s3_access_key"}
 
 
 async def run(call: Call) -> int:
-    """Print every setting with its value and its origin."""
+    """Print every setting with its value and its origin. Exit status 1 where a server could not start with them."""
     rows = [(alias, show(call.settings, name), call.reading.origin(alias)) for alias, name in FIELDS.items()]
     if "--json" in call.flags:
         listed = [{"name": alias, "value": value, "from": origin} for alias, value, origin in rows]
         document = {"profiles": call.settings.profiles, "settings": listed, "warnings": call.reading.warnings}
-        say(json.dumps(document, indent=2))
-        return 0
+        say(json.dumps({**document, "missing": call.reading.missing}, indent=2))
+        return int(bool(call.reading.missing))
     say(f"profiles: {', '.join(call.settings.profiles)}")
     width = max(len(alias) + len(value) for alias, value, _ in rows if len(value) < 60) + 1
     for alias, value, origin in rows:
         say(f"{f'{alias}={value}':{width}}  # {origin}")
     for warning in call.reading.warnings:
         say(f"warning: {warning}")
-    return 0
+    if call.reading.missing:
+        say(f"missing: {call.reading.missing}")
+    return int(bool(call.reading.missing))
 
 
 def show(settings: Settings, name: str) -> str:
