@@ -139,11 +139,13 @@ class Protocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits to the head of a request, its size and its time, and to a body that nobody
     reads; and JSON for requests that are no HTTP.
 
-    ``head_within``: seconds in which a head must be there, counted from the connection or from its first byte.
+    ``head_within``: seconds in which a head must be there, counted from its first byte. A connection on which nothing
+    comes is closed like one that was kept.
     """
 
     head_within = 30.0
     _deadline: TimerHandle | None = None
+    _hearing = False
     _count_of_headers = 0
     _unread = 0
     _head = 0
@@ -158,7 +160,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         """Somebody connects."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        self._expect_head()
+        self._expect(self.timeout_keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
@@ -199,11 +201,19 @@ class Protocol(HttpToolsProtocol):
                 self.transport.close()
         super().on_body(body)
 
+    def on_message_complete(self) -> None:
+        """The request is there to its end."""
+        super().on_message_complete()
+        if not self._is_answering():  # it was answered before its body came
+            self._head_is_there()
+            self._expect(self.timeout_keep_alive)
+
     def on_response_complete(self) -> None:
         """A request is answered; the head of the next one may have begun to arrive."""
         super().on_response_complete()
         if self._in_head and not self.transport.is_closing():
-            self._expect_head()
+            self._hearing = True
+            self._expect(self.head_within)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser cannot take, and hang up."""
@@ -213,8 +223,9 @@ class Protocol(HttpToolsProtocol):
         """Bytes of the connection. A header that never ends, of which the parser does not tell, is cut off too."""
         if self.transport.is_closing():
             return
-        if self._deadline is None and not self._is_answering():
-            self._expect_head()
+        if not self._hearing and not self._is_answering():
+            self._hearing = True
+            self._expect(self.head_within)
         super().data_received(data)
         self._unfinished = self._unfinished + len(data) if self._in_head else 0
         if self._unfinished > LARGEST_HEAD and not self.transport.is_closing():
@@ -225,18 +236,23 @@ class Protocol(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
-    def _expect_head(self) -> None:
-        self._head_is_there()
-        self._deadline = self.loop.call_later(self.head_within, self._too_slow)
+    def _expect(self, seconds: float) -> None:
+        """Give up in so many seconds, unless a head is there."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(seconds, self._too_slow)
 
     def _head_is_there(self) -> None:
+        self._hearing = False
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
     def _too_slow(self) -> None:
         self._deadline = None
-        if not self.transport.is_closing():
+        if not self._hearing:
+            self.transport.close()
+        elif not self.transport.is_closing():
             self._hang_up(408, _TOO_SLOW)
 
     def _hang_up(self, status: int, message: str) -> None:

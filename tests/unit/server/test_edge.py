@@ -106,8 +106,8 @@ def test_a_body_without_end_is_cut_off(server: RunningServer) -> None:
 
 @pytest.mark.parametrize(
     "sent",
-    [b"", b"\r\n", b"GET /pro", b"GET /profile HTTP/1.1\r\nHost: x\r\nX-", HEAD + b"X: 1"],
-    ids=["nothing", "line-end", "request-line", "name", "value"],
+    [b"\r\n", b"GET /pro", b"GET /profile HTTP/1.1\r\nHost: x\r\nX-", HEAD + b"X: 1"],
+    ids=["line-end", "request-line", "name", "value"],
 )
 def test_a_head_that_does_not_come_ends_the_connection(tmp_path: Path, sent: bytes) -> None:
     with serving(tmp_path, protocol=Impatient) as server, connect(server) as connection:
@@ -130,10 +130,29 @@ def test_a_second_head_that_does_not_come_ends_the_connection(tmp_path: Path) ->
         assert b"\r\n\r\ns3HTTP/1.1 408 " in answer
 
 
-def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
+def test_a_connection_without_a_word_is_closed_without_one(tmp_path: Path) -> None:
+    """Load balancers keep such ones for later."""
     with serving(tmp_path, keep_alive=0) as server, connect(server) as connection:
+        assert rest(connection) == b""
+
+
+def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
+    with serving(tmp_path, keep_alive=1) as server, connect(server) as connection:
         connection.sendall(b"GET /profile HTTP/1.1\r\nHost: x\r\n\r\n")
         assert rest(connection).endswith(b"\r\n\r\ns3")
+
+
+def test_a_body_after_the_answer_does_not_count_as_a_head(tmp_path: Path) -> None:
+    class Hasty(Protocol):
+        """Waits long enough for a head that does come."""
+
+        head_within = 1.0
+
+    with serving(tmp_path, protocol=Hasty, keep_alive=2) as server, connect(server) as connection:
+        connection.sendall(b"GET /profile HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"12345")
+        assert b"408" not in rest(connection)
 
 
 def test_a_payload_that_does_not_come_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
