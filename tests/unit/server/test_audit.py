@@ -211,6 +211,11 @@ def test_the_name_of_a_request_is_the_callers_where_it_is_sane(site: Site, good:
     assert answer.headers["x-request-id"] == answer.json()["requestId"] == good
 
 
+def test_refusals_of_the_data_plane_name_their_request(site: Site) -> None:
+    answer = site.call("GET", "/store/object/data/x?signature=0", key="", headers={"X-Request-Id": "my-name"})
+    assert b"<RequestId>my-name</RequestId></Error>" in answer.data
+
+
 @pytest.mark.parametrize("bad", ["", "a b", 'a"b', "x" * 65, "a\tb", "ä", "{}", "a=b"])
 def test_other_names_are_replaced(site: Site, bad: str) -> None:
     answer = site.call("GET", "/upload/x", headers={"X-Request-Id": bad.encode().decode("latin-1")})

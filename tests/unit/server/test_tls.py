@@ -264,6 +264,19 @@ def test_a_start_that_fails_is_one_sentence(tmp_path: Path) -> None:
         assert server.stdout == ""
 
 
+def test_the_command_speaks_tls(tmp_path: Path, place: Place, authority: Authority, issued: Issued) -> None:
+    place("s.p12", issued.pkcs12(PASSWORD))
+    settings = {"server.ssl.key-store": "s.p12", "server.ssl.key-store-password": PASSWORD}
+    command = [program("score-server"), "--server.port=0"]
+    with Program(command, tmp_path, clean_environment(tmp_path, settings)) as server:
+        server.wait_until(lambda: "Access:" in server.stdout)
+        url = server.stdout.partition("URL:")[2].split()[0]
+        assert url.startswith("https://127.0.0.1:")
+        assert profile(url, trusting(authority)) == b"s3"
+        assert server.terminate() == 0
+        assert PASSWORD not in server.stdout + server.stderr
+
+
 def test_the_profile_and_the_switch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(Misconfigured, match="TLS needs a certificate"):
         read_settings(["--spring.profiles.active=local,ssl"], {}, tmp_path)
