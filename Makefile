@@ -20,12 +20,13 @@ demo: $(READY) ## The main job: real files go up, are published, come down again
 test: $(READY) ## The tests (SCORE_REQUIRE=all: a missing real component is a failure)
 	$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
-check: $(READY) ## Formatting, lint, types, import rules
+check: $(READY) ## Formatting, lint, types, import rules, the tree, dependencies
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(PY) tools/tree.py
+	$(PY) tools/audit.py
 
 bench: $(READY) ## The figures, next to other tools on the same store; results in benchmarks/results/
 	$(PY) benchmarks/run.py

@@ -46,14 +46,13 @@ that means an object store, so that nobody writes to a disk unawares.
 | `default`, `s3`, `aws`, `amazon`, `collaboratory` | Objects in an S3 store, metadata from Song |
 | `secure` | Callers need API keys or JWTs ([how to](authorization.md)) |
 | `azure` | Objects in a container of Azure ([how to](stores/azure.md)), metadata from Song |
-| `ssl` | Not built yet |
+| `ssl` | The server speaks TLS itself, with a certificate of `server.ssl.*` |
 | `prod`, `dev` | Change nothing |
 
-A server that is asked for something that is not built yet says so and does not start: `server.ssl.*`."""
+A server that is asked for something that is not built yet says so and does not start: `server.ssl.bundle`."""
 
 FOREIGN = """\
-`client.ssl.*` and `mount.logging`, which the reference's client has, are accepted and read by
-nothing yet."""
+`mount.logging`, which the reference's client has, is accepted and read by nothing yet."""
 
 
 def table(*head: str) -> list[str]:

@@ -119,8 +119,7 @@ def test_the_help_of_the_server_names_settings_that_exist() -> None:
 @pytest.mark.parametrize(
     "argument",
     [
-        "--spring.profiles.active=local,ssl",
-        "--server.ssl.enabled=true",
+        "--server.ssl.bundle=x",
     ],
 )
 def test_what_is_said_not_to_be_built_refuses_to_start(

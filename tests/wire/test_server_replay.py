@@ -455,11 +455,12 @@ def _without_url(document: str) -> str:
 
 
 def _ours(document: Json, status: int, path: str) -> None:
-    """Every refusal has a JSON body and in it a message, which is taken out."""
+    """Every refusal has a JSON body and in it a message and the id of its request, which are taken out."""
     assert document["message"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", document["timestamp"])
     assert (document["status"], document["path"]) == (status, path)
-    del document["message"]
+    assert document["requestId"]
+    del document["message"], document["requestId"]
 
 
 def _ours_in_state(recorded: Json) -> Json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import math
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -36,12 +37,15 @@ class KeyServer:
 class ApiKeys:
     """An :class:`score.auth.base.Authorizer` for API keys. Must be made within a running event loop."""
 
-    def __init__(self, server: KeyServer, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, server: KeyServer, now: Callable[[], float] = time.time, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """``tls`` says whom to believe; None: the authorities of the system."""
         self._server = server
         self._now = now
         credentials = f"{server.client_id}:{server.client_secret}"
         self._session = open_session(
-            headers={"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
+            tls, headers={"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
         )
 
     async def identify(self, token: str) -> Identity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -47,9 +48,13 @@ class Answer:
 Send = Callable[[], Awaitable[tuple[int, bytes]]]
 
 
-def open_session(patience: float = 20.0, **options: Any) -> aiohttp.ClientSession:
-    """The connections to an authorization server; ``patience`` is for one call, in seconds."""
-    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=patience, connect=5), **options)
+def open_session(
+    tls: ssl.SSLContext | None = None, *, patience: float = 20.0, **options: Any
+) -> aiohttp.ClientSession:
+    """Connections to an authorization server. ``tls`` says whom to believe, None: the authorities of the system;
+    ``patience`` is for one call, in seconds."""
+    timeout, connector = aiohttp.ClientTimeout(total=patience, connect=5), aiohttp.TCPConnector(ssl=tls or True)
+    return aiohttp.ClientSession(timeout=timeout, connector=connector, **options)
 
 
 async def body_of(answer: aiohttp.ClientResponse) -> bytes:

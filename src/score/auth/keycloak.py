@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -48,10 +49,11 @@ class RealmPermissions:
     Must be made within a running event loop.
     """
 
-    def __init__(self, realm: Realm, patience: Patience | None = None) -> None:
+    def __init__(self, realm: Realm, patience: Patience | None = None, tls: ssl.SSLContext | None = None) -> None:
+        """``tls`` says whom to believe; None: the authorities of the system."""
         self._realm = realm
         self._patience = patience or Patience()
-        self._session = open_session()
+        self._session = open_session(tls)
 
     async def of(self, token: str, claims: dict[str, Any]) -> frozenset[str]:
         """The scopes of a token's owner: none where Keycloak says that there is no permission at all."""

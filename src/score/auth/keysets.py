@@ -8,6 +8,7 @@ import binascii
 import json
 import logging
 import re
+import ssl
 import textwrap
 import time
 from collections.abc import Callable, Sequence
@@ -119,7 +120,14 @@ class KeySet:
     tried again until they are there, and renewed. Must be made within a running event loop.
     """
 
-    def __init__(self, location: str, read: Read, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        location: str,
+        read: Read,
+        clock: Callable[[], float] = time.monotonic,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """``tls`` says whom to believe; None: the authorities of the system."""
         self._location = location
         self._read = read
         self._clock = clock
@@ -130,7 +138,7 @@ class KeySet:
         self._task: asyncio.Task[None] | None = None
         file = key_file(location)
         if file is None:
-            self._session = open_session(patience=_PATIENCE)
+            self._session = open_session(tls, patience=_PATIENCE)
             self._task = asyncio.create_task(self._fetch_until_there())
         else:
             try:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from score.auth.base import Authorizer, Identity
 from score.auth.scopes import Right, Scopes
+from score.broker import audit
 from score.errors import Forbidden, Invalid, NotReady, Refused, Unauthenticated
 from score.metadata.base import AnalysisState, Registry
 from score.protocol.ids import check_object_id
@@ -69,6 +70,7 @@ class Access:
 
     async def may_upload(self, token: str | None, study: str) -> None:
         """May the owner of the token upload to this study?"""
+        audit.concerns(study)
         if self._authorizer is not None:
             identity = await self._identify(token)
             if not self._scopes.upload.within(study, identity.scopes):
@@ -138,16 +140,20 @@ class Access:
     async def _identify(self, token: str | None) -> Identity:
         if token is None or self._authorizer is None:
             raise Unauthenticated("This needs a token.", hint="Send it as: Authorization: Bearer <token>")
-        return await self._authorizer.identify(token)
+        identity = await self._authorizer.identify(token)
+        audit.identified(identity)
+        return identity
 
     async def _entity(self, object_id: str) -> Entity:
         now = self._clock()
         known = self._entities.get(object_id)
         if known is not None and now < known[0]:
+            audit.concerns(known[1].project_code)
             return known[1]
         entity = await self._registry.entity(object_id)
         if entity.id.casefold() != object_id.casefold():
             raise Refused(f"The registry was asked about {object_id} and answers about {entity.id[:60]!r}.")
+        audit.concerns(entity.project_code)
         if self._kept:
             self._entities[object_id] = (now + self._kept, entity)
             self._entities.move_to_end(object_id)

@@ -16,6 +16,7 @@ from typing import TypeGuard
 
 from pydantic import Field
 
+from score.broker import audit
 from score.broker.access import Access
 from score.broker.documents import fetch
 from score.broker.state import Layout, read_specification
@@ -90,6 +91,7 @@ class BlockUploads:
             replaces=stat.etag if stat else "",
         )
         await self._objects.put(self._layout.upload_meta(object_id, upload), to_json(begun))
+        audit.note("upload", object_id, parts=1, bytes=size)
         answer = Specification.model_validate(begun.model_dump(exclude={"replaces"}))
         return to_json(answer.with_parts([whole.model_copy(update={"url": self._url(object_id, upload)})]))
 
@@ -107,6 +109,7 @@ class BlockUploads:
             Part(part_number=number, part_size=span.length, offset=span.offset, url=url, md5=md5, source_md5=md5)
             for number, (span, md5) in enumerate(lay(held, size), 1)
         ]
+        audit.note("upload", object_id, parts=len(parts), bytes=size)
         return Progress(object_id=object_id, upload_id=begun.upload_id, parts=parts)
 
     async def recover(self, object_id: str, size: int) -> None:
@@ -131,6 +134,7 @@ class BlockUploads:
         """
         check_object_id(object_id)
         check_upload_id(upload_id)
+        audit.note("completion", object_id)
         key = self._layout.object(object_id)
         begun, stat = await asyncio.gather(self._read(object_id, upload_id), self._objects.stat(key))
         if begun is None:
@@ -151,6 +155,7 @@ class BlockUploads:
     async def cancel(self, object_id: str) -> None:
         """Drop the upload in progress with all its blocks. NotFound where there is none."""
         check_object_id(object_id)
+        audit.note("cancellation", object_id)
         uploads = await self._folders(object_id)
         if not uploads:
             raise _no_upload(object_id)
@@ -161,6 +166,7 @@ class BlockUploads:
         """Drop every upload in progress; gives their number."""
         entries = [entry async for entry in self._objects.scan(f"{self._layout.uploads}/", delimiter="/")]
         places = [place for entry in entries if (place := self._layout.upload_of(entry.key))]
+        audit.note("cancellation", uploads=len(places))
         for object_id, upload in places:
             await self.drop(object_id, upload)
         return len(places)

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from score.broker import audit
 from score.broker.blocks import BlockUploads
 from score.broker.state import Layout
 from score.broker.uploads import Uploads
@@ -102,6 +103,7 @@ class Cleanup:
             else:
                 removed += 1
                 log.info("Cleanup: removed %s", stale)
+                audit.record("cancellation", "done", object=stale.object_id, by="cleanup")
         return Swept(removed, failed)
 
     async def _sign_of_life(self, object_id: str, upload: UploadId) -> datetime | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from score.broker import audit
 from score.broker.buckets import Pair
 from score.broker.documents import fetch
 from score.broker.state import Layout, read_specification
@@ -69,6 +70,7 @@ class Downloads:
 
     def ping(self) -> str:
         """A URL to GET the sentinel."""
+        audit.note("ping")
         return self._objects.sign_gets(self._layout.sentinel(self._rules.sentinel), [None], _PING_LIFE)[0]
 
     async def specification(self, object_id: str, request: Request) -> Specification:
@@ -95,6 +97,8 @@ class Downloads:
             upload_id, parts = uploaded.upload_id, uploaded.parts
         else:
             upload_id, parts = object_id, self._cut(request, span)
+        if request.urls:
+            audit.note("download", object_id, parts=len(parts), bytes=stat.size if request.external else span.length)
         return Specification(
             object_key=self._layout.object(object_id),
             object_id=object_id,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
+from score.broker import audit
 from score.broker.blocks import BlockUploads
 from score.broker.buckets import Pair
 from score.broker.state import Layout
@@ -12,8 +12,6 @@ from score.broker.uploads import Uploads
 from score.errors import NotFound
 from score.protocol.ids import check_object_id
 from score.storage.base import ObjectStore, Prefix, UploadId
-
-audit = logging.getLogger("score.audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +74,12 @@ class Removal:
         kept = await self.look(object_id)
         if not kept:
             raise NotFound(f"Nothing is stored of {object_id}.")
-        audit.info("removal begins: object %s, %s, by %s", object_id, kept, by)
+        audit.record("deletion", "begun", object=object_id, kept=str(kept), by=by)
         for place in self._places:
             await place.objects.delete(self._layout.object(object_id))
         for upload in kept.uploads:
             await self._uploads.drop(object_id, upload)
         for place in self._places:
             await place.state.delete(self._layout.meta(object_id))
-        audit.warning("removed for good: %s, by %s", kept, by)
+        audit.record("deletion", "done", object=object_id, kept=str(kept), by=by)
         return kept

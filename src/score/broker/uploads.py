@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from score.broker import audit
 from score.broker.access import Access
 from score.broker.buckets import Pair
 from score.broker.documents import fetch
@@ -100,6 +101,7 @@ class Uploads:
         document = new_upload(key, object_id, upload, plan, md5, urls)
         await self._state.put(self._layout.upload_meta(object_id, upload), document)
         self._keep(object_id, upload, plan)
+        audit.note("upload", object_id, parts=len(plan), bytes=size)
         return document
 
     async def status(self, object_id: str, size: int) -> Progress:
@@ -126,6 +128,7 @@ class Uploads:
             for part, url in zip(specification.parts, urls, strict=True)
             for record in (finished.agreed(part.part_number),)
         ]
+        audit.note("upload", object_id, parts=len(parts), bytes=specification.object_size)
         return Progress(object_id=object_id, upload_id=upload, parts=parts)
 
     async def recover(self, object_id: str, size: int) -> None:
@@ -172,6 +175,7 @@ class Uploads:
         """
         check_object_id(object_id)
         upload = UploadId(check_upload_id(upload_id))
+        audit.note("completion", object_id)
         await self._completions.do(
             (object_id, upload), f"The completion of {object_id}", lambda: self._complete(object_id, upload)
         )
@@ -179,6 +183,7 @@ class Uploads:
     async def cancel(self, object_id: str) -> None:
         """Drop the upload in progress with all its parts. NotFound where there is none."""
         check_object_id(object_id)
+        audit.note("cancellation", object_id)
         upload = await self._current(object_id)
         await self.drop(object_id, upload)
 
@@ -186,6 +191,7 @@ class Uploads:
         """Drop every upload in progress; gives their number."""
         entries = [entry async for entry in self._state.scan(f"{self._layout.uploads}/", delimiter="/")]
         places = [self._layout.upload_of(entry.key) for entry in entries if isinstance(entry, Prefix)]
+        audit.note("cancellation", uploads=sum(place is not None for place in places))
         for object_id, upload in filter(None, places):
             await self.drop(object_id, upload)
         return sum(place is not None for place in places)

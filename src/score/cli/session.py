@@ -21,7 +21,7 @@ def session(ctx: click.Context) -> Iterator[tuple[Client, Screen]]:
     values = configuration.read(ctx.obj["settings"], os.environ, Path())
     shown = configuration.display(values)
     screen = make(shown, sys.stderr)
-    for line in [*values.warnings, *map(str, values.unknown)]:
+    for line in [*values.warnings, *map(str, values.unknown), *configuration.advice(values)]:
         screen.line(f"Warning: {line}")
     with Client(configuration.settings(values), listener=screen) as client, screen:
         yield client, screen

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -47,7 +47,7 @@ class Endpoint:
 
     http: Http
     url: str
-    token: str = ""
+    token: str = field(default="", repr=False)
 
     def call(
         self,

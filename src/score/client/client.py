@@ -19,6 +19,7 @@ from score.client.layout import Claims, Layout, place
 from score.client.manifests import UploadEntry
 from score.client.outcome import Outcome, State
 from score.client.settings import Settings
+from score.client.tls import unverified
 from score.client.upload import BlockUpload, Upload
 from score.errors import Cancelled, NoSpace, Refused, ScoreError, Unauthenticated, Unavailable
 from score.protocol.digests import check_md5
@@ -55,10 +56,16 @@ class Client:
             settings = configuration.settings(configuration.read((), os.environ, Path()))
         self.settings = settings
         self.stop = Stop()
-        self.http = Http(settings.parallel * 2, settings.timeouts)
+        context, name = settings.tls.context(), settings.tls.trusted_name
+        self.http = Http(settings.parallel * 2, settings.timeouts, context, trusted_name=name)
+        self._song_http = self.http
+        song_token = settings.token
+        if not settings.verify_metadata and settings.metadata_url.startswith("https:"):
+            # Nobody knows who answers: whoever it is, it does not get the token.
+            self._song_http, song_token = Http(settings.parallel, settings.timeouts, unverified()), ""
         self.engine = Engine(self.http, Workers(settings.parallel), settings.patience, self.stop, listener)
         self.score = Score(Endpoint(self.http, settings.storage_url, settings.token))
-        self.song = Song(Endpoint(self.http, settings.metadata_url, settings.token))
+        self.song = Song(Endpoint(self._song_http, settings.metadata_url, song_token))
         self.catalog = Catalog(self.engine, self.song)
         self._profile: str | None = None
         self._asking = threading.Lock()
@@ -76,6 +83,7 @@ class Client:
         self.stop.set()  # whatever still runs after a failure ends soon
         self.engine.workers.close()
         self.http.close()
+        self._song_http.close()
 
     def connect(self, *, verify: bool = True) -> str:
         """Ask the server how to upload (``s3`` or ``az``), and with ``verify`` fetch the store's sentinel.

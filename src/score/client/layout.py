@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from enum import StrEnum
 from pathlib import Path
+from unicodedata import category
 
 from score.errors import Conflict, Invalid
 from score.protocol.wire import Entity
@@ -18,9 +21,19 @@ class Layout(StrEnum):
     ID = "id"
 
 
-def plain(name: str, what: str) -> str:
-    """``name``, which must be the name of a file in a folder and nothing else. Raises Invalid."""
-    if name in ("", ".", "..") or any(c in "/\\:" or ord(c) < 32 or ord(c) == 127 for c in name):
+_SEPARATORS = "/\\:"
+_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Kinds of characters that are not seen, turn the text around, or control a terminal."""
+_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|\Z)")
+
+
+def plain(name: str, what: str, *, windows: bool = os.name == "nt") -> str:
+    """``name``, which must be the name of a file in a folder and nothing else. Raises Invalid.
+
+    ``windows``: also none of a device, and none that Windows would take for another one.
+    """
+    odd = windows and (_DEVICE.match(name) or name.endswith((".", " ")) or any(c in '<>"|?*' for c in name))
+    if odd or name in ("", ".", "..") or any(c in _SEPARATORS or category(c) in _HIDDEN for c in name):
         raise Invalid(
             f"{what} {name!r} from the metadata service is not a plain file name; it could be written anywhere.",
             hint="Download this object with --output-layout id.",

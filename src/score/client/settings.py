@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from score.client import tls
+from score.client.tls import Tls
 from score.config.sources import Values, load, wrong
 from score.errors import Misconfigured
 from score.protocol.blocks import LARGEST_BLOCK
@@ -21,7 +24,7 @@ NAMES: Mapping[str, str] = {
     "storage.retryNumber": "how often a call is made before it counts as failed (10)",
     "storage.retryTimeout": "seconds before the first repetition; doubled each time (1)",
     "metadata.url": "address of Song (environment: METADATA_URL); the Score server's where not set",
-    "metadata.ssl.enabled": "accepted for compatibility; the scheme of metadata.url decides",
+    "metadata.ssl.enabled": "false: the certificate of Song is not looked at, and no token is sent there (true)",
     "portal.url": "address of the portal that serves manifests by UUID",
     "client.ansi": "colours and a moving display: true, false; else by the terminal",
     "client.silent": "no output but errors (false)",
@@ -34,9 +37,10 @@ NAMES: Mapping[str, str] = {
     "transport.fileFrom": "accepted for compatibility; the way to read files is fixed",
     "azure.blockSize": "bytes of each block of an upload to Azure (104857600)",
     "defaultProfile": "how to upload where the server does not tell: s3 or az (s3)",
+    **tls.NAMES,
 }
 
-FOREIGN = ("client.ssl", "mount.logging")
+FOREIGN = ("mount.logging",)
 """Settings of the reference's client that are read by nothing yet."""
 
 
@@ -54,6 +58,8 @@ class Settings:
     parallel: int = 6
     default_profile: str = "s3"
     block_size: int = 104_857_600
+    tls: Tls = field(default_factory=Tls)
+    verify_metadata: bool = True
 
     def __repr__(self) -> str:  # the token stays out of every trace
         return f"Settings({self.storage_url}, {self.metadata_url}, token {'set' if self.token else 'not set'})"
@@ -103,7 +109,25 @@ def settings(values: Values) -> Settings:
         parallel=values.integer("transport.parallel", 6, least=1, most=256),
         default_profile=profile,
         block_size=values.integer("azure.blockSize", 104_857_600, least=1, most=LARGEST_BLOCK),
+        tls=tls.read_tls(values),
+        verify_metadata=values.boolean("metadata.ssl.enabled", True),
     )
+
+
+def advice(values: Values) -> list[str]:
+    """Warnings about settings that are valid, but not safe."""
+    said = []
+    if not values.boolean("metadata.ssl.enabled", True):
+        said.append(
+            "metadata.ssl.enabled is false: whoever answers in place of Song is believed; no token is sent there."
+        )
+    file = values.text("accessTokenFile")
+    if file and not values.text("accessToken") and os.name == "posix":
+        path = Path(file).expanduser()
+        with contextlib.suppress(OSError):  # one that is not there is told of where it is read
+            if path.stat().st_mode & 0o077:
+                said.append(f"accessTokenFile: {path} can be read by others. Make it yours alone: chmod 600 {path}")
+    return said
 
 
 def display(values: Values) -> Display:

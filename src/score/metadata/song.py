@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from typing import Any
 from urllib.parse import quote
 
@@ -25,13 +26,18 @@ _LARGEST = 64 * 1024 * 1024
 class Song:
     """:class:`score.metadata.base.Registry` on the Song at ``url``. Must be made within a running event loop."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
+        """``tls`` says whom to believe; None: the authorities of the system."""
         self._url = url.rstrip("/")
-        self._session = aiohttp.ClientSession(timeout=_TIMEOUT, headers={"Accept": "application/json"})
+        self._session = aiohttp.ClientSession(
+            timeout=_TIMEOUT,
+            headers={"Accept": "application/json"},
+            connector=aiohttp.TCPConnector(ssl=tls or True),
+        )
 
     async def entity(self, object_id: str) -> Entity:
         """The registered file of an object. NotFound where there is none."""
-        status, body = await self._get(f"/entities/{quote(object_id, safe='')}", f"object {object_id}")
+        status, body = await self._get(f"/entities/{_piece(object_id)}", f"object {object_id}")
         if status == 404:
             raise NotFound(f"The object {object_id} is not registered in Song.", hint="Submit its analysis first.")
         try:
@@ -42,7 +48,7 @@ class Song:
     async def analysis_state(self, study: str, analysis: str) -> AnalysisState:
         """The publication state of an analysis. NotFound where the study has no such analysis."""
         what = f"analysis {analysis} of study {study}"
-        status, body = await self._get(f"/studies/{quote(study, safe='')}/analysis/{quote(analysis, safe='')}", what)
+        status, body = await self._get(f"/studies/{_piece(study)}/analysis/{_piece(analysis)}", what)
         if status in (400, 404):
             raise NotFound(f"Song does not know {what}.")
         document = _document(status, body, what)
@@ -57,7 +63,7 @@ class Song:
             status, _ = await self._get("/isAlive", "itself", attempts=1)
         except Unavailable as error:
             return str(error)
-        if status >= 400:
+        if status >= 300:
             return f"Song at {self._url} answers {status} to /isAlive. Check metadata.url."
         return ""
 
@@ -72,7 +78,7 @@ class Song:
             if attempt:
                 await asyncio.sleep(_WAITS[attempt - 1])
             try:
-                async with self._session.get(URL(self._url + path, encoded=True)) as answer:
+                async with self._session.get(URL(self._url + path, encoded=True), allow_redirects=False) as answer:
                     body = await _whole(answer)
                     if body is None:
                         problem = "its answer has no end"
@@ -88,6 +94,13 @@ class Song:
         )
 
 
+def _piece(name: str) -> str:
+    """``name`` as one piece of a path. Refused for one that servers take for the folder above."""
+    if name in (".", ".."):
+        raise Refused(f"{name!r} is the name of no object, study or analysis.")
+    return quote(name, safe="")
+
+
 async def _whole(answer: aiohttp.ClientResponse) -> bytes | None:
     """The body of an answer, None where it goes on beyond any sense."""
     body = bytearray()
@@ -101,7 +114,8 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes | None:
 def _document(status: int, body: bytes, what: str) -> dict[str, Any]:
     """The JSON object of a good answer. Refused: another 4xx or a redirection; Unavailable: garbage."""
     if status >= 300:
-        raise Refused(f"Song refuses to tell about {what}: {status}.", hint="Its reads must be public.")
+        hint = "Its reads must be public." if status >= 400 else "Set metadata.url to where it sends us."
+        raise Refused(f"Song refuses to tell about {what}: {status}.", hint=hint)
     try:
         document = json.loads(body)
     except ValueError:

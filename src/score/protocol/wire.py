@@ -34,7 +34,7 @@ class Part(Wire):
     part_number: int = Field(alias="partNumber")
     part_size: int = Field(alias="partSize")
     offset: int
-    url: str | None = None
+    url: str | None = Field(default=None, repr=False)
     md5: str | None = None
     source_md5: str | None = Field(default=None, alias="sourceMd5")
 

@@ -7,22 +7,26 @@ from html import escape
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from score._version import __version__
 from score.server import problems
+from score.server.cors import Cors
 from score.server.edge import Edge
+from score.server.limits import PerToken
 from score.server.routes import Broker, add_score_routes
+from score.server.settings import Settings
 
 _ACTUATOR = "application/vnd.spring-boot.actuator.v3+json"
 _FRESH = {"Cache-Control": "no-cache, no-store, max-age=0, must-revalidate"}
 
 
-def create_app(broker: Broker, extra: Sequence[BaseRoute] = (), allowed_origins: Sequence[str] = ()) -> ASGIApp:
-    """The application for one broker. ``extra`` are the routes of a local store and an embedded registry."""
+def create_app(broker: Broker, extra: Sequence[BaseRoute] = (), settings: Settings | None = None) -> ASGIApp:
+    """The application for one broker. ``extra`` are the routes of a local store and an embedded registry; of the
+    ``settings`` those about callers count."""
+    settings = settings or Settings()
     app = FastAPI(
         title="Score",
         version=__version__,
@@ -36,16 +40,8 @@ def create_app(broker: Broker, extra: Sequence[BaseRoute] = (), allowed_origins:
     _add_service_routes(app, broker)
     app.router.routes.extend(extra)
     problems.install(app)
-    if not allowed_origins:
-        return Edge(app)
-    origins = CORSMiddleware(
-        app,
-        allow_origins=list(allowed_origins),
-        allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["*"],
-        expose_headers=["ETag", "Content-Range", "Accept-Ranges"],
-    )
-    return Edge(origins)
+    limited = PerToken(app, settings.token_requests) if settings.token_requests else app
+    return Edge(Cors(limited, settings.allowed_origins), settings.trusted_proxies)
 
 
 def _add_service_routes(app: FastAPI, broker: Broker) -> None:

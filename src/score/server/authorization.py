@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -20,18 +21,19 @@ def scopes_of(settings: Settings) -> Scopes:
     )
 
 
-def open_authorizer(settings: Settings) -> Authorizer:
+def open_authorizer(settings: Settings, tls: ssl.SSLContext | None = None) -> Authorizer:
     """Who tells whose token it is, under the profile secure. Must run in the event loop that will serve it.
 
-    Raises Misconfigured.
+    ``tls`` says whom calls to the authorization server believe; an own authorizer has its own ways. Raises
+    Misconfigured.
     """
     from score.auth.cache import Remembered
 
-    authorizer = _open(settings)
+    authorizer = _open(settings, tls)
     return Remembered(authorizer, settings.auth_cache) if settings.auth_cache else authorizer
 
 
-def _open(settings: Settings) -> Authorizer:
+def _open(settings: Settings, tls: ssl.SSLContext | None) -> Authorizer:
     from score.auth.bearer import Bearer
 
     if settings.provider not in PROVIDERS:
@@ -42,11 +44,11 @@ def _open(settings: Settings) -> Authorizer:
         from score.auth.embedded import EmbeddedKeys
 
         return Bearer(EmbeddedKeys(settings.key_file.absolute()), None)
-    jwts = _open_jwts(settings)  # first: this may fail, and there is nothing to close yet
-    return Bearer(_open_keys(settings), jwts)
+    jwts = _open_jwts(settings, tls)  # first: this may fail, and there is nothing to close yet
+    return Bearer(_open_keys(settings, tls), jwts)
 
 
-def _open_jwts(settings: Settings) -> Authorizer | None:
+def _open_jwts(settings: Settings, tls: ssl.SSLContext | None) -> Authorizer | None:
     """Those who verify JWTs; a JWK set wins over a PEM, and Keycloak has one."""
     from score.auth.jwt import Jwts
     from score.auth.keysets import KeySet, read_jwks, read_pem
@@ -56,16 +58,16 @@ def _open_jwts(settings: Settings) -> Authorizer | None:
 
         realm = Realm(settings.keycloak_host, settings.keycloak_realm, settings.auth_client_id)
         if settings.jwt_key and not settings.jwt_keys:
-            keys = KeySet(settings.jwt_key, read_pem)
+            keys = KeySet(settings.jwt_key, read_pem, tls=tls)
         else:
-            keys = KeySet(settings.jwt_keys or realm.keys_url, read_jwks)
-        return Jwts(keys, RealmPermissions(realm, _patience(settings)))
+            keys = KeySet(settings.jwt_keys or realm.keys_url, read_jwks, tls=tls)
+        return Jwts(keys, RealmPermissions(realm, _patience(settings), tls))
     if settings.jwt_keys:
-        return Jwts(KeySet(settings.jwt_keys, read_jwks))
-    return Jwts(KeySet(settings.jwt_key, read_pem)) if settings.jwt_key else None
+        return Jwts(KeySet(settings.jwt_keys, read_jwks, tls=tls))
+    return Jwts(KeySet(settings.jwt_key, read_pem, tls=tls)) if settings.jwt_key else None
 
 
-def _open_keys(settings: Settings) -> Authorizer | None:
+def _open_keys(settings: Settings, tls: ssl.SSLContext | None) -> Authorizer | None:
     from score.auth.apikeys import ApiKeys, KeyServer
 
     if not settings.auth_url:
@@ -77,7 +79,8 @@ def _open_keys(settings: Settings) -> Authorizer | None:
             client_secret=settings.auth_client_secret.get_secret_value(),
             form_field=settings.auth_field or _field_of(settings.auth_url),
             patience=_patience(settings),
-        )
+        ),
+        tls=tls,
     )
 
 

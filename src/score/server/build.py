@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -124,24 +125,35 @@ def assemble(
 
 async def open_service(settings: Settings) -> Service:
     """Build what the settings ask for. Must run in the event loop that will serve it. Raises Misconfigured."""
-    authorizer = open_authorizer(settings) if settings.secure else None
+    tls = outgoing(settings)
+    authorizer = open_authorizer(settings, tls) if settings.secure else None
     try:
         if settings.store == "local":
             return await _open_local(settings, authorizer)
-        return _open_azure(settings, authorizer) if settings.store == "azure" else _open_s3(settings, authorizer)
+        open_store = _open_azure if settings.store == "azure" else _open_s3
+        return open_store(settings, authorizer, tls)
     except BaseException:
         if authorizer is not None:
             await authorizer.close()
         raise
 
 
-def _open_s3(settings: Settings, authorizer: Authorizer | None) -> Service:
+def outgoing(settings: Settings) -> ssl.SSLContext | None:
+    """Whom every call of the server to another service believes; None: the authorities of the system."""
+    if not settings.trust_store:
+        return None
+    from score.server.tls import outgoing_context
+
+    return outgoing_context(settings)
+
+
+def _open_s3(settings: Settings, authorizer: Authorizer | None, tls: ssl.SSLContext | None) -> Service:
     from score.metadata.song import Song
     from score.storage.s3.store import open_stores
 
     names = {settings.bucket_object, settings.bucket_state}
     pools = {name: names_of(name, settings.bucket_pool) for name in names}
-    single = open_stores(s3_settings(settings), names.union(*pools.values()))
+    single = open_stores(s3_settings(settings), names.union(*pools.values()), tls)
     base = Pair(single[settings.bucket_object], single[settings.bucket_state])
     stores: dict[str, ObjectStore] = {name: single[name] for name in names}
     if settings.bucket_pool:
@@ -149,18 +161,18 @@ def _open_s3(settings: Settings, authorizer: Authorizer | None) -> Service:
             numbered = [single[one] for one in pool]
             stores[name] = PooledStore(single[name], numbered, settings.bucket_key, layout_of(settings))
     objects, state = stores[settings.bucket_object], stores[settings.bucket_state]
-    registry = Song(settings.metadata_url)
+    registry = Song(settings.metadata_url, tls)
     broker = assemble(settings, objects, state, registry, authorizer, base if settings.bucket_pool else None)
     return Service(broker, objects, state, registry, authorizer)
 
 
-def _open_azure(settings: Settings, authorizer: Authorizer | None) -> Service:
+def _open_azure(settings: Settings, authorizer: Authorizer | None, tls: ssl.SSLContext | None) -> Service:
     from score.metadata.song import Song
     from score.storage.azure.client import AzureClient
     from score.storage.azure.store import AzureStore
 
-    store = AzureStore(AzureClient(azure_settings(settings)))
-    registry = Song(settings.metadata_url)
+    store = AzureStore(AzureClient(azure_settings(settings), tls=tls))
+    registry = Song(settings.metadata_url, tls)
     broker = assemble(settings, store, store, registry, authorizer, blocks=store)
     return Service(broker, store, store, registry, authorizer)
 

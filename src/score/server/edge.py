@@ -4,25 +4,48 @@ from __future__ import annotations
 
 import logging
 import re
+import ssl
 import time
+from asyncio import BaseTransport, TimerHandle
 from contextvars import ContextVar
+from http import HTTPStatus
 from typing import Any
 
+import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from score.broker.audit import TRAIL, Trail, conclude
 from score.server.problems import body, problem
+from score.server.trail import Networks, client_of, new_id, request_id
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("score.access")
 
 LARGEST_HEAD = 64 * 1024
 """Bytes of request line and headers."""
+MOST_HEADERS = 100
+LONGEST_QUERY = 8 * 1024
+"""Bytes; those of signed URLs have a few hundred."""
+LARGEST_BODY = 1024 * 1024
+"""Bytes of a body that the call has no use for."""
 BASE: ContextVar[str] = ContextVar("base", default="")
 """``scheme://host[:port]`` that the request at hand was sent to."""
 
 _HOST = re.compile(rb"[A-Za-z0-9._~-]{1,255}(:\d{1,5})?\Z|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?\Z")
 _TOO_LONG = f"The head of the request is longer than {LARGEST_HEAD} bytes."
+_TOO_MANY = f"The request has more than {MOST_HEADERS} headers."
+_TOO_SLOW = "The head of the request did not arrive in time."
+_WITH_BODIES = ("/store/", "/submit/")
+"""Paths of the calls that take bodies, and limit them themselves."""
+_GUARDS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+]
+_FRESH = (b"cache-control", b"no-store")
+_TLS_ONLY = (b"strict-transport-security", b"max-age=31536000")
 _SLASHED = ("/upload/", "/download/", "/listing/", "/profile/")
 
 
@@ -30,11 +53,13 @@ class Edge:
     """An ASGI layer around the application.
 
     The access log never has query strings: those of the local store's URLs hold signatures. A slash at the end of a
-    call of the protocol does not matter.
+    call of the protocol does not matter. Every answer names its request (``X-Request-Id``), which is the same word in
+    the logs, and says that it is not to be kept, framed or guessed at. ``proxies`` are believed about addresses.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, proxies: Networks = ()) -> None:
         self._app = app
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
@@ -42,21 +67,32 @@ class Edge:
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
+        path: str = scope["path"]
+        raw: bytes = scope.get("raw_path") or path.encode()
+        call = f"{scope['method']} {raw.decode('ascii', 'backslashreplace')}"
         status = 0
         answered = False
+        trail = Trail(request_id(scope), client_of(scope, self._proxies))
+        TRAIL.set(trail)
+        marks = [*_GUARDS, (b"x-request-id", trail.request_id.encode())]
+        if scope["scheme"] == "https":
+            marks.append(_TLS_ONLY)
 
         async def watch(message: Message) -> None:
             nonlocal status, answered
             if message["type"] == "http.response.start":
                 status = message["status"]
+                headers = message.get("headers", ())
+                fresh = () if any(name == b"cache-control" for name, _ in headers) else (_FRESH,)
+                message["headers"] = [*headers, *marks, *fresh]
+                conclude(trail, call, status)  # before the answer leaves
             elif message["type"] == "http.response.body":
                 answered = not message.get("more_body", False)
             await send(message)
 
-        path: str = scope["path"]
         try:
-            if refusal := _wrong_host(scope):
-                await problem(400, path, refusal)(scope, receive, watch)
+            if refused := _refuse(scope):
+                await refused(scope, receive, watch)
                 return
             if path.endswith("/") and path.startswith(_SLASHED):
                 scope["path"] = path.rstrip("/")
@@ -66,16 +102,24 @@ class Edge:
                 raise  # the server hangs up: half an answer must not look like a whole one
             log.exception("A defect of the server")
         finally:
-            client = scope["client"]
-            raw: bytes = scope.get("raw_path") or path.encode()
-            access_log.info(
-                "%s %s %s %d %.1f ms",
-                client[0] if client else "-",
-                scope["method"],
-                raw.decode("ascii", "backslashreplace"),
-                status,
-                (time.perf_counter() - start) * 1000,
-            )
+            if not status:
+                conclude(trail, call, status)
+            taken = (time.perf_counter() - start) * 1000
+            access_log.info("%s %s %d %.1f ms %s", trail.client, call, status, taken, trail.request_id)
+
+
+def _refuse(scope: Scope) -> ASGIApp | None:
+    """The refusal of a request that goes no further."""
+    path = scope["path"]
+    if wrong := _wrong_host(scope):
+        return problem(400, path, wrong)
+    if len(scope["query_string"]) > LONGEST_QUERY:
+        return problem(414, path, f"The query is longer than {LONGEST_QUERY} bytes.", {"Connection": "close"})
+    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    large = len(length) > len(str(LARGEST_BODY)) or int(length) > LARGEST_BODY
+    if large and not path.startswith(_WITH_BODIES):
+        return problem(413, path, "This call takes no body of that size.", {"Connection": "close"})
+    return None
 
 
 def _wrong_host(scope: Scope) -> str:
@@ -92,8 +136,18 @@ def _wrong_host(scope: Scope) -> str:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with a limit to the head of a request, and JSON for requests that are no HTTP."""
+    """uvicorn's HTTP protocol with limits to the head of a request, its size and its time, and to a body that nobody
+    reads; and JSON for requests that are no HTTP.
 
+    ``head_within``: seconds in which a head must be there, counted from its first byte. A connection on which nothing
+    comes is closed like one that was kept.
+    """
+
+    head_within = 30.0
+    _deadline: TimerHandle | None = None
+    _hearing = False
+    _count_of_headers = 0
+    _unread = 0
     _head = 0
     _unfinished = 0
     _in_head = False
@@ -103,9 +157,19 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self.access_log = False  # uvicorn's own has query strings
 
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Somebody connects."""
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._expect(self.timeout_keep_alive)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended."""
+        self._head_is_there()
+        super().connection_lost(exc)
+
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._head = 0
+        self._head = self._count_of_headers = self._unread = 0
         self._in_head = True
         super().on_message_begin()
 
@@ -117,36 +181,115 @@ class Protocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header."""
         self._count(len(name) + len(value) + 4)
+        self._count_of_headers += 1
+        if self._count_of_headers > MOST_HEADERS:
+            self._refusal = _TOO_MANY
+            raise ValueError(_TOO_MANY)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head of the request is there."""
         self._in_head = False
+        self._head_is_there()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the request's body."""
+        if self.cycle.response_complete:
+            self._unread += len(body)
+            if self._unread > LARGEST_BODY:
+                self.transport.close()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is there to its end."""
+        super().on_message_complete()
+        if not self._is_answering():  # it was answered before its body came
+            self._head_is_there()
+            self._expect(self.timeout_keep_alive)
+
+    def on_response_complete(self) -> None:
+        """A request is answered; the head of the next one may have begun to arrive."""
+        super().on_response_complete()
+        if self._in_head and not self.transport.is_closing():
+            self._hearing = True
+            self._expect(self.head_within)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser cannot take, and hang up."""
-        content = body(400, "", self._refusal or "This is no valid HTTP request.")
-        head = (
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: "
-            + str(len(content)).encode()
-            + b"\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head + content)
-        self.transport.close()
+        self._hang_up(400, self._refusal or "This is no valid HTTP request.")
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the connection. A header that never ends, of which the parser does not tell, is cut off too."""
         if self.transport.is_closing():
             return
+        if not self._hearing and not self._is_answering():
+            self._hearing = True
+            self._expect(self.head_within)
         super().data_received(data)
         self._unfinished = self._unfinished + len(data) if self._in_head else 0
         if self._unfinished > LARGEST_HEAD and not self.transport.is_closing():
             self._refusal = _TOO_LONG
             self.send_400_response("")
 
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _expect(self, seconds: float) -> None:
+        """Give up in so many seconds, unless a head is there."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(seconds, self._too_slow)
+
+    def _head_is_there(self) -> None:
+        self._hearing = False
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if not self._hearing:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self._hang_up(408, _TOO_SLOW)
+
+    def _hang_up(self, status: int, message: str) -> None:
+        """Answer a request that no application sees, and end the connection."""
+        name = new_id()
+        content = body(status, "", message, name)
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(content)}\r\nx-request-id: {name}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + content)
+        self.transport.close()
+        client = self.client[0] if self.client else "-"
+        access_log.info("%s %d %s %s", client, status, message, name)
+
     def _count(self, length: int) -> None:
         self._head += length
         if self._head > LARGEST_HEAD:
             self._refusal = _TOO_LONG
             raise ValueError(_TOO_LONG)
+
+
+def configuration(
+    app: ASGIApp, tls: ssl.SSLContext | None = None, *, protocol: type[Protocol] = Protocol, keep_alive: int = 75
+) -> uvicorn.Config:
+    """How uvicorn serves ``app``. ``keep_alive``: seconds after which an idle connection is closed; load balancers
+    that keep theirs for 60 s must not meet a closed one."""
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=keep_alive,
+        timeout_graceful_shutdown=30,
+        ssl_context_factory=(lambda config, default: tls) if tls is not None else None,
+    )

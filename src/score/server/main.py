@@ -103,9 +103,16 @@ async def _serve(reading: Reading, listener: socket.socket) -> None:
     from score.config.cron import parse
     from score.server.app import create_app
     from score.server.build import checks_of, cleanup_of, open_service
-    from score.server.edge import Protocol
+    from score.server.edge import configuration
+    from score.server.trail import write_audit_to
 
     settings = reading.settings
+    write_audit_to(settings.audit_file)
+    tls = None
+    if settings.tls:
+        from score.server.tls import server_context
+
+        tls = server_context(settings)
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -115,19 +122,7 @@ async def _serve(reading: Reading, listener: socket.socket) -> None:
 
     service = await open_service(settings)
     try:
-        app = create_app(service.broker, service.routes, settings.allowed_origins)
-        config = uvicorn.Config(
-            app,
-            http=Protocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=30,
-        )
+        config = configuration(create_app(service.broker, service.routes, settings), tls)
         beside = [asyncio.create_task(checks_of(service, settings).log_problems())]
         if settings.clean_enabled:
             schedule = parse(settings.clean_cron)
@@ -154,7 +149,7 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
         if settings.secure
         else "not restricted: whoever reaches this address may read and write (no profile secure)"
     )
-    url = settings.public_url or f"http://{shown}:{port}"
+    url = settings.public_url or f"{'https' if settings.tls else 'http'}://{shown}:{port}"
     _print(f"{where}\nURL:    {url}\nAccess: {access}")
 
 

@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from score.broker.audit import TRAIL
 from score.errors import (
     Conflict,
     Expired,
@@ -312,11 +313,17 @@ async def _refuse(
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<Error><Code>{fault.code}</Code><Message>{_text(message)}</Message>"
-        f"<Resource>{_text(scope['path'])}</Resource></Error>"
+        f"<Resource>{_text(scope['path'])}</Resource>{_request_id()}</Error>"
     ).encode()
     described = {"Content-Type": "application/xml", "Content-Length": str(len(body))}
     await _start(send, fault.status, described | (headers or {}))
     await send({"type": "http.response.body", "body": body})
+
+
+def _request_id() -> str:
+    """The id of the request at hand, as an element."""
+    trail = TRAIL.get()
+    return f"<RequestId>{_text(trail.request_id)}</RequestId>" if trail else ""
 
 
 def _text(text: str) -> str:

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from score import errors
+from score.broker.audit import TRAIL
 from score.protocol.ids import is_uuid
 
 STATUS: dict[type[errors.ScoreError], int] = {
@@ -47,8 +48,9 @@ def status_of(error: errors.ScoreError) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
-def body(status: int, path: str, message: str) -> bytes:
-    """The JSON document of a refusal."""
+def body(status: int, path: str, message: str, request_id: str = "") -> bytes:
+    """The JSON document of a refusal; without a ``request_id`` that of the request at hand."""
+    trail = TRAIL.get()
     document = {
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "status": status,
@@ -56,6 +58,8 @@ def body(status: int, path: str, message: str) -> bytes:
         "path": path,
         "message": message,
     }
+    if name := request_id or (trail.request_id if trail else ""):
+        document["requestId"] = name
     return dump(document)
 
 
@@ -116,7 +120,8 @@ def _challenge(request: Request, error: errors.ScoreError) -> str:
     token = request.headers.get("authorization", "").partition(" ")[2].strip()
     if not token or is_uuid(token):
         return "Bearer"
-    why = error.message.encode("ascii", "replace").decode().replace("\\", "").replace('"', "'")
+    why = "".join(one if one.isprintable() and one.isascii() else "?" for one in error.message)
+    why = why.replace("\\", "").replace('"', "'")
     return f'Bearer error="invalid_token", error_description="{why}", error_uri="{_RFC}"'
 
 

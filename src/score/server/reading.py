@@ -20,7 +20,8 @@ _LONGEST = 2000
 S3_PROFILES = {"s3", "default", "aws", "amazon", "collaboratory"}
 KNOWN_PROFILES = S3_PROFILES | {"azure", "secure", "prod", "dev", "ssl", "local"}
 PREFIXES = (
-    "server", "s3", "bucket", "upload", "download", "object", "azure", "metadata", "auth", "local", "insecure"
+    "server", "s3", "bucket", "upload", "download", "object", "azure", "metadata", "auth", "local", "insecure",
+    "outgoing",
 )  # fmt: skip
 MISSPELLED = {
     "upload.connectionltimeout": "upload.connection.timeout",
@@ -28,13 +29,13 @@ MISSPELLED = {
     "auth.jwt.public.key.url": f"{JWT}.public-key-location",
     "auth.jwt.publickey.location": f"{JWT}.public-key-location",
 }
-_TLS = tuple(
-    f"server.ssl.{name}"
-    for name in (
-        "bundle", "certificate", "certificate-private-key", "enabled", "key-alias", "key-password", "key-store",
-        "key-store-password", "key-store-provider", "key-store-type", "protocol", "trust-store",
-    )
+_REFUSED = ("server.ssl.bundle", "server.ssl.trust-certificate-private-key")
+"""Settings of Spring Boot that would change who is trusted, and that are not supported."""
+_MEANINGLESS = (
+    "server.ssl.protocol", "server.ssl.key-store-type", "server.ssl.key-store-provider",
+    "server.ssl.trust-store-provider", "server.ssl.trust-store-type", "outgoing.ssl.trust-store-type",
 )  # fmt: skip
+"""Settings of Spring Boot that have nothing to decide here: files tell what they are."""
 _MAY_BE_EMPTY = {
     "s3.data.directory", "auth.server.scope.download.study.prefix", "auth.server.scope.download.study.suffix",
     "auth.server.scope.upload.study.prefix", "auth.server.scope.upload.study.suffix",
@@ -65,7 +66,7 @@ def read_settings(
         arguments=arguments,
         environ=environ,
         folder=folder,
-        known=[*FIELDS, *_TLS],
+        known=[*FIELDS, *_REFUSED, *_MEANINGLESS],
         misspelled=MISSPELLED,
         prefixes=PREFIXES,
     )
@@ -77,6 +78,7 @@ def read_settings(
     problem = ""
     try:
         _require(settings)
+        _require_tls(settings, asked=bool(values.text("server.ssl.enabled")))
     except Misconfigured as error:
         if complete:
             unknown = "".join(f"\n{one}" for one in values.unknown if one.meant)
@@ -150,9 +152,8 @@ def _expected(problem: Any) -> str:
 
 def _refuse_unbuilt(settings: Settings, values: Values) -> None:
     """Misconfigured for whatever this version cannot do: to ignore it would be worse than to stop."""
-    tls = values.boolean("server.ssl.enabled", any(values.text(name) for name in _TLS))
     unbuilt = {
-        "TLS (the profile ssl, server.ssl.*)": "ssl" in settings.profiles or tls,
+        **{name: bool(values.text(name)) for name in _REFUSED},
     }
     if asked := [name for name, wanted in unbuilt.items() if wanted]:
         raise Misconfigured(
@@ -197,6 +198,29 @@ def _require(settings: Settings) -> None:
         )
 
 
+def _require_tls(settings: Settings, *, asked: bool) -> None:
+    """Misconfigured where TLS is wanted and something for it is missing. ``asked``: by ``server.ssl.enabled``."""
+    if settings.ssl_certificate and settings.ssl_key_store:
+        raise Misconfigured(
+            "server.ssl.certificate and server.ssl.key-store exclude one another.", hint="Set one of them."
+        )
+    if (settings.tls or (asked and settings.ssl_enabled)) and not (
+        settings.ssl_certificate or settings.ssl_key_store
+    ):
+        raise Misconfigured(
+            "TLS needs a certificate: server.ssl.certificate with server.ssl.certificate-private-key (PEM),"
+            " or server.ssl.key-store (PKCS#12).",
+            hint="Set them, or server.ssl.enabled=false.",
+        )
+    trust = settings.ssl_trust_certificate or settings.ssl_trust_store
+    if settings.tls and settings.ssl_client_auth != "none" and not trust:
+        raise Misconfigured(
+            f"server.ssl.client-auth={settings.ssl_client_auth} needs authorities that prove the callers'"
+            " certificates.",
+            hint="Set server.ssl.trust-certificate (PEM) or server.ssl.trust-store (PKCS#12).",
+        )
+
+
 def _is_ignored_scope(name: str) -> bool:
     """Names in public documents that never had an effect, which are warned of in words of their own."""
     return canonical(name) in {
@@ -226,6 +250,10 @@ def _advice(settings: Settings, values: Values) -> list[str]:
             "s3.masterEncryptionKeyId with s3.sigV4Enabled=false: Amazon S3 gives objects under KMS keys only to"
             " signatures of version 4."
         )
+    if "ssl" in settings.profiles and not settings.ssl_enabled:
+        said.append("server.ssl.enabled is false: the profile ssl has no effect, and calls are not encrypted.")
+    if "*" in settings.allowed_origins and len(settings.allowed_origins) > 1:
+        said.append("server.cors.allowedOrigins has * among others: every origin may call.")
     if settings.store == "local" and settings.metadata_url:
         said.append("metadata.url is not used: the profile local has a registry of its own.")
     if settings.clean_enabled and settings.s3_upload_days == 0 and values.get("s3.upload.expiration"):

@@ -47,6 +47,8 @@ from score.server.routes import bearer
 
 LARGEST_PAYLOAD = 64 * 1024**2
 """Bytes of an analysis; some hundred thousand files."""
+SILENCE = 60.0
+"""Seconds without a byte after which a sender counts as gone."""
 PAGE = 10
 LARGEST_PAGE = 2000
 """Entities of a page, as in Song."""
@@ -116,6 +118,7 @@ _BAD_FILTER = Fault("illegal.filter.parameter", 400, "ParameterChecker")
 _BAD_PARAMETER = Fault("malformed.parameter", 400)
 _BAD_JSON = Fault("payload.parsing", 422, "SubmitService")
 _TOO_LARGE = Fault("payload.parsing", 413, "SubmitService")
+_TOO_SLOW = Fault("payload.parsing", 408, "SubmitService")
 
 
 def registry_routes(registry: EmbeddedRegistry, stored: Stored, gate: Gate) -> list[Route]:
@@ -318,10 +321,14 @@ def _page(content: Sequence[Document], total: int, page: int, size: int) -> Docu
 async def _body(request: Request) -> object:
     """The JSON of the request's body."""
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > LARGEST_PAYLOAD:
-            raise Refusal(_TOO_LARGE, f"The payload is larger than {LARGEST_PAYLOAD} bytes.")
+    pieces = request.stream()
+    try:
+        while (piece := await asyncio.wait_for(anext(pieces, None), SILENCE)) is not None:
+            body += piece
+            if len(body) > LARGEST_PAYLOAD:
+                raise Refusal(_TOO_LARGE, f"The payload is larger than {LARGEST_PAYLOAD} bytes.")
+    except TimeoutError:
+        raise Refusal(_TOO_SLOW, f"No data arrived for {SILENCE:g} s.") from None
     try:
         document: object = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -63,8 +64,37 @@ def _cron(text: object) -> object:
     return text
 
 
-def _list(text: object) -> object:
+def _words(text: object) -> tuple[str, ...]:
     return tuple(word.strip() for word in str(text).split(",") if word.strip())
+
+
+def _origins(text: object) -> object:
+    words = _words(text)
+    for word in words:
+        found = _ADDRESS.fullmatch(word)
+        if word != "*" and (found is None or not found[1] or found[3]):
+            raise ValueError("a list of origins such as https://portal.example.org, or *")
+    return tuple(word.lower() for word in words)
+
+
+def _networks(text: object) -> object:
+    try:
+        return tuple(ip_network(word, strict=False) for word in _words(text))
+    except ValueError:
+        raise ValueError("a list of addresses or networks such as 10.0.0.0/8") from None
+
+
+def _client_auth(text: object) -> object:
+    if str(text).lower() not in ("none", "want", "need"):
+        raise ValueError("none, want or need")
+    return str(text).lower()
+
+
+def _protocols(text: object) -> object:
+    words = _words(text)
+    if not words or not {"TLSv1.2", "TLSv1.3"}.issuperset(words):
+        raise ValueError("TLSv1.2, TLSv1.3 or both; older ones are not safe")
+    return words
 
 
 Switch = Annotated[bool, BeforeValidator(boolean)]
@@ -75,7 +105,10 @@ Endpoint = Annotated[str, BeforeValidator(_endpoint)]
 Folder = Annotated[str, BeforeValidator(_folder)]
 Name = Annotated[str, BeforeValidator(_name)]
 Bucket = Annotated[str, BeforeValidator(_bucket)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
+Origins = Annotated[tuple[str, ...], BeforeValidator(_origins)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
+ClientAuth = Annotated[Literal["none", "want", "need"], BeforeValidator(_client_auth)]
+Protocols = Annotated[tuple[str, ...], BeforeValidator(_protocols)]
 
 
 class Settings(BaseModel):
@@ -88,8 +121,62 @@ class Settings(BaseModel):
     public_url: Url = Field(
         "", alias="server.publicUrl", description="Base of URLs of the local store; else the Host of each request."
     )
-    allowed_origins: Names = Field(
+    allowed_origins: Origins = Field(
         (), alias="server.cors.allowedOrigins", description="Web origins that may call from browsers; * for all."
+    )
+    trusted_proxies: Networks = Field(
+        (),
+        alias="server.trustedProxies",
+        description="Addresses and networks (10.0.0.0/8) of proxies whose X-Forwarded-For is believed.",
+    )
+    token_requests: Whole = Field(
+        0, alias="server.requestsPerToken", ge=0, description="Calls at once with one token; 0: any number."
+    )
+    audit_file: str = Field(
+        "", alias="server.audit.file", description="File that the audit lines are appended to; else the log."
+    )
+
+    ssl_enabled: Switch = Field(
+        True, alias="server.ssl.enabled", description="TLS, where a certificate is named or the profile is ssl."
+    )
+    ssl_certificate: str = Field(
+        "", alias="server.ssl.certificate", description="PEM file of the certificate, then those that prove it."
+    )
+    ssl_key: str = Field(
+        "", alias="server.ssl.certificate-private-key", description="PEM file of its key; may be the same file."
+    )
+    ssl_key_password: SecretStr = Field(
+        SecretStr(""), alias="server.ssl.key-password", description="Password of the key in PEM."
+    )
+    ssl_key_store: str = Field(
+        "", alias="server.ssl.key-store", description="PKCS#12 file with certificate and key, in place of PEM."
+    )
+    ssl_key_store_password: SecretStr = Field(
+        SecretStr(""), alias="server.ssl.key-store-password", description="Its password."
+    )
+    ssl_key_alias: str = Field("", alias="server.ssl.key-alias", description="Alias that the key must have.")
+    ssl_client_auth: ClientAuth = Field(
+        "none", alias="server.ssl.client-auth", description="Certificates of callers: none, want or need."
+    )
+    ssl_trust_certificate: str = Field(
+        "", alias="server.ssl.trust-certificate", description="PEM file of authorities that prove those."
+    )
+    ssl_trust_store: str = Field("", alias="server.ssl.trust-store", description="PKCS#12 file of such authorities.")
+    ssl_trust_store_password: SecretStr = Field(
+        SecretStr(""), alias="server.ssl.trust-store-password", description="Its password."
+    )
+    ssl_protocols: Protocols = Field(
+        ("TLSv1.2", "TLSv1.3"), alias="server.ssl.enabled-protocols", description="TLSv1.2, TLSv1.3 or both."
+    )
+    ssl_ciphers: str = Field("", alias="server.ssl.ciphers", description="Ciphers by their names in OpenSSL.")
+    trust_store: str = Field(
+        "",
+        alias="outgoing.ssl.trust-store",
+        description="PEM or PKCS#12 file of authorities that prove Song, authorization server and store,"
+        " beside those of the system.",
+    )
+    trust_store_password: SecretStr = Field(
+        SecretStr(""), alias="outgoing.ssl.trust-store-password", description="Password of a PKCS#12 file."
     )
     insecure: Switch = Field(
         False, alias="insecure", description="Let the local profile listen on other addresses without authorization."
@@ -242,6 +329,12 @@ class Settings(BaseModel):
     def secure(self) -> bool:
         """Whether callers need tokens."""
         return "secure" in self.profiles
+
+    @property
+    def tls(self) -> bool:
+        """Whether the server itself speaks TLS."""
+        named = self.ssl_certificate or self.ssl_key_store or "ssl" in self.profiles
+        return self.ssl_enabled and bool(named)
 
     @property
     def provider(self) -> str:

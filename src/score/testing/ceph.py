@@ -26,6 +26,7 @@ from pathlib import Path
 from score.errors import Misconfigured, Unavailable
 from score.testing.components import find, which
 from score.testing.processes import free_port
+from score.testing.secrecy import secret
 
 READY_WITHIN = 60.0
 """Seconds that a step of the start may take."""
@@ -103,7 +104,7 @@ class Ceph:
 
     def __init__(self, folder: Path, gateway: Mapping[str, str]) -> None:
         self.access_key = "ceph-" + secrets.token_hex(4)
-        self.secret_key = secrets.token_hex(16)
+        self.secret_key = secret(secrets.token_hex(16))
         self.folder = folder
         self._gateway = dict(gateway)
         self._port = 0

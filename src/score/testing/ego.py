@@ -19,6 +19,7 @@ from aiohttp import BasicAuth, web
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from score.testing.secrecy import secret
 from score.testing.service import FakeService
 
 JWT_LIFE = 3 * 3600
@@ -44,7 +45,7 @@ class FakeEgo(FakeService):
     def __init__(self, client_id: str = "score", client_secret: str = "scoresecret1234") -> None:
         super().__init__()
         self.client_id = client_id
-        self.client_secret = client_secret
+        self.client_secret = secret(client_secret)
         self.signing_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._keys: dict[str, ApiKey] = {}
 
@@ -65,7 +66,7 @@ class FakeEgo(FakeService):
         """
         key = ApiKey(str(uuid.uuid4()), str(uuid.uuid4()), scopes, time.time() + lasts)
         self._keys[key.key] = key
-        return key.key
+        return secret(key.key)
 
     def revoke(self, key: str) -> None:
         """Make an API key useless."""
@@ -97,7 +98,7 @@ class FakeEgo(FakeService):
         }
         if lasts is not None:
             payload["exp"] = int(now + lasts)
-        return jwt.encode(payload | claims, key or self.signing_key, algorithm="RS256", headers=headers)
+        return secret(jwt.encode(payload | claims, key or self.signing_key, algorithm="RS256", headers=headers))
 
     @property
     def public_key(self) -> str:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from score.protocol.ids import is_uuid
 from score.testing.ego import KEY_LIFE, ApiKey, as_form, is_client
+from score.testing.secrecy import secret
 from score.testing.service import FakeService
 
 
@@ -29,7 +30,7 @@ class FakeKeycloak(FakeService):
     def __init__(self, client_id: str = "score", client_secret: str = "scoresecret1234", realm: str = "r") -> None:
         super().__init__()
         self.client_id = client_id
-        self.client_secret = client_secret
+        self.client_secret = secret(client_secret)
         self.realm = realm
         self._api_keys: dict[str, ApiKey] = {}
         self._permissions: dict[str, tuple[str, ...]] = {}
@@ -56,7 +57,7 @@ class FakeKeycloak(FakeService):
         """A new API key with these scopes. ``lasts`` in seconds; a negative one gives an expired key."""
         key = ApiKey(str(uuid.uuid4()), str(uuid.uuid4()), scopes, time.time() + lasts)
         self._api_keys[key.key] = key
-        return key.key
+        return secret(key.key)
 
     def revoke(self, key: str) -> None:
         """Make an API key useless."""
@@ -78,7 +79,7 @@ class FakeKeycloak(FakeService):
         if lasts is not None:
             payload["exp"] = int(now + lasts)
         kid, key = self._signing[-1]
-        return jwt.encode(payload | claims, key, "RS256", {"kid": kid} if headers is None else headers)
+        return secret(jwt.encode(payload | claims, key, "RS256", {"kid": kid} if headers is None else headers))
 
     def rotate(self, *, keep: bool = True) -> None:
         """Sign with a new key from now on; unless ``keep``, the older ones are withdrawn."""

@@ -26,6 +26,7 @@ from typing import Any
 from score.errors import Misconfigured, Unavailable
 from score.testing.components import find
 from score.testing.processes import clean_environment, free_port
+from score.testing.secrecy import secret
 
 READY_WITHIN = 240.0
 """Seconds that a start may take: 20 on two idle cores, a multiple of that beside other tests."""
@@ -69,7 +70,7 @@ class TestRealm:
             "client_id": client,
             "scope": "openid",
         }
-        return str(self._ask(form | ({"client_secret": SECRET} if client == CLIENT else {}))[kind])
+        return secret(str(self._ask(form | ({"client_secret": SECRET} if client == CLIENT else {}))[kind]))
 
     def expired_token(self, user: str) -> str:
         """A JWT of a user that Keycloak takes no more, as soon as that is so."""
@@ -90,7 +91,7 @@ class TestRealm:
     def client_token(self, client: str = "pipeline") -> str:
         """A JWT of a client's own, by client credentials."""
         form = {"grant_type": "client_credentials", "client_id": client, "client_secret": f"{client}secret"}
-        return str(self._ask(form)["access_token"])
+        return secret(str(self._ask(form)["access_token"]))
 
     def rotate(self) -> None:
         """Sign with a new key from now on; tokens of the old one stay valid."""

@@ -21,6 +21,7 @@ from score.errors import Misconfigured, Unavailable
 from score.testing.certificates import self_signed
 from score.testing.components import find
 from score.testing.processes import free_port
+from score.testing.secrecy import secret
 
 READY_WITHIN = 30.0
 """Seconds that a start may take."""
@@ -36,7 +37,7 @@ class Minio:
 
     def __init__(self, program: Path, folder: Path, kms_key: str = "", *, tls: bool = False) -> None:
         self.access_key = "minio-" + secrets.token_hex(4)
-        self.secret_key = secrets.token_hex(16)
+        self.secret_key = secret(secrets.token_hex(16))
         self.folder = folder
         self.certificate = ""
         self._program = program

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from score.errors import Unavailable
+from score.testing.secrecy import secrets_of, watch
 
 ENDS_WITHIN = 120.0
 """Seconds that a program may take to end when it is waited for."""
@@ -36,6 +37,7 @@ def clean_environment(home: Path, settings: Mapping[str, str] | None = None) -> 
     """The environment without whatever could be a setting, ``home`` as the user's folder, and ``settings`` as
     variables: ``s3.accessKey`` becomes ``S3_ACCESSKEY``."""
     kept = {name: value for name, value in os.environ.items() if not name.lower().startswith(_SETTINGS)}
+    secrets_of(settings or {})
     given = {name.replace(".", "_").replace("-", "").upper(): value for name, value in (settings or {}).items()}
     return {**kept, "HOME": str(home), "NO_PROXY": "*", "no_proxy": "*", **given}
 
@@ -88,6 +90,8 @@ class Program:
                 stderr=stderr,
                 start_new_session=True,
             )
+        watch(self._stdout, lambda: not self.running, answer=True)
+        watch(self._stderr, lambda: not self.running)
 
     def __enter__(self) -> Self:
         return self

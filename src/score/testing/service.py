@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
@@ -29,8 +30,11 @@ class FakeService:
     """Base of the fakes: on a free loopback port, a context manager.
 
     ``traffic`` scripts faults (answers, resets, lost responses, gates) and holds the requests with their headers and
-    bodies. Fakes are programmed by their methods, from any thread, also while they run.
+    bodies. Fakes are programmed by their methods, from any thread, also while they run. With ``tls``, set before they
+    are started, they speak it.
     """
+
+    tls: ssl.SSLContext | None = None
 
     def __init__(self) -> None:
         self.traffic = Traffic()
@@ -42,8 +46,8 @@ class FakeService:
 
     @property
     def url(self) -> str:
-        """``http://host:port``."""
-        return f"http://127.0.0.1:{self._port}"
+        """``http://host:port``, or https."""
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self._port}"
 
     def __enter__(self) -> Self:
         self._background = Background(type(self).__name__)
@@ -65,7 +69,7 @@ class FakeService:
             application.add_routes(self.routes())
             self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
             await self._runner.setup()
-            await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+            await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self.tls).start()
             self._port = self._runner.addresses[0][1]
 
         self._background.run(listen())

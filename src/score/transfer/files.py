@@ -14,6 +14,8 @@ from pathlib import Path
 from score.errors import Conflict, Integrity, Invalid, NoSpace, NotFound, Refused, ScoreError
 from score.protocol.parts import MIB, Span
 
+_PLAIN = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+"""How a file is opened that nobody else had a part in: a link that somebody put in its place leads nowhere."""
 CHUNK = MIB // 2
 """Bytes read, hashed and sent at once: large enough to leave Python rarely, small enough for many threads."""
 
@@ -150,7 +152,7 @@ class Target:
     def prepare(self) -> None:
         """Make the file, or make it as long as it has to be; what is in it stays."""
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | _PLAIN, 0o666)
             try:
                 if os.fstat(descriptor).st_size != self.size:
                     os.ftruncate(descriptor, self.size)
@@ -162,7 +164,7 @@ class Target:
     def open(self) -> FileIO:
         """The file, open for reading and writing; every thread has its own."""
         try:
-            return FileIO(self.path, "r+")
+            return FileIO(self.path, "r+", opener=lambda path, flags: os.open(path, flags | _PLAIN))
         except OSError as error:
             raise translate(error, self.path) from error
 
@@ -172,6 +174,11 @@ class Target:
             return
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
+            if place.parent != self.path.parent and place.parent.is_symlink():
+                raise Refused(
+                    f"{place.parent} is a link; the file would lie somewhere else than in {self.path.parent}.",
+                    hint=f"The download is at {self.path}. Remove the link, or name another --output-dir.",
+                )
             if not replace and is_there(place):
                 raise Conflict(
                     f"{place} appeared while the object was being downloaded; it was not replaced.",

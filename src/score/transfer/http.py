@@ -31,10 +31,12 @@ from score.errors import (
     Unauthenticated,
     Unavailable,
 )
+from score.transfer.connections import is_forbidden, pool_classes, refuse
 
 USER_AGENT = f"score-client/{__version__}"
 _LONGEST_ERROR = 16 * 1024
 _XML_CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
+_OTHER_NAME = re.compile(r"(?i)hostname mismatch|ip address mismatch|certificate is of another host")
 _PASSING_CODES = ("RequestTimeout", "SlowDown", "ServerBusy", "OperationTimedOut")
 _XML_MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 
@@ -83,7 +85,18 @@ class Timeouts:
 class Http:
     """A pool of connections for all threads of a client. Proxies and ``SSL_CERT_FILE`` of the environment count."""
 
-    def __init__(self, connections: int, timeouts: Timeouts, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        connections: int,
+        timeouts: Timeouts,
+        context: ssl.SSLContext | None = None,
+        *,
+        trusted_name: str = "",
+    ) -> None:
+        """``context`` says whom to believe, None: the authorities of the system; ``trusted_name`` see
+        :func:`score.transfer.connections.pool_classes`."""
+        self._trusted_name = trusted_name
+        self._pool_classes = pool_classes(trusted_name)
         self._connections = connections
         self._timeout = urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
         self._context = context
@@ -100,10 +113,13 @@ class Http:
         pool = self._pools.get(proxy)
         if pool is None:
             options = {"maxsize": self._connections, "block": False, "ssl_context": self._context, "retries": False}
+            if self._trusted_name:
+                options["assert_hostname"] = False  # our connections look at the name
             if proxy:
                 pool = urllib3.ProxyManager(proxy, proxy_headers=_proxy_headers(proxy), **options)  # type: ignore[arg-type]
             else:
                 pool = urllib3.PoolManager(**options)  # type: ignore[arg-type]
+            pool.pool_classes_by_scheme = self._pool_classes
             pool = self._pools.setdefault(proxy, pool)
         return pool
 
@@ -126,6 +142,8 @@ class Http:
         if not url.startswith(("http://", "https://")):
             raise Invalid(f"{method} {place(url)}: that is not an address that can be called.")
         try:
+            if is_forbidden(urlsplit(url).hostname or ""):
+                raise refuse(urlsplit(url).hostname or "")
             return self._pool(url).request(
                 method,
                 url,
@@ -162,10 +180,14 @@ def translate(error: Exception, method: str, url: str) -> ScoreError:
         return Invalid(f"{method} {where}: that is not an address that can be called.")
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(cause, SSLError | ssl.SSLError):
+        if _OTHER_NAME.search(str(cause)):
+            return Refused(
+                f"{method} {where}: the server's certificate is of another host.", hint="Check the address."
+            )
         if "CERTIFICATE_VERIFY_FAILED" in str(cause):
             return Refused(
                 f"{method} {where}: the server's certificate is not trusted.",
-                hint="If your site has its own authority, name its certificate in SSL_CERT_FILE.",
+                hint="If your site has its own authority, name its certificate in client.ssl.trustStore.",
             )
         return Unavailable(f"{method} {where}: the encrypted connection failed ({type(cause).__name__}).")
     if isinstance(cause, NewConnectionError):

@@ -26,7 +26,7 @@ def _write(path: Path, data: bytes) -> None:
     """Write a small file whole or not at all; readable by its owner only, for it may hold signed URLs."""
     passing = path.with_name(f"new-{path.name}")
     try:
-        descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
         os.replace(passing, path)
@@ -37,6 +37,8 @@ def _write(path: Path, data: bytes) -> None:
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.is_symlink():
+            raise Refused(f"{folder} is a link, where the state of a transfer is kept.", hint="Remove it.")
     except OSError as error:
         raise translate(error, folder) from error
 

@@ -239,9 +239,9 @@ def test_delete_is_a_rehearsal_without_yes(place: Place, caplog: pytest.LogCaptu
     status, out = place.run("delete", gone, "--yes")
     assert (status, out) == (0, f"removed {gone}: 10000 bytes, its specification, 1 unfinished upload(s)\n")
     assert place.stored() == {key for key in before if gone not in key}
-    (audit,) = [one for one in caplog.records if one.name == "score.audit" and "removed for good" in one.message]
-    assert gone in audit.message
-    assert "on the command line" in audit.message
+    begun, done = [json.loads(one.message) for one in caplog.records if one.name == "score.audit"]
+    assert (begun["outcome"], done["outcome"], done["deed"], done["object"]) == ("begun", "done", "deletion", gone)
+    assert "on the command line" in done["by"]
     assert place.run("delete", gone, "--yes")[0] == 1
     with pytest.raises(Invalid):
         place.run("delete", kept, "../x", "--yes")
@@ -289,6 +289,7 @@ def test_config_tells_values_and_origins_but_no_secrets(
     (tmp_path / "application.properties").write_text(
         "s3.endpoint=http://x:9000\ns3.accessKey=AKIAHUNTER\ns3.secretKey=hunter2\nupload.partsize=6000000\n"
         "bucket.name.object=o\nbucket.name.state=s\nmetadata.url=http://song\ns3.nonsense=1\n"
+        "server.trustedProxies=10.0.0.0/8, 192.0.2.1\nserver.ssl.trust-store-password=hunter2\n"
     )
     monkeypatch.setenv("UPLOAD_PARTSIZE", "7000000")
     place = Place(tmp_path, ["--upload.retry.limit=2"], capsys)
@@ -301,6 +302,7 @@ def test_config_tells_values_and_origins_but_no_secrets(
     assert lines["upload.retry.limit"].endswith("# option --upload.retry.limit")
     assert lines["server.port"].endswith("# default")
     assert "s3.secretKey=******" in lines["s3.secretKey"]
+    assert "server.trustedProxies=10.0.0.0/8,192.0.2.1/32" in lines["server.trustedProxies"]
     status, as_json = place.run("config", "--json")
     assert status == 0
     document = json.loads(as_json)
@@ -389,10 +391,13 @@ class TestAdministration:
                 assert call("PROGRAMDATA-TEST-CA.WRITE").status == 403
                 assert call("score.WRITE", path="..%2fx").status in (400, 404)
                 assert any(object_id in key for key in place.stored())
-                assert not [one for one in caplog.records if one.name == "score.audit"]
+                lines = [json.loads(one.message) for one in caplog.records if one.name == "score.audit"]
+                assert [line["outcome"] for line in lines] == ["refused"] * 3
                 answer = call("score.WRITE")
                 assert answer.status == 200
                 assert answer.json()["objectId"] == object_id
                 assert call("score.WRITE").status == 404
             assert not [key for key in place.stored() if object_id in key]
-            assert [one.levelname for one in caplog.records if one.name == "score.audit"][-1] == "WARNING"
+            lines = [json.loads(one.message) for one in caplog.records if one.name == "score.audit"][3:]
+            assert [line["outcome"] for line in lines] == ["begun", "done"]
+            assert lines[0]["subject"] in lines[0]["by"]

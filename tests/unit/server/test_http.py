@@ -37,7 +37,7 @@ OBJECT = "5c0e0000-0000-4000-8000-000000000001"
 
 def local(root: Path, **more: object) -> RunningServer:
     chosen = Settings.model_validate({"local.directory": root, "profiles": ("local",), **more})
-    return RunningServer(lambda: open_service(chosen), chosen.allowed_origins)
+    return RunningServer(lambda: open_service(chosen), chosen)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def problem(answer: Any, status: int, path: str) -> dict[str, Any]:
     assert answer.status == status, answer.data
     assert answer.headers["content-type"] == "application/json"
     document: dict[str, Any] = json.loads(answer.data)
-    assert list(document) == ["timestamp", "status", "error", "path", "message"]
+    assert list(document) == ["timestamp", "status", "error", "path", "message", "requestId"]
     assert (document["status"], document["path"]) == (status, path)
     assert document["message"]
     return document
@@ -109,7 +109,7 @@ def test_what_is_no_http_is_refused_in_json(server: RunningServer, request_: byt
     head, body = talk(server, request_)
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"content-type: application/json" in head
-    assert {"timestamp", "status", "error", "path", "message"} == json.loads(body).keys()
+    assert {"timestamp", "status", "error", "path", "message", "requestId"} == json.loads(body).keys()
 
 
 def test_http_1_0_needs_no_host(server: RunningServer) -> None:
@@ -206,7 +206,7 @@ def test_the_access_log_has_no_query(
         assert http.request("GET", url.replace("signature=", "signature=0")).status == 403
         http.request("GET", f"{server.url}/a%0Ab?token=hunter2", headers={"Authorization": "Bearer hunter2"})
     lines = [record.getMessage() for record in caplog.records if not record.name.startswith("urllib3")]
-    line = re.compile(r"127\.0\.0\.1 GET /store/object/data/heliograph (200|403) \d+\.\d ms")
+    line = re.compile(r"127\.0\.0\.1 GET /store/object/data/heliograph (200|403) \d+\.\d ms [0-9a-f]{16}")
     assert sorted(found[1] for found in map(line.fullmatch, lines) if found) == ["200", "403"]
     said = "\n".join(lines)
     signature = url.partition("signature=")[2]

@@ -107,9 +107,7 @@ def test_secure_needs_something_to_check_tokens_with(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environ", "named"),
     [
-        ({**S3, "SERVER_SSL_KEY_STORE": "x.p12"}, "TLS"),
-        ({**S3, "SERVER_SSL_ENABLED": "true"}, "TLS"),
-        ({**S3, "SPRING_PROFILES_ACTIVE": "s3,ssl"}, "TLS"),
+        ({**S3, "SERVER_SSL_BUNDLE": "x"}, "server.ssl.bundle"),
     ],
 )
 def test_what_is_not_built_is_never_passed_over(tmp_path: Path, environ: dict[str, str], named: str) -> None:

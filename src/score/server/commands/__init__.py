@@ -108,7 +108,9 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
             hint="Run this in the server's folder, or give --local.directory=DIR.",
         )
     from score.server.build import open_service
+    from score.server.trail import write_audit_to
 
+    write_audit_to(settings.audit_file)
     service = await open_service(settings)
     try:
         yield service

@@ -40,4 +40,4 @@ def show(settings: Settings, name: str) -> str:
         return "******" if str(getattr(value, "get_secret_value", lambda: value)()) else ""
     if isinstance(value, bool):
         return str(value).lower()
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -12,6 +12,7 @@ import hashlib
 import io
 import os
 import socket
+import ssl
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -53,10 +54,18 @@ def utc_now() -> datetime:
 class AzureClient:
     """One container. The session opens at the first call, in the loop that runs then."""
 
-    def __init__(self, settings: AzureSettings, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        settings: AzureSettings,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """``tls`` says whom to believe; None: the authorities of the system."""
         self.settings = settings
         self.clock = clock
         self.key = settings.key
+        self._tls = tls
         parts = urlsplit(settings.base)
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self._path = parts.path + encode_path(settings.container)
@@ -203,7 +212,9 @@ class AzureClient:
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self.settings.connections, ttl_dns_cache=60),
+                connector=aiohttp.TCPConnector(
+                    limit=self.settings.connections, ttl_dns_cache=60, ssl=self._tls or True
+                ),
                 headers={"User-Agent": f"score/{__version__}", "Accept-Encoding": "identity"},
                 skip_auto_headers=("Content-Type",),
                 auto_decompress=False,

@@ -96,6 +96,15 @@ def make_folders(folder: str) -> None:
     sync_folder(parent)
 
 
+def make_root(root: Path) -> None:
+    """The folder of a store, which nobody else on this machine may look into; one that is there stays as it is."""
+    folder = os.path.realpath(root)
+    make_folders(os.path.dirname(folder))
+    with suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+        sync_folder(os.path.dirname(folder))
+
+
 def write_new(path: str | Path, data: bytes, mode: int = 0o666) -> None:
     """Write a file that is not there yet; its bytes are durable when this returns, its name is not."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -120,6 +129,11 @@ def secret_of(root: Path) -> bytes:
         finally:
             made.unlink()
         sync_folder(root)
+    if path.stat().st_mode & 0o077:
+        raise Misconfigured(
+            f"{path} can be read by others on this machine, who could sign URLs with it.",
+            hint=f"Remove it, and the server makes a new one at start; or, if nobody did: chmod 600 {path}",
+        )
     secret = path.read_bytes().strip()
     if len(secret) < 32:
         raise Misconfigured(f"{path} holds no usable secret.", hint="Remove it: the server makes a new one at start.")

@@ -32,6 +32,7 @@ from score.storage.local.files import (
     Bucket,
     disk_errors,
     make_folders,
+    make_root,
     secret_of,
     sync_folder,
     write_new,
@@ -94,6 +95,7 @@ class LocalStore:
         self._base = base
         self._clock = clock
         with disk_errors(f"Opening the store in {root}"):
+            make_root(root)
             self._bucket.make()
             self._uploads.make()
             make_folders(self._etags)

@@ -17,6 +17,7 @@ What differs between products is dealt with here:
 from __future__ import annotations
 
 import hashlib
+import ssl
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -37,9 +38,12 @@ _META = "x-amz-meta-"
 _FOR_EVER = timedelta(days=3650)
 
 
-def open_stores(settings: S3Settings, names: Iterable[str]) -> dict[str, S3Store]:
-    """The buckets of one service, by name; they share connections and credentials. Nothing is called yet."""
-    client = S3Client(settings)
+def open_stores(settings: S3Settings, names: Iterable[str], tls: ssl.SSLContext | None = None) -> dict[str, S3Store]:
+    """The buckets of one service, by name; they share connections and credentials. Nothing is called yet.
+
+    ``tls`` says whom to believe; None: the authorities of the system.
+    """
+    client = S3Client(settings, tls=tls)
     return {name: S3Store(client, name) for name in names}
 
 

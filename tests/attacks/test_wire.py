@@ -1,0 +1,172 @@
+"""Attacks on the wire: requests hidden within requests, headers made out of ids, URLs and headers that lie."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from score.server.build import open_service
+from score.server.reading import read_settings
+from score.testing.server import RunningServer
+
+OBJECT = "5c0e0000-0000-4000-8000-000000000001"
+HIDDEN = b"GET /v2/api-docs HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+"""A request whose answer nothing else looks like."""
+MARK = b'"openapi"'
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("server")
+    settings = read_settings([f"--local.directory={folder / 'data'}"], {}, folder).settings
+    with RunningServer(lambda: open_service(settings), settings) as server:
+        yield server
+
+
+def talk(server: RunningServer, sent: bytes) -> bytes:
+    """Everything that comes back until the server hangs up."""
+    address = urlsplit(server.url)
+    assert address.hostname
+    received = b""
+    with socket.create_connection((address.hostname, address.port or 0), timeout=20) as connection:
+        try:
+            connection.sendall(sent)
+            while more := connection.recv(65536):
+                received += more
+        except ConnectionError:
+            pass
+    return received
+
+
+def request(*headers: bytes, body: bytes = b"", line: bytes = b"POST /upload/cancel HTTP/1.1") -> bytes:
+    return b"\r\n".join([line, b"Host: x", *headers, b"", body])
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        request(b"Content-Length: 4", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n" + HIDDEN),
+        request(b"Transfer-Encoding: chunked", b"Content-Length: 4", body=b"0\r\n\r\n" + HIDDEN),
+        request(b"Content-Length: 0", b"Content-Length: %d" % len(HIDDEN), body=HIDDEN),
+        request(b"Content-Length: 0", b"Content-Length: 0", body=HIDDEN),
+        request(b"Content-Length: 0, 0", body=HIDDEN),
+        request(b"Content-Length: +0", body=HIDDEN),
+        request(b"Content-Length: -1", body=HIDDEN),
+        request(b"Content-Length: 0x0", body=HIDDEN),
+        request(b"Content-Length: ", body=HIDDEN),
+        request(b"Content-Length : 0", body=HIDDEN),
+        request(b"Content-Length:\x0b0", body=HIDDEN),
+        request(b"Transfer-Encoding: xchunked", body=b"0\r\n\r\n" + HIDDEN),
+        request(b"Transfer-Encoding: chunked, identity", body=b"0\r\n\r\n" + HIDDEN),
+        request(b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity", body=b"0\r\n\r\n" + HIDDEN),
+        request(b"Transfer-Encoding : chunked", body=b"0\r\n\r\n" + HIDDEN),
+        request(b"Transfer-Encoding:\x0bchunked", body=b"0\r\n\r\n" + HIDDEN),
+        request(b"X: a\nTransfer-Encoding: chunked", body=b"0\r\n\r\n" + HIDDEN),
+        request(b"X: a\rTransfer-Encoding: chunked", body=b"0\r\n\r\n" + HIDDEN),
+        request(b"X: a\x00b", body=HIDDEN),
+        request(b" folded: x", body=HIDDEN),
+        request(b"X: a", b" Content-Length: 5", body=HIDDEN),
+        request(b"X: a", b"\tContent-Length: 5", body=HIDDEN),
+        request(b"Transfer-Encoding: chunked", body=b"0x0\r\n\r\n" + HIDDEN),
+        request(b"Transfer-Encoding: chunked", body=b"-1\r\n\r\n" + HIDDEN),
+        request(b"Transfer-Encoding: chunked", body=b"1\r\nAB\r\n0\r\n\r\n" + HIDDEN),
+        request(b"Transfer-Encoding: chunked", body=b"0\n\n" + HIDDEN),
+        request(b"Transfer-Encoding: chunked", body=b"0;a\nb\r\n\r\n" + HIDDEN),
+        request(b"Transfer-Encoding: chunked", body=b"fffffffffffffffff\r\n" + HIDDEN),
+        request().replace(b"\r\n", b"\n") + HIDDEN,
+        request(b"X: a\n\nGET /v2/api-docs HTTP/1.1\nHost: x\n\n"),
+        request(line=b"POST /upload/cancel HTTP/1.1\nX: y") + HIDDEN,
+        request(line=b"POST  /upload/cancel HTTP/1.1 ") + HIDDEN,
+        request(line=b"POST /upload/cancel HTTP/1.1\x00") + HIDDEN,
+    ],
+)
+def test_no_request_can_be_hidden_within_another(server: RunningServer, sent: bytes) -> None:
+    """What two readers could take for one request or for two is refused, and the connection ends with it."""
+    answer = talk(server, sent)
+    assert MARK not in answer
+    assert answer.count(b"HTTP/1.1 ") == 1, answer
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 413 ")), answer
+    assert b"connection: close" in answer
+
+
+def test_the_hidden_request_would_be_seen(server: RunningServer) -> None:
+    """Two requests that are honest about it get two answers: the test above can fail."""
+    answer = talk(server, request(b"Content-Length: 0") + HIDDEN)
+    assert answer.count(b"HTTP/1.1 200 ") == 2
+    assert MARK in answer
+
+
+INJECTED = [
+    "%0d%0aX-Evil:%201",
+    "%0aX-Evil:%201",
+    "%0d%0a%0d%0aHTTP/1.1 200 OK",
+    "%E5%98%8A%E5%98%8DX-Evil:1",
+    "%00",
+    "%7f",
+]
+
+
+@pytest.mark.parametrize("evil", INJECTED)
+def test_no_header_can_be_made_out_of_an_id(server: RunningServer, evil: str) -> None:
+    evil = evil.replace(" ", "%20")
+    for method, path in (
+        ("GET", f"/upload/{OBJECT}{evil}"),
+        ("GET", f"/download/{evil}{OBJECT}?offset=0&length=-1"),
+        ("POST", f"/upload/{OBJECT}?uploadId={evil}"),
+        ("POST", f"/upload/{OBJECT}/parts?partNumber=1&uploadId=a&md5={evil}&etag={evil}"),
+        ("PUT", f"/store/object/data/{OBJECT}{evil}?signature=0"),
+        ("PATCH", f"/upload/{OBJECT}{evil}"),
+        ("GET", f"/entities/{evil}"),
+        ("GET", f"/{evil}"),
+    ):
+        answer = talk(server, f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert answer.count(b"HTTP/1.1 ") == 1 + body.count(b"HTTP/1.1 ")
+        assert head.startswith(b"HTTP/1.1 4")
+        assert b"evil" not in head.lower()
+        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        assert int(length.partition(b":")[2]) == len(body)
+
+
+def test_no_header_can_be_made_out_of_a_token(server: RunningServer, tmp_path: Path) -> None:
+    settings = [
+        "--spring.profiles.active=local,secure", f"--local.directory={tmp_path}",
+        "--spring.security.oauth2.resourceserver.jwt.public-key-location=http://127.0.0.1:1/key",
+    ]  # fmt: skip
+    chosen = read_settings(settings, {}, tmp_path).settings
+    with RunningServer(lambda: open_service(chosen), chosen) as secure:
+        for token in (b'a"b, X-Evil="1', b"a\tb", b"\xc3\xa4", b"a.b.c\\", b"." * 5000):
+            answer = talk(secure, request(b"Authorization: Bearer " + token, b"Connection: close"))
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head.startswith((b"HTTP/1.1 401 ", b"HTTP/1.1 503 "))
+            assert b"evil" not in head.lower()
+            assert json.loads(body)["requestId"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["x\tb", "x, y", "x y", "x@y", "http://x", "x/../y", "x:y", "x:123456", "[::1", "\u00e4", "x#y", "x?y", "'"],
+)
+def test_no_url_is_made_of_a_host_that_is_none(server: RunningServer, host: str) -> None:
+    sent = f"GET /download/ping HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    answer = talk(server, sent)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"signature" not in answer
+
+
+def test_headers_that_rewrite_requests_are_not_believed(server: RunningServer) -> None:
+    """Of a header that a proxy would set none decides where a URL leads or what is called."""
+    lies = [
+        b"X-Forwarded-Host: evil.example", b"X-Forwarded-Proto: https", b"Forwarded: host=evil.example;proto=https",
+        b"X-Original-URL: /v2/api-docs", b"X-Rewrite-URL: /v2/api-docs", b"X-HTTP-Method-Override: DELETE",
+        b"X-Forwarded-Prefix: /evil",
+    ]  # fmt: skip
+    answer = talk(server, request(*lies, b"Connection: close", line=b"GET /download/ping HTTP/1.1"))
+    assert answer.partition(b"\r\n\r\n")[2].startswith(b"http://x/store/")
+    absolute = talk(server, request(b"Connection: close", line=b"GET http://evil.example/download/ping HTTP/1.1"))
+    assert b"evil.example" not in absolute

@@ -1,0 +1,45 @@
+"""docs/security.md: every claim names tests, and they are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "security.md").read_text("utf-8")
+
+
+def defined() -> set[str]:
+    """The names of all tests."""
+    files = (ROOT / "tests").rglob("*.py")
+    kit = (ROOT / "src" / "score" / "testing").glob("store_*.py")
+    texts = [path.read_text("utf-8") for path in (*files, *kit)]
+    return {name for text in texts for name in re.findall(r"^\s*(?:async )?def (test_\w+)", text, re.MULTILINE)}
+
+
+def test_every_named_test_is_there() -> None:
+    named = set(re.findall(r"\btest_\w+", PAGE))
+    assert len(named) > 80
+    assert named - defined() == set()
+
+
+def test_every_claim_names_a_test() -> None:
+    claims = re.findall(r"^\| .* \|$", PAGE.partition("## Who may do what")[2], re.MULTILINE)
+    assert len(claims) > 50
+    assert [line for line in claims if "`test_" not in line and line != "| claim | test |"] == []
+
+
+def test_the_attacks_are_all_named() -> None:
+    """What is tried in ``tests/attacks`` is worth a claim."""
+    tried = {
+        name
+        for path in (ROOT / "tests" / "attacks").glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    unnamed = {
+        "test_the_urls_work_unchanged",
+        "test_the_hidden_request_would_be_seen",
+        "test_a_part_sent_twice_is_the_last_one",
+        "test_a_stores_redirection_is_not_followed",
+    }
+    assert tried - unnamed <= set(re.findall(r"\btest_\w+", PAGE))
