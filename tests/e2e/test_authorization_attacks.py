@@ -135,7 +135,18 @@ def test_a_changed_token_is_refused(site: SecuredSite, ego: FakeEgo) -> None:
         {"nbf": "later"},
         {"iat": int(time.time()) + 3600},
     ],
-    ids=str,
+    ids=[
+        "past",
+        "exp=0",
+        "exp=-1",
+        "exp=None",
+        "exp=soon",
+        "exp=[]",
+        "exp={}",
+        "not yet",
+        "nbf=later",
+        "from then on",
+    ],
 )
 def test_times_of_a_token_are_honoured(site: SecuredSite, ego: FakeEgo, wrong: Claims) -> None:
     """Claim: an expired token, one that is not yet valid, and one without an end are 401."""

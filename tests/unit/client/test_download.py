@@ -330,9 +330,10 @@ class TestResuming:
         assert len(site.gets) == 6
 
     def test_an_object_that_is_replaced_meanwhile_is_not_mixed(
-        self, client: Client, site: FaultyScore, out: Path
+        self, make_client: MakeClient, site: FaultyScore, out: Path
     ) -> None:
         """Its URLs expire too: those of the new object must not be used for the old one's parts."""
+        client = make_client(parallel=1)
         gate = site.traffic.hold(path="/store/", skip=3)
         ends: list[ScoreError] = []
         thread = threading.Thread(target=lambda: ends.append(failure(client, out)))
