@@ -74,6 +74,9 @@ def test_one_url_serves_all_reads_and_no_byte_is_fetched_twice(site: FaultyScore
     assert len(site.traffic.seen(path="/download/")) == 2
     asked = sorted(ranged(site))
     assert all(one.end <= other.offset for one, other in itertools.pairwise(asked))
+    conditions = [exchange.headers.get("if-match") for exchange in site.traffic.seen(path="/store/")]
+    assert conditions[0] is None
+    assert conditions[-1] == f'"{site.fake.objects[OBJECT].etag}"'
 
 
 def test_a_single_read_fetches_its_blocks_by_one_request(site: FaultyScore, open_object: Open) -> None:
