@@ -9,7 +9,8 @@ from score.errors import NotFound, Refused
 from score.protocol.wire import Entity
 from score.transfer.engine import Engine
 
-INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".idx")
+INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".csi", ".idx")
+"""Of several indexes of one file, the one whose suffix comes first counts."""
 
 
 class Catalog:
@@ -62,8 +63,8 @@ class Catalog:
                 )
                 once.indexes = {
                     sibling.file_name.lower().removesuffix(suffix): sibling
+                    for suffix in reversed(INDEX_SUFFIXES)
                     for sibling in found
-                    for suffix in INDEX_SUFFIXES
                     if sibling.file_name.lower().endswith(suffix)
                 }
             return once.indexes
