@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -98,9 +99,11 @@ def _document(ticket: Ticket) -> dict[str, object]:
 
 def _describe(datatype: Datatype, about: About, base: str) -> dict[str, object]:
     """The document of service-info; whatever was not set is told by the address that was asked."""
-    host = base.partition("://")[2].rpartition(":")[0] or base.partition("://")[2]
+    host = urlsplit(base).hostname or "localhost"
+    words = host.split(".")
+    named = words[-1].isalpha()
     return {
-        "id": about.id or ".".join([*reversed(host.split(".")), "htsget"]),
+        "id": about.id or ".".join([*(reversed(words) if named else words), "htsget"]),
         "name": about.name or f"Score at {host}",
         "type": {"group": "org.ga4gh", "artifact": "htsget", "version": VERSION},
         "organization": {"name": about.organization or host, "url": about.organization_url or base},
