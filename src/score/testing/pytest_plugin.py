@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from score.testing.keycloak import Keycloak
     from score.testing.minio import Minio
 
-pytest.register_assert_rewrite("score.testing.store_objects", "score.testing.store_uploads")
+pytest.register_assert_rewrite(
+    "score.testing.site_contract", "score.testing.store_objects", "score.testing.store_uploads"
+)
 
 _GET = "run: make components"
 
