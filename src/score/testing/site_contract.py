@@ -1,8 +1,8 @@
 """What must hold of a whole site, whichever store it has: one suite for all of them, with real clients and servers.
 
 ``StoreContract`` is about the store alone; how bytes get into it differs (parts of S3, blocks of Azure). Here they
-are sent by score-client, and what lies in the store afterwards is looked at past the code under test. A site is tested
-by a subclass that gives ``shared``, a running site with parts of 5 MiB, and ``aside``, the way to its objects.
+are sent by score-client, and what lies in the store afterwards is looked at past the code under test. A subclass
+gives ``shared``, a running site with parts of 5 MiB, and ``aside``, the way to its objects.
 """
 
 from __future__ import annotations
