@@ -38,9 +38,9 @@ def resident(pid: int) -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def lay_upload(lab: Lab, site: MinioSite, parts: int) -> tuple[str, str, list[str]]:
-    """An upload in progress whose parts of a few bytes are all in the store and none is recorded: object id, upload
-    id, and the ETag of each part. The server takes it over, as it takes over those of the reference."""
+def lay_upload(lab: Lab, site: MinioSite, parts: int, *, recorded: bool = False) -> tuple[str, str, list[str]]:
+    """An upload in progress whose parts of a few bytes are all in the store and, unless ``recorded``, not recorded:
+    object id, upload id, and the ETag of each part. The server takes it over, as it takes over the reference's."""
     identity = site.announce(f"{parts}-parts.bam")
     client = botocore.session.get_session().create_client(
         "s3",
@@ -64,8 +64,16 @@ def lay_upload(lab: Lab, site: MinioSite, parts: int) -> tuple[str, str, list[st
             "objectKey": f"data/{identity}", "objectId": identity, "uploadId": upload, "objectSize": size * parts,
             "parts": [{"partNumber": n + 1, "partSize": size, "offset": n * size} for n in range(parts)],
         }  # fmt: skip
-        key = f"upload/{identity}_{upload}/.meta"
-        client.put_object(Bucket=BUCKETS[1], Key=key, Body=json.dumps(document).encode())
+        folder = f"upload/{identity}_{upload}/"
+        client.put_object(Bucket=BUCKETS[1], Key=f"{folder}.meta", Body=json.dumps(document).encode())
+
+        def record(number: int) -> None:
+            name = json.dumps({"partNumber": number, "md5": etags[number - 1], "etag": etags[number - 1]})
+            key = f"{folder}part-{number:08x}|{name.replace(' ', '')}"
+            client.put_object(Bucket=BUCKETS[1], Key=key, Body=b"")
+
+        if recorded:
+            list(pool.map(record, range(1, parts + 1)))
     return identity, upload, etags
 
 
@@ -118,8 +126,7 @@ def part_finalisation(lab: Lab) -> Findings:
 def cancel(lab: Lab) -> Findings:
     """Cancellation of an upload of which 10,000 parts are sent and recorded."""
     site = lab.on_minio
-    identity, upload, etags = lay_upload(lab, site, MOST_PARTS)
-    finish_parts(site.server.url, identity, upload, etags, MOST_PARTS)
+    identity, _, _ = lay_upload(lab, site, MOST_PARTS, recorded=True)
     with urllib3.PoolManager(retries=False) as http:
         begun = time.perf_counter()
         answer = http.request("DELETE", f"{site.server.url}/upload/{identity}")
