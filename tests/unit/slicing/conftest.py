@@ -46,7 +46,7 @@ def sam_lines(sequences: dict[str, str], dice: random.Random) -> Iterator[str]:
     for name, text in sequences.items():
         if name == "chrEmpty":
             continue
-        places = sorted(dice.randrange(1, len(text) - 300) for _ in range(len(text) // 60))
+        places = sorted(dice.randrange(1, len(text) - 300) for _ in range(len(text) // 150))
         for number, at in enumerate(places):
             shape = dice.random()
             query = text[at - 1 : at + 99]
@@ -62,7 +62,8 @@ def sam_lines(sequences: dict[str, str], dice: random.Random) -> Iterator[str]:
             else:
                 cigar, flag = "100M", 0
             mapq = 0 if flag & 4 else 60
-            yield f"r{name[-1]}{number}\t{flag}\t{name}\t{at}\t{mapq}\t{cigar}\t*\t0\t0\t{query}\t{'F' * len(query)}\tRG:Z:g1\n"
+            place = f"r{name[-1]}{number}\t{flag}\t{name}\t{at}\t{mapq}\t{cigar}\t*\t0\t0"
+            yield f"{place}\t{query}\t{'F' * len(query)}\tRG:Z:g1\n"
     for number in range(50):
         yield f"u{number}\t4\t*\t0\t0\t*\t*\t0\t0\t{'ACGT' * 20}\t{'F' * 80}\tRG:Z:g1\n"
 

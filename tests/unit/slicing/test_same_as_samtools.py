@@ -24,8 +24,8 @@ EACH = 125
 def some_region(dice: random.Random) -> str:
     name, length = dice.choice([*CONTIGS.items()])
     begin = dice.randrange(1, length + 2000)
-    width = dice.choice((1, 50, 1000, 20_000, 300_000))
-    return dice.choice([name, f"{name}:{begin}-", f"{name}:-{begin}"] + [f"{name}:{begin:,}-{begin + width}"] * 7)
+    width = dice.choice((1, 50, 1000, 1000, 20_000, 300_000))
+    return dice.choice([f"{name}:{begin}-", f"{name}:-{begin}", name] + [f"{name}:{begin:,}-{begin + width}"] * 7)
 
 
 def samtools(path: Path, reference: Path, *regions: str) -> list[str]:
@@ -74,7 +74,7 @@ def test_reads_of_random_regions(kind: str, files: Any, slice_file: Callable[...
         expected = samtools(path, files.reference, *(region.replace(",", "") for region in regions))
         assert plain(written(slice_file(path, *regions))) == plain(expected), regions
         some += len(expected)
-    assert some > 1000
+    assert some > 500
 
 
 @pytest.mark.needs("bcftools")
@@ -90,7 +90,7 @@ def test_variants_of_random_regions(kind: str, files: Any, slice_file: Callable[
         expected = bcftools(path, *regions)
         assert written(slice_file(path, *regions)) == expected, regions
         some += len(expected)
-    assert some > 1000
+    assert some > 500
 
 
 @pytest.mark.needs("samtools")
