@@ -21,6 +21,7 @@ _COMMANDS = {
     "download": "score.cli.transfers",
     "url": "score.cli.transfers",
     "view": "score.cli.view",
+    "mount": "score.cli.mount",
     "register": "score.cli.registry",
     "publish": "score.cli.registry",
     "version": "score.cli.about",

@@ -7,7 +7,7 @@ only, and redirects are not followed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -34,11 +34,16 @@ class _Published(Wire):
 
 _NAMES = TypeAdapter(list[str])
 _RECORDS = TypeAdapter(list[dict[str, Any]])
+_DOCUMENT = TypeAdapter(dict[str, Any])
 _SUBMITTED = TypeAdapter(_Submitted)
 _PUBLISHED = TypeAdapter(_Published)
 
+Query = Mapping[str, str | int | Sequence[str]]
+"""Parameters of a call; several values are given one by one."""
 PING_TIMEOUT = Timeouts(connect=5.0, read=5.0)
 PAGE = 2000
+LISTED = ("id", "fileName", "gnosId", "projectCode")
+"""Fields of the files of a long list."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +58,13 @@ class Endpoint:
         self,
         method: str,
         path: str,
-        query: dict[str, str | int] | None = None,
+        query: Query | None = None,
         *,
         document: object = None,
         timeouts: Timeouts | None = None,
     ) -> bytes:
         """The body of a good answer. Raises the error for a bad one, with the server's own message."""
-        url = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
+        url = f"{self.url}{path}" + (f"?{urlencode(query, doseq=True)}" if query else "")
         headers = {"Accept": "application/json, text/plain, */*", "Accept-Encoding": "gzip, deflate"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
@@ -74,7 +79,7 @@ class Endpoint:
             raise self._error(response, method, path)
         return response.data
 
-    def read(self, model: type[W], method: str, path: str, query: dict[str, str | int] | None = None) -> W:
+    def read(self, model: type[W], method: str, path: str, query: Query | None = None) -> W:
         """A good answer as a document. Raises Unavailable where it is none."""
         return self.parse(model, self.call(method, path, query), method, path)
 
@@ -189,6 +194,17 @@ class Song:
     def entity(self, object_id: str) -> Entity:
         """The registered file of an object."""
         return self._to.read(Entity, "GET", f"/entities/{_id(object_id)}")
+
+    def page(self, number: int, *, study: str = "") -> EntityPage:
+        """Page ``number``, from 0, of all files that are registered, or of those of a study."""
+        query: dict[str, str | int | Sequence[str]] = {"fields": LISTED, "size": PAGE, "page": number}
+        if study:
+            query["projectCode"] = study
+        return self._to.read(EntityPage, "GET", "/entities", query)
+
+    def document(self, study: str, analysis: str) -> dict[str, Any]:
+        """Song's document of an analysis: its state, times, and the records of its files (``files``)."""
+        return self._to.ask(_DOCUMENT, "GET", f"/studies/{_id(study)}/analysis/{_id(analysis)}")
 
     def entities(self, analysis: str, study: str | None = None) -> Iterator[Entity]:
         """The files of an analysis, all pages, no id twice."""

@@ -138,8 +138,11 @@ def _locate(source: Source, path: Path) -> Path:
     return path if path.is_absolute() or path.exists() else source.folder / path
 
 
-def parse_download(source: Source) -> tuple[str, ...]:
-    """The object ids of a download manifest, each once. Raises Invalid, naming every line that is wrong."""
+def parse_download(source: Source, *, indexes: bool = False) -> tuple[str, ...]:
+    """The object ids of a download manifest, each once; with ``indexes`` those of column ``index_object_id`` too.
+
+    Raises Invalid, naming every line that is wrong.
+    """
     rows = _rows(source)
     header = [cell.lower() for cell in rows[0][1]]
     if "object_id" not in header:
@@ -148,6 +151,7 @@ def parse_download(source: Source) -> tuple[str, ...]:
             hint=f"The columns are {', '.join(DOWNLOAD_HEADER)}.",
         )
     column = header.index("object_id")
+    other = header.index("index_object_id") if indexes and "index_object_id" in header else None
     problems: list[str] = []
     found: dict[str, None] = {}
     for number, cells in rows[1:]:
@@ -156,6 +160,8 @@ def parse_download(source: Source) -> tuple[str, ...]:
             problems.append(f"line {number}: {object_id[:60]!r} is not an object id")
         else:
             found[object_id] = None
+            if other is not None and other < len(cells) and is_uuid(cells[other]):
+                found[cells[other]] = None
     _complain(source, problems)
     if not found:
         raise Invalid(f"{source.name} names no object.")

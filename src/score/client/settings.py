@@ -35,13 +35,11 @@ NAMES: Mapping[str, str] = {
     "transport.parallel": "parts moved at once, over all files (6)",
     "transport.memory": "upper bound in GiB for buffers; far less is used (1)",
     "transport.fileFrom": "accepted for compatibility; the way to read files is fixed",
+    "mount.logging": "mount: true writes every open and close to the log (false)",
     "azure.blockSize": "bytes of each block of an upload to Azure (104857600)",
     "defaultProfile": "how to upload where the server does not tell: s3 or az (s3)",
     **tls.NAMES,
 }
-
-FOREIGN = ("mount.logging",)
-"""Settings of the reference's client that are read by nothing yet."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Display:
 
 def read(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> Values:
     """Collect the settings from files, environment and ``--name=value`` arguments. Raises Misconfigured."""
-    known = [*NAMES, *FOREIGN]
+    known = list(NAMES)
     prefixes = ("storage", "metadata", "transport", "client", "portal", "azure")
     return load(arguments=arguments, environ=environ, folder=folder, known=known, prefixes=prefixes)
 

@@ -88,6 +88,12 @@ class RemoteObject:
         return (self._specification or self.open()).object_size
 
     @property
+    def version(self) -> str:
+        """What tells this version of the object from others; new at each opening where the server tells no MD5."""
+        self.open()
+        return self._version
+
+    @property
     def proven(self) -> frozenset[int]:
         """Numbers of the parts that were read whole and compared with their MD5."""
         return frozenset(self._checks.proven) if self._checks else frozenset()
