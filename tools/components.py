@@ -136,11 +136,22 @@ def install_keycloak(version: str) -> None:
     link.symlink_to(home / "bin" / "kc.sh")
 
 
+def install_fuse() -> None:
+    """Install FUSE's library and programs. Its device is the system's, or the container's."""
+    install_debian("fuse3", "libfuse3-3")
+    if find("fuse") is None:
+        raise CannotInstall(
+            "/dev/fuse is not there, or not for this user. Load it (modprobe fuse); give it to a container with "
+            "--device /dev/fuse --cap-add SYS_ADMIN. Without it its tests are skipped by name."
+        )
+
+
 RECIPES = {
     "minio": Recipe(lambda: install_go(MINIO), "about 5 minutes, 150 MB"),
     "ceph": Recipe(lambda: install_debian(*CEPH), "half a minute, 61 MB to download"),
     "azurite": Recipe(lambda: install_npm(AZURITE, "azurite-blob"), "half a minute, 190 MB"),
     "keycloak": Recipe(lambda: install_keycloak(KEYCLOAK), "a minute, 165 MB to download"),
+    "fuse": Recipe(install_fuse, "10 seconds, 1 MB to download"),
     "samtools": Recipe(lambda: install_debian("samtools"), "10 seconds, 2 MB to download"),
     "bcftools": Recipe(lambda: install_debian("bcftools"), "10 seconds, 2 MB to download"),
     "aws": Recipe(lambda: install_python("awscli", "aws"), "half a minute, 200 MB"),

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 
 from score.client.client import Client
+from score.errors import Conflict, NotReady
 from score.reading import RemoteObject
 
 IDLE = 64
@@ -36,7 +37,8 @@ class Handles:
         self._handles: OrderedDict[str, Handle] = OrderedDict()
 
     def acquire(self, object_id: str, name: str) -> Handle:
-        """The object, opened. Errors are those of :class:`score.reading.remote.RemoteObject`."""
+        """The object, opened. Errors are those of :class:`score.reading.remote.RemoteObject`; NotReady where the
+        server says that now is not the time."""
         with self._lock:
             handle = self._handles.get(object_id)
             if handle is None or time.monotonic() - handle.asked > IDLE_SECONDS:
@@ -47,9 +49,11 @@ class Handles:
             handle.users += 1
         try:
             handle.remote.open()
-        except BaseException:
+        except BaseException as error:
             self.discard(handle)
             self.release(handle)
+            if isinstance(error, Conflict):  # nothing was read yet that could have been replaced
+                raise NotReady(error.message, hint="Is its analysis published?") from error
             raise
         return handle
 

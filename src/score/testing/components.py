@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +56,9 @@ def _ceph() -> Path | None:
 
 
 def _fuse() -> Path | None:
-    """FUSE is usable where its device can be opened by this user and its unmount program is there."""
-    return which("fusermount3") if os.access("/dev/fuse", os.R_OK | os.W_OK) else None
+    """FUSE is usable where its device can be opened by this user, and its library and unmount program are there."""
+    usable = os.access("/dev/fuse", os.R_OK | os.W_OK) and find_library("fuse3")
+    return which("fusermount3") if usable else None
 
 
 def _keycloak() -> Path | None:
