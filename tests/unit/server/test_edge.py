@@ -196,8 +196,8 @@ def test_calls_at_once_with_one_token(tmp_path: Path, http: urllib3.PoolManager)
     settings = read_settings([f"--local.directory={tmp_path}", "--server.requestsPerToken=2"], {}, tmp_path).settings
     with pytest.MonkeyPatch.context() as monkey, RunningServer(opening, settings) as server:
 
-        def call(token: str) -> urllib3.BaseHTTPResponse:
-            headers = {"Authorization": f"Bearer {token}"} if token else {}
+        def call(token: str, scheme: str = "Bearer ") -> urllib3.BaseHTTPResponse:
+            headers = {"Authorization": scheme + token} if token else {}
             return http.request(
                 "GET", f"{server.url}/download/{OBJECT}?offset=0&length=-1&exclude-urls=true", headers=headers
             )
@@ -206,9 +206,10 @@ def test_calls_at_once_with_one_token(tmp_path: Path, http: urllib3.PoolManager)
             try:
                 first = [pool.submit(call, "a"), pool.submit(call, "a")]
                 assert all(inside.acquire(timeout=30) for _ in first)
-                refused = call("a")
-                assert (refused.status, refused.headers["retry-after"]) == (503, "1")
-                assert "2 calls under way" in refused.json()["message"]
+                for spelling in ("Bearer ", "bearer ", "BEARER    "):
+                    refused = call("a", spelling)
+                    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+                    assert "2 calls under way" in refused.json()["message"]
                 others = [pool.submit(call, "b"), pool.submit(call, "")]
                 assert all(inside.acquire(timeout=30) for _ in others)
             finally:
