@@ -114,8 +114,8 @@ def test_the_hidden_request_would_be_seen(server: RunningServer) -> None:
 def test_no_request_hides_behind_a_change_of_protocol(
     server: RunningServer, to: bytes, body: bytes, status: int
 ) -> None:
-    """Whoever asks for another protocol is answered in this one, and nothing after that is taken for a request: a proxy
-    may have taken it for the body. A body cannot be told from it, and is refused."""
+    """Whoever asks for another protocol is answered in this one, and nothing after that is taken for a request, since
+    a proxy may have taken it for the body. A body cannot be told from it, and is refused."""
     address = urlsplit(server.url)
     head = request(b"Connection: Upgrade", b"Upgrade: " + to, body)
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=20) as connection:

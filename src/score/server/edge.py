@@ -140,8 +140,8 @@ class Protocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits to the head of a request, its size and its time, and to a body that nobody
     reads; and JSON for requests that are no HTTP.
 
-    Nobody is let change the protocol: such a request is answered, and nothing after its head is read, since the parser
-    takes what a proxy sees as its body for the next request.
+    A request for another protocol is answered in this one, and nothing after its head is read: the parser would take
+    what a proxy sees as its body for the next request.
 
     ``head_within``: seconds in which a head must be there, counted from its first byte. A connection on which nothing
     comes is closed like one that was kept.

@@ -205,8 +205,9 @@ def test_a_new_key_that_cannot_be_fetched_is_not_a_bad_token(fake: FakeKeycloak)
         new = fake.issue_jwt("a.READ")
         fake.traffic.inject(Answer.unavailable(), path="/certs")
         for _ in range(2):
-            with pytest.raises(Unavailable, match="certs"):
+            with pytest.raises(Unavailable, match="certs") as caught:
                 await jwts.identify(new)
+            assert caught.value.retry_after
         clock.now = 22
         assert (await jwts.identify(new)).scopes == {"a.READ"}
         assert len(fake.traffic.seen(path="/certs")) == 3
