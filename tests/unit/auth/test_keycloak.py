@@ -171,6 +171,9 @@ def test_a_wrong_realm_or_host_is_seen_by_the_probe(fake: FakeKeycloak) -> None:
             await permissions.close()
 
     assert asyncio.run(look(Realm(fake.url, "r", "score"))) == ""
+    assert Realm("http://k/", "a b/../c", "x").token_url == (
+        "http://k/realms/a%20b%2F..%2Fc/protocol/openid-connect/token"
+    )
     assert "404" in asyncio.run(look(Realm(fake.url, "other/../r", "score")))
     assert "does not answer" in asyncio.run(look(Realm("http://127.0.0.1:1", "r", "score")))
 

@@ -202,6 +202,17 @@ def test_an_outage_of_half_a_minute_is_outlived_by_default(ego: FakeEgo, monkeyp
     assert asked == [0, 15, 40]
 
 
+def test_a_server_that_never_answers_is_given_up_in_time() -> None:
+    """Claim: an attempt ends with the time that there is, however long the server is silent."""
+
+    async def silent() -> tuple[int, bytes]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with pytest.raises(Unavailable, match="TimeoutError"):
+        asyncio.run(ask(silent, "http://ego", Patience(retries=5, backoff=0.01, total=0.05)))
+
+
 def test_no_server_at_all(ego: FakeEgo) -> None:
     async def test(keys: ApiKeys) -> None:
         with pytest.raises(Unavailable):
