@@ -33,6 +33,8 @@ BASE: ContextVar[str] = ContextVar("base", default="")
 """``scheme://host[:port]`` that the request at hand was sent to."""
 
 _HOST = re.compile(rb"[A-Za-z0-9._~-]{1,255}(:\d{1,5})?\Z|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?\Z")
+_SHOWN = 500
+"""Bytes of a path that logs show."""
 _TOO_LONG = f"The head of the request is longer than {LARGEST_HEAD} bytes."
 _TOO_MANY = f"The request has more than {MOST_HEADERS} headers."
 _OTHER_PROTOCOL = "No other protocol is spoken here: send a request with a body without the header Upgrade."
@@ -70,7 +72,7 @@ class Edge:
         start = time.perf_counter()
         path: str = scope["path"]
         raw: bytes = scope.get("raw_path") or path.encode()
-        call = f"{scope['method']} {raw.decode('ascii', 'backslashreplace')}"
+        call = f"{scope['method']} {raw[:_SHOWN].decode('ascii', 'backslashreplace')}"
         status = 0
         answered = False
         trail = Trail(request_id(scope), client_of(scope, self._proxies))

@@ -97,6 +97,17 @@ def test_the_file_is_the_owners_and_holds_no_key(tmp_path: Path) -> None:
     assert bytes.fromhex(key.replace("-", "")) not in raw
 
 
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, True), (0o604, True), (0o622, True)])
+def test_a_file_of_others_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: bool
+) -> None:
+    path = tmp_path / "keys"
+    made(path)
+    path.chmod(mode)
+    made(path)
+    assert (f"chmod 600 {path}" in caplog.text) is warned
+
+
 def test_keys_are_found_by_their_hash(tmp_path: Path) -> None:
     """Claim: looking up a key compares hashes, by an index: its time says nothing of the keys that there are."""
     path = tmp_path / "keys"

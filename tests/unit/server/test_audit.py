@@ -252,6 +252,15 @@ def test_nobody_else_is_believed_about_addresses(tmp_path: Path, http: urllib3.P
         assert json.loads((tmp_path / "audit.log").read_text().splitlines()[-1])["from"] == "127.0.0.1"
 
 
+def test_no_line_is_longer_than_it_has_to_be(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Logs cannot be filled by addresses of any length."""
+    with caplog.at_level(logging.INFO):
+        site.call("GET", f"/store/object/{'x' * 60_000}?signature=0", key="")
+    assert site.lines[-1]["status"] == 403
+    assert len(site.audit.read_text()) < 3000
+    assert sum(len(record.getMessage()) for record in caplog.records if record.name == "score.access") < 3000
+
+
 def test_no_line_can_be_forged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     """What callers write stays within the text of one field."""
     with caplog.at_level(logging.INFO):
