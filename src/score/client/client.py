@@ -117,9 +117,10 @@ class Client:
                 ) from error
         return profile
 
-    def upload(self, path: Path, object_id: str, md5: str = "", *, force: bool = False) -> Outcome:
+    def upload(self, path: Path | str, object_id: str, md5: str = "", *, force: bool = False) -> Outcome:
         """Upload a file; without ``md5`` the file's own is computed first. Raises the error that stopped it."""
         check_object_id(object_id)
+        path = Path(path)
         state = self.settings.upload_state
         with held([state or path.parent, elsewhere()], object_id, str(path)):
             expected = check_md5(md5) if md5 else md5_of_file(path, self.stop.check)
@@ -150,12 +151,12 @@ class Client:
         def one(entry: UploadEntry) -> Outcomes:
             return [self.upload(entry.path, entry.object_id, entry.md5, force=force)]
 
-        return self._run(entries, one, lambda entry: (entry.object_id, entry.path))
+        return self._run(entries, one, lambda entry: (entry.object_id, Path(entry.path)))
 
     def download_each(
         self,
         object_ids: Iterable[str],
-        out: Path,
+        out: Path | str,
         *,
         layout: Layout = Layout.FILENAME,
         index: bool = True,
@@ -169,14 +170,14 @@ class Client:
         One that fails does not stop the rest. With ``index`` the index file of a BAM, CRAM or VCF comes along. Raises
         where the folder cannot be made, and Invalid where an id is none.
         """
-        wanted = Wanted(out, layout, index, offset, length, force, validate)
+        wanted = Wanted(Path(out), layout, index, offset, length, force, validate)
         for _, outcome in self._download(object_ids, wanted):
             yield outcome
 
     def download(
         self,
         object_ids: Iterable[str],
-        out: Path,
+        out: Path | str,
         *,
         layout: Layout = Layout.FILENAME,
         index: bool = True,
@@ -186,7 +187,7 @@ class Client:
         validate: bool = True,
     ) -> Outcomes:
         """:meth:`download_each`, with the outcomes in the order of the ids, when all have ended."""
-        wanted = Wanted(out, layout, index, offset, length, force, validate)
+        wanted = Wanted(Path(out), layout, index, offset, length, force, validate)
         return _in_order(self._download(object_ids, wanted))
 
     def _download(self, object_ids: Iterable[str], wanted: Wanted) -> Iterator[tuple[int, Outcome]]:

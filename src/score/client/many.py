@@ -78,11 +78,17 @@ class Many(Generic[T]):
                 fatal.append(error)
             outcomes = [Outcome(object_id, State.FAILED, path, error=error)]
         for outcome in outcomes:
-            if outcome.error is not None:
-                outcome.error.with_traceback(None)  # it would keep every frame, and what they hold, as long as it
+            _forget_frames(outcome.error)
             text = str(outcome.error) if outcome.error else ""
             self.listener(Ended(str(outcome.path or outcome.object_id), outcome.state, text))
         return outcomes
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of the frames that an error and its causes came through: outcomes may be kept, and so would they be."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 class Once:

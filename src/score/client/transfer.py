@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from score.errors import Cancelled
 from score.transfer.events import Event
 
 R = TypeVar("R")
@@ -72,5 +70,4 @@ class Transfer(Generic[R]):
     def cancel(self) -> None:
         """End the client's transfers, this one with them, and wait for that. What is finished is kept."""
         self._cancel()
-        with contextlib.suppress(Cancelled):
-            self.result()
+        self._thread.join()
