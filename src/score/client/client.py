@@ -7,11 +7,12 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
-from score.client import settings as configuration
 from score.client.calls import Endpoint, Score, Song
 from score.client.catalog import Catalog
 from score.client.download import Download
@@ -23,7 +24,16 @@ from score.client.settings import Settings
 from score.client.tls import unverified
 from score.client.transfer import Transfer
 from score.client.upload import BlockUpload, Upload
-from score.errors import Cancelled, Refused, ScoreError, Unauthenticated, Unavailable
+from score.errors import (
+    Cancelled,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Refused,
+    ScoreError,
+    Unauthenticated,
+    Unavailable,
+)
 from score.protocol.digests import check_md5, to_hex
 from score.protocol.ids import check_object_id
 from score.protocol.wire import Entity, Listed, Specification
@@ -40,6 +50,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 P = ParamSpec("P")
 ObjectIds: TypeAlias = list[str]
+ObjectsByName: TypeAlias = dict[str, str]
 Outcomes: TypeAlias = list[Outcome]  # within the class, ``list`` is a method
 
 FILES = 4
@@ -57,7 +68,7 @@ class Client:
     def __init__(self, settings: Settings | None = None, *, listener: Listener = ignore) -> None:
         """Raises Misconfigured where no settings are given and none are found in the usual places."""
         if settings is None:
-            settings = configuration.settings(configuration.read((), os.environ, Path()))
+            settings = Settings.load()
         self.settings = settings
         self.stop = Stop()
         self._listener = listener
@@ -234,6 +245,10 @@ class Client:
         """The object ids of an analysis. Raises NotFound where it has none."""
         return [entity.id for entity in self.catalog.analysis(study, analysis)]
 
+    def files(self, study: str, analysis: str) -> ObjectsByName:
+        """The object ids of an analysis by the names of its files. Raises NotFound where it has none."""
+        return {entity.file_name: entity.id for entity in self.catalog.analysis(study, analysis)}
+
     def url(self, object_id: str) -> str:
         """A pre-signed URL of an object for any HTTP client. It is a secret while it lasts."""
         check_object_id(object_id)
@@ -243,6 +258,40 @@ class Client:
         if len(found.parts) != 1 or not found.parts[0].url:
             raise Refused(f"{object_id}: the server gave no URL.", hint="Tell the operator of the server.")
         return found.parts[0].url
+
+    def exists(self, object_id: str) -> bool:
+        """Whether the object is in the store, published or not."""
+        check_object_id(object_id)
+        try:
+            return self.engine.persist(lambda: self.score.exists(object_id), f"{object_id}: asking for the object")
+        except NotFound:
+            return False
+        except (Unauthenticated, Forbidden):  # who may not upload is not told so
+            try:
+                return bool(self.stat(object_id))
+            except NotFound:
+                return False
+
+    def modified(self, object_id: str) -> datetime:
+        """When the object came into the store, by the store's clock. Raises NotFound.
+
+        Costs the answer to :meth:`list` while the analysis is not published.
+        """
+        try:
+            url = self.url(object_id)
+            response = self.engine.persist(
+                lambda: self.http.request("GET", url, stream=True), f"{object_id}: its age"
+            )
+            response.close()  # only its head is wanted
+            when = response.headers.get("Last-Modified")
+            if response.status < 300 and when:
+                return parsedate_to_datetime(when)
+        except (Conflict, Refused):
+            pass
+        for listed in self.list():
+            if listed.id == object_id:
+                return datetime.fromtimestamp(listed.last_modified / 1000, UTC)
+        raise NotFound(f"{object_id}: there is no such object.")
 
     def stat(self, object_id: str) -> Stored:
         """What is known of an object in the store, whether its analysis is published or not. Raises NotFound."""

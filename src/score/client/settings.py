@@ -64,6 +64,13 @@ class Settings:
     tls: Tls = field(default_factory=Tls)
     verify_metadata: bool = True
 
+    @classmethod
+    def load(cls, **given: str) -> Settings:
+        """The settings as score-client finds them, in the current folder and the environment; those ``given`` count
+        more (``storage_url="..."`` is ``storage.url``). Raises Misconfigured."""
+        arguments = [f"--{name.replace('_', '.')}={value}" for name, value in given.items()]
+        return settings(read(arguments, os.environ, Path()))
+
     def __post_init__(self) -> None:
         for name, url in (("storage_url", self.storage_url), ("metadata_url", self.metadata_url or self.storage_url)):
             object.__setattr__(self, name, url.rstrip("/"))

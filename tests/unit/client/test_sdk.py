@@ -7,6 +7,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,28 @@ class TestLooking:
     def test_at_one_that_is_not_there(self, client: Client, song: FakeSong) -> None:
         with pytest.raises(NotFound):
             client.stat(name_of(404))
+
+    def test_at_what_is_there(self, client: Client, stored: str, site: FaultyScore) -> None:
+        assert client.exists(stored)
+        assert not client.exists(name_of(404))
+        for status in (401, 403):  # for uploads the token is not good enough
+            site.traffic.inject(Answer(status, b"{}"), path="^/upload/")
+            assert client.exists(stored)
+
+    def test_at_its_age(self, client: Client, stored: str, site: FaultyScore) -> None:
+        """By the head of the object; where there is no URL, by the list."""
+        then = datetime(2026, 11, 25, 2, 0, tzinfo=UTC)
+        head = {"Last-Modified": "Wed, 25 Nov 2026 02:00:00 GMT"}
+        site.traffic.inject(Answer(200, DATA, head), method="GET", path="/store/")
+        assert client.modified(stored) == then
+        site.traffic.inject(Answer(400, b"{}"), method="GET", path="^/download/")
+        assert client.modified(stored) == datetime(1970, 1, 1, tzinfo=UTC)
+        with pytest.raises(NotFound):
+            client.modified(name_of(404))
+
+    def test_at_an_analysis(self, client: Client, stored: str) -> None:
+        assert client.files("TEST-CA", "an-analysis") == {"a.bam": stored}
+        assert client.analysis("TEST-CA", "an-analysis") == [stored]
 
     def test_at_all(self, client: Client, stored: str) -> None:
         assert [(listed.id, listed.size) for listed in client.list()] == [(stored, len(DATA))]
