@@ -362,7 +362,8 @@ class Uploads:
         return [entry.key async for entry in self._state.scan(prefix)]
 
     async def drop(self, object_id: str, upload: UploadId) -> None:
-        """Abort the multipart upload, then delete its state: in this order it can be repeated after a crash.
+        """Abort the multipart upload and delete the records of its parts, then ``.meta``: in this order it can be
+        repeated after a crash.
 
         One that a crash left between the joining of its parts and the final ``.meta`` is past that: it is finished.
         """
@@ -371,8 +372,12 @@ class Uploads:
             await self._objects.stored_part(key, upload, 1)
         except NotFound:
             await self._finish_joined(object_id, upload)
-        await self._objects.abort(key, upload)
+        await asyncio.gather(self._objects.abort(key, upload), self._delete_records(object_id, upload))
         await self._forget(object_id, upload)
+
+    async def _delete_records(self, object_id: str, upload: UploadId) -> None:
+        if keys := await self._keys(f"{self._layout.folder(object_id, upload)}part-"):
+            await self._state.delete(*keys)
 
     async def _forget(self, object_id: str, upload: UploadId, known: Sequence[str] | None = None) -> None:
         """Delete the state of an upload: ``.meta`` first, since with it the upload is in progress to every reader.
