@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
-from score.client.client import GRACE, Client
+from score.client.client import Client
 from score.client.layout import plain
+from score.client.many import GRACE
 from score.errors import Cancelled, Unavailable
 from score.genomics.indexes import Index
 from score.protocol.wire import Entity
