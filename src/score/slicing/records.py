@@ -137,7 +137,7 @@ def copy_variants(fd: int, opened: Callable[[], None], task: Task, check: Callab
     """Write the wanted variants; see :func:`copy_reads`."""
     library = pysam()
     try:
-        source = library.VariantFile(f"/dev/fd/{fd}")
+        source = library.VariantFile(fd)  # by a name it would look for an index
     except (OSError, ValueError) as error:
         raise _unreadable(task, error) from None
     finally:
@@ -207,16 +207,19 @@ def sink_of(sink: Any, task: Task) -> Iterator[None]:
 
 @contextlib.contextmanager
 def source_of(source: Any, task: Task) -> Iterator[None]:
-    """Close what was read; an error that only then shows is one of the file, unless there was one before."""
+    """Close what was read; an error that only then shows is one of the file, unless there was one before.
+
+    pysam fails to word an error of a file without a name (TypeError).
+    """
     try:
         yield
     except BaseException:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, TypeError):
             source.close()
         raise
     try:
         source.close()
-    except OSError as error:
+    except (OSError, TypeError) as error:
         raise _undecodable(task, source, error) from None
 
 
