@@ -116,7 +116,7 @@ def view(
     verify_connection: bool,
 ) -> int:
     """Show or store parts of BAM, CRAM, SAM, VCF and BCF files without downloading them."""
-    from score.slicing.records import Format, pysam
+    from score.slicing.records import Format, require_pysam
     from score.slicing.regions import read_bed
     from score.slicing.view import OutputType, Request
 
@@ -153,7 +153,7 @@ def view(
         command=_command(ctx),
         version=__version__,
     )
-    pysam()
+    require_pysam()
     if input_file is not None:
         return _view_local(ctx, input_file, input_file_index, request)
     with session(ctx) as (client, screen):

@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from urllib3.response import BaseHTTPResponse
 
 from score.errors import NotFound, Refused, Unavailable
-from score.protocol.wire import Entity, EntityPage, Progress, Specification, Wire
+from score.protocol.wire import Entity, EntityPage, Listed, Progress, Specification, Wire
 from score.transfer.http import Http, Timeouts, answer_text, place, retry_after, service_error
 
 T = TypeVar("T")
@@ -36,6 +36,7 @@ _NAMES = TypeAdapter(list[str])
 _RECORDS = TypeAdapter(list[dict[str, Any]])
 _DOCUMENT = TypeAdapter(dict[str, Any])
 _SUBMITTED = TypeAdapter(_Submitted)
+_LISTING = TypeAdapter(list[Listed])
 _PUBLISHED = TypeAdapter(_Published)
 
 Query = Mapping[str, str | int | Sequence[str]]
@@ -142,6 +143,10 @@ class Score:
             )
         if response.status >= 300:
             raise Unavailable(f"GET {place(url)}: the store answered {response.status}.")
+
+    def listing(self) -> list[Listed]:
+        """Every object of the store."""
+        return self._to.ask(_LISTING, "GET", "/listing")
 
     def exists(self, object_id: str) -> bool:
         """Whether the object is in the store."""
