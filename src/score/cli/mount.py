@@ -21,6 +21,7 @@ from score.cli.progress import Screen, duration, size
 from score.client import manifests
 from score.client import settings as configuration
 from score.client.client import Client
+from score.client.handles import Handles
 from score.transfer.files import translate
 
 if TYPE_CHECKING:
@@ -87,7 +88,6 @@ def mount(
     Ends when it is unmounted (fusermount3 -u DIR), or by Ctrl-C.
     """
     from score.mount import fuse
-    from score.mount.handles import Handles
     from score.mount.repository import Repository
     from score.mount.tree import Layout, Tree
 
@@ -136,7 +136,7 @@ def mount(
         repository = Repository(client, _index(kept), background.line, wanted)
         tree = Tree(
             repository,
-            Handles(client),
+            Handles(client.remote),
             Layout(layout.lower()),
             background.line,
             shared=bool({"allow_other", "allow_root"} & chosen.keys()),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections import Counter
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from unicodedata import category
@@ -50,6 +52,33 @@ def place(out: Path, layout: Layout, entity: Entity) -> Path:
             return out / plain(entity.file_name, "File name")
         case Layout.BUNDLE:
             return out / plain(entity.gnos_id, "Analysis id") / plain(entity.file_name, "File name")
+
+
+LONGEST = 255
+"""Bytes of a name in a folder."""
+
+
+def fits(name: str) -> bool:
+    """Whether ``name`` can be that of a file in a folder."""
+    try:
+        plain(name, "", windows=False)
+    except Invalid:
+        return False
+    return len(name.encode("utf-8", "surrogateescape")) <= LONGEST
+
+
+def distinct(files: Iterable[tuple[str, str]]) -> list[str]:
+    """Names for the files of one folder, given as object id and registered name, so that none hides another.
+
+    A file has its own name; ``<object id>-<name>`` where it is not the only one of that name; its object id where its
+    name can be that of no file.
+    """
+    given = list(files)
+    count = Counter(name for _, name in given)
+    longer = [
+        (object_id, name if count[name] == 1 else f"{object_id}-{name}", fits(name)) for object_id, name in given
+    ]
+    return [name if good and fits(name) else object_id for object_id, name, good in longer]
 
 
 class Claims:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from score.client.records import Record
 from score.protocol.wire import Entity
 
 FORMAT = 1
@@ -106,11 +107,12 @@ class Index:
             self._db.execute("DELETE FROM bundle WHERE run < ?", (run,))
             self._db.execute("UPDATE state SET complete = 1")
 
-    def learn(self, facts: Iterable[tuple[str, int, float | None]]) -> None:
-        """Note what is now known of objects: id, size, time of the last change."""
+    def learn(self, records: Iterable[Record]) -> None:
+        """Note what is now known of objects."""
         with self._lock, self._db:
             self._db.executemany(
-                "UPDATE file SET size = ?2, modified = coalesce(?3, modified) WHERE object = ?1", list(facts)
+                "UPDATE file SET size = ?2, modified = coalesce(?3, modified) WHERE object = ?1",
+                [(one.object_id, one.size, one.modified) for one in records],
             )
 
     def object(self, object_id: str) -> File | None:

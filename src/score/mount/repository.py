@@ -9,10 +9,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from typing import Any
 
 from score.client.client import Client
+from score.client.records import Record, records
 from score.errors import Cancelled, Forbidden, NotFound, NotReady, ScoreError, Unauthenticated, Unavailable
 from score.mount.index import File, Index
 from score.protocol.ids import is_uuid
@@ -123,7 +122,7 @@ class Repository:
 
     def found(self, file: File, size: int) -> None:
         """The server said another size than was known."""
-        self.index.learn([(file.object_id, size, None)])
+        self.index.learn([Record(file.object_id, size)])
 
     def _ahead(self, file: File) -> None:
         def learn() -> None:
@@ -152,7 +151,7 @@ class Repository:
                     raise
                 except ScoreError:
                     document = {}
-                self.index.learn(_facts(document))
+                self.index.learn(records(document))
                 known = self.index.object(file.object_id) or file
             if known.size is not None:
                 return known
@@ -166,7 +165,7 @@ class Repository:
             except (Forbidden, NotReady, NotFound, Unauthenticated) as error:
                 self._refused.put(file.object_id, error)
                 raise
-            self.index.learn([(file.object_id, found.object_size, None)])
+            self.index.learn([Record(file.object_id, found.object_size)])
         return self.index.object(file.object_id) or file
 
     def _look(self, ask: Callable[[], Iterable[Entity]], key: str) -> None:
@@ -270,27 +269,3 @@ class _Recent:
         self._at.move_to_end(key)
         while len(self._at) > _REMEMBERED:
             self._at.popitem(last=False)
-
-
-def _facts(document: dict[str, Any]) -> list[tuple[str, int, float | None]]:
-    """Object id, size and time of the files in the document of an analysis, as far as it tells."""
-    modified = next(
-        (found for name in ("publishedAt", "updatedAt", "createdAt") if (found := _seconds(document.get(name)))), None
-    )
-    records = document.get("files")
-    return [
-        (str(record["objectId"]), record["fileSize"], modified)
-        for record in (records if isinstance(records, list) else ())
-        if isinstance(record, dict) and "objectId" in record and type(record.get("fileSize")) is int
-    ]
-
-
-def _seconds(text: object) -> float | None:
-    """A time of the metadata service, which are in UTC whether they say so or not."""
-    if not isinstance(text, str):
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

@@ -19,9 +19,9 @@ from enum import StrEnum
 from typing import Any
 
 from score.client import errnos
+from score.client.handles import Handle, Handles
+from score.client.layout import LONGEST, distinct, fits
 from score.errors import Cancelled, Conflict, Forbidden, NotFound, NotReady, ScoreError, Unauthenticated
-from score.mount import names
-from score.mount.handles import Handle, Handles
 from score.mount.index import File
 from score.mount.repository import Repository
 from score.reading.shared import BLOCK
@@ -118,7 +118,7 @@ class Tree:
                 if offset < place:
                     yield name, stat.S_IFDIR, place
             if found.analysis:
-                for place, (name, _) in enumerate(names.folder(self._repository.bundle(found.analysis)), 3):
+                for place, (name, _) in enumerate(_named(self._repository.bundle(found.analysis)), 3):
                     if offset < place:
                         yield name, stat.S_IFREG, place
                 return
@@ -126,7 +126,7 @@ class Tree:
             at = max(offset - 2, 0)
             while page := self._page(at):
                 for at, name in page:
-                    if names.fits(name):
+                    if fits(name):
                         yield name, kind, at + 2
 
     def open(self, path: str, info: Any) -> int:
@@ -186,7 +186,7 @@ class Tree:
         return {
             "f_bsize": BLOCK,
             "f_frsize": 512,
-            "f_namemax": names.LONGEST,
+            "f_namemax": LONGEST,
             "f_files": self._repository.index.count,
         }
 
@@ -206,7 +206,7 @@ class Tree:
                 return Found(analysis=analysis)
             case [analysis, name] if self._layout is Layout.BUNDLE and self._may_be_there(analysis):
                 files = self._repository.bundle(analysis)
-                for shown, file in names.folder(files):
+                for shown, file in _named(files):
                     if shown == name:
                         return Found(file)
         raise NotFound(f"There is no {path}.")
@@ -214,7 +214,7 @@ class Tree:
     @staticmethod
     def _may_be_there(analysis: str) -> bool:
         """Nobody is asked for the hidden files that programs look for in every folder."""
-        return names.fits(analysis) and not analysis.startswith(".")
+        return fits(analysis) and not analysis.startswith(".")
 
     def _page(self, at: int) -> list[tuple[int, str]]:
         """What follows place ``at`` in the root."""
@@ -269,3 +269,8 @@ class Tree:
             while len(self._complaints) > _COMPLAINTS:
                 self._complaints.popitem(last=False)
         self._say(text)
+
+
+def _named(files: list[File]) -> list[tuple[str, File]]:
+    """The files of one analysis by the names that are shown."""
+    return list(zip(distinct((file.object_id, file.name) for file in files), files, strict=True))

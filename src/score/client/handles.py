@@ -1,12 +1,12 @@
-"""Objects that are open in a mount, or were a moment ago: all who open one share one, and what is asked for once."""
+"""Objects that are open, or were a moment ago: all who open one share it, and the server is asked once."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
-from score.client.client import Client
 from score.errors import Conflict, NotReady
 from score.reading import RemoteObject
 
@@ -29,10 +29,10 @@ class Handle:
 
 
 class Handles:
-    """The handles of a mount, by object id. Safe for threads."""
+    """Handles by object id. Safe for threads. ``remote`` gives an object by its id and name, not yet opened."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, remote: Callable[[str, str], RemoteObject]) -> None:
+        self._remote = remote
         self._lock = threading.Lock()
         self._handles: OrderedDict[str, Handle] = OrderedDict()
 
@@ -44,7 +44,7 @@ class Handles:
             if handle is None or time.monotonic() - handle.asked > IDLE_SECONDS:
                 if handle is not None:
                     self._drop(handle)
-                handle = self._handles[object_id] = Handle(object_id, self._client.remote(object_id, name))
+                handle = self._handles[object_id] = Handle(object_id, self._remote(object_id, name))
             self._handles.move_to_end(object_id)
             handle.users += 1
         try:
