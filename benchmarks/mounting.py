@@ -7,17 +7,18 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import measure
 from figures import MEMORY, MIB, Findings, Goal, Table, figure
 from lab import Lab
-from latency import relays
 from measure import Failed, Usage, ratio
 from sites import BUCKETS, STUDY
 from slicing import CONTIG, LENGTH, payload
@@ -30,8 +31,9 @@ DELAY = 0.02
 RATE = 250e6
 """Bytes per second that a mount is to reach behind that delay."""
 REGIONS = 200
+SPLICE = Path(__file__).with_name("splice.py")
 OBJECTS = 100_000
-_BUNDLE = 1000
+_BUNDLE = 100
 
 
 @contextmanager
@@ -45,6 +47,25 @@ def mounted(command: Sequence[str], environment: dict[str, str], point: Path, sa
         finally:
             subprocess.run(["fusermount3", "-u", "-z", str(point)], check=False)
             running.wait(30)
+
+
+def processor_time(running: Program) -> float:
+    """Seconds of the processors that it took so far."""
+    fields = Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def relay(delay: float, target: str) -> Iterator[str]:
+    """The URL of a way to ``target`` of ``delay`` seconds there and back, that costs next to nothing."""
+    parts = urlsplit(target)
+    command = [sys.executable, str(SPLICE), str(delay), str(parts.hostname), str(parts.port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{running.stdout.readline().strip()}"
+        finally:
+            running.kill()
 
 
 def peak(running: Program) -> int:
@@ -65,31 +86,36 @@ def mount_cat(lab: Lab) -> Findings:
     site = lab.on_minio
     made = lab.one
     point = lab.folder / "mount"
-    peaks: list[int] = []
-    with relays(DELAY, lab.minio.endpoint) as (to_store,):
-        site.server.stop()
-        site.server.start(s3_preSignedUrl_override_host=to_store.url)
+    with relay(DELAY, lab.minio.endpoint) as far:
         lab.publish(site, made)
         path = point / lab.analysis(site, made).id / made.files[0].name
 
-        def read() -> Usage:
-            with ours(site.environment, point) as running:
-                used = measure.run(["sh", "-c", f"cat {path} > /dev/null"], clean_environment(lab.folder), lab.folder)
-                peaks.append(peak(running))
-            return used
+        def at(host: str) -> None:
+            site.server.stop()
+            site.server.start(s3_preSignedUrl_override_host=host)
 
-        far = measure.contest({"cat through the mount": read}, lab.scale.rounds)
-    site.server.stop()
-    site.server.start(s3_preSignedUrl_override_host="")
-    near = measure.contest({"score-client download": lambda: lab.download(site, made)}, lab.scale.rounds)
-    found = far | near
+        def read() -> Usage:
+            at(far)
+            with ours(site.environment, point) as running:
+                before = processor_time(running)
+                used = measure.run(["sh", "-c", f"cat {path} > /dev/null"], clean_environment(lab.folder), lab.folder)
+                return Usage(used.wall, used.cpu + processor_time(running) - before, peak(running))
+
+        def fetch() -> Usage:
+            at("")
+            return lab.download(site, made)
+
+        contenders = {"cat through the mount": read, "score-client download": fetch}
+        found = measure.contest(contenders, lab.scale.rounds)
+        at("")
+    most = found["cat through the mount"].peak
     what = f"cat of {made.name} behind 20 ms"
     rate = made.size / sorted(found["cat through the mount"].walls)[lab.scale.rounds // 2]
     share = 1 / ratio(found["cat through the mount"].walls, found["score-client download"].walls)
     goals = [
         Goal(f"{what}: rate", f"{rate / 1e6:.0f} MB/s", RATE / rate, 1, "at least 250 MB/s"),
         Goal(f"{what}: share of a download at 0 ms", f"{share:.2f}", 0.7 / share, 1, "at least 0.7"),
-        Goal(f"{what}: memory of the mount", f"{max(peaks) / MIB:.0f} MiB", max(peaks), MEMORY, "256 MiB"),
+        Goal(f"{what}: memory of the mount", f"{most / MIB:.0f} MiB", most, MEMORY, "256 MiB"),
     ]
     return Findings(goals, [Table(what, found, "score-client download", made.size)])
 

@@ -234,7 +234,7 @@ class Mount:
 
         self._tree.init_with_config = begun  # type: ignore[attr-defined]
         try:
-            self._fuse.FUSE(
+            _class(self._fuse)(
                 self._tree, str(self._point), raw_fi=True, foreground=True, ro=True, subtype="score", **self._options
             )
         except RuntimeError:
@@ -259,3 +259,15 @@ class Mount:
     def _exit(self) -> None:
         if self._session is not None:
             self._fuse._libfuse.fuse_exit(ctypes.c_void_p(self._session))
+
+
+def _class(library: Any) -> Any:
+    """mfusepy's class, whose reads go into the buffer that the kernel is given, without a copy between."""
+
+    class Fuse(library.FUSE):  # type: ignore[misc]
+        def read(self, path: Any, buffer: Any, size: int, offset: int, info: Any) -> int:
+            place = (ctypes.c_char * size).from_address(ctypes.addressof(buffer.contents))
+            count: int = self.operations.read(info.contents.fh, offset, memoryview(place).cast("B"))
+            return count
+
+    return Fuse

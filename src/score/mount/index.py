@@ -92,7 +92,7 @@ class Index:
         with self._lock, self._db:
             self._db.executemany(
                 "INSERT INTO bundle (analysis, run) VALUES (?, ?) ON CONFLICT DO UPDATE SET run = excluded.run",
-                {(row[1], run) for row in rows},
+                dict.fromkeys((row[1], run) for row in rows),
             )
             self._db.executemany(
                 "INSERT INTO file (object, analysis, name, study, run) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "

@@ -158,19 +158,22 @@ class Tree:
             self._say(f"{path}: opened")
         return 0
 
-    def read(self, path: str | None, size: int, offset: int, info: Any) -> bytes:
-        """Bytes of an open file, fewer only at its end. Waits while store or server are away."""
-        name, handle = self._open[info.fh]
+    def read(self, number: int, offset: int, buffer: memoryview) -> int:
+        """Fill ``buffer`` from an open file; gives the number of bytes, fewer only at its end.
+
+        Waits while store or server are away.
+        """
+        name, handle = self._open[number]
         with self._told(name):
             try:
-                data = handle.remote.read_at(offset, size)
+                count = handle.remote.read_into(offset, buffer)
             except Conflict:
                 self._handles.discard(handle)
                 raise
         with self._lock:
             self.tally.reads += 1
-            self.tally.read += len(data)
-        return data
+            self.tally.read += count
+        return count
 
     def release(self, path: str | None, info: Any) -> int:
         """Close a file."""

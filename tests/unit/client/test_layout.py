@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from score.client.layout import Claims, Layout, place
+from score.client.layout import Claims, Layout, distinct, place
 from score.errors import Conflict, Invalid
 from score.protocol.wire import Entity
 
@@ -110,3 +110,9 @@ def test_of_many_that_ask_at_once_one_gets_it() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(ask, range(8))) == 1
+
+
+def test_no_file_of_a_folder_hides_another() -> None:
+    given = [("1", "a.bam"), ("2", "b.bam"), ("3", "a.bam"), ("4", "../x"), ("5", "x" * 256), ("6", "")]
+    assert distinct(given) == ["1-a.bam", "b.bam", "3-a.bam", "4", "5", "6"]
+    assert distinct([("7", "y" * 255), ("8", "y" * 255)]) == ["7", "8"]
