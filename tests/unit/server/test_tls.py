@@ -332,7 +332,7 @@ def test_own_authorities_for_song_authorization_server_and_store(
 def test_own_authorities_for_keys_of_jwts_and_permissions(
     tmp_path: Path, place: Place, authority: Authority, issued: Issued, fake: type[FakeEgo | FakeKeycloak]
 ) -> None:
-    """A token is proved, and its permissions are asked for, under the authority that was named, and under no other."""
+    """A token is proved, and its permissions are asked for, under the authority that was named, no other."""
     server = fake()
     server.tls = issued.context(tmp_path)
     with server:
