@@ -260,6 +260,18 @@ def test_an_answer_that_is_cut_short(http: Http, store: FaultyScore) -> None:
     assert len(stored.data) == 1000
 
 
+def test_a_refusal_whose_end_is_cut_off_is_one(http: Http) -> None:
+    """A store that refuses a part while it is being sent may drop the connection before all is said."""
+    body = b"<Error><Code>QuotaExceeded</Code><Message>"
+    head = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 500\r\n\r\n"
+    with listening(head + body) as port:
+        url = f"http://127.0.0.1:{port}/x?Signature=topsecret"
+        response = http.request("PUT", url, body=b"data")
+        assert response.status == 403
+        error = store_error(response, "PUT", url)
+    assert "403 QuotaExceeded" in error.message
+
+
 def test_an_answer_that_is_no_http(http: Http) -> None:
     with (
         listening(b"SSH-2.0-OpenSSH_9.2\r\n") as port,
