@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from score.client.client import Client
-from score.client.many import GRACE
 from score.client.layout import plain
+from score.client.many import GRACE
 from score.errors import Cancelled
 from score.genomics.indexes import Index
 from score.slicing import indexes
