@@ -278,6 +278,7 @@ def test_cors_is_as_configured(tmp_path: Path, http: urllib3.PoolManager) -> Non
         assert preflight.headers["access-control-allow-origin"] == ours
         assert preflight.headers["access-control-allow-headers"] == "authorization,x-request-id"
         assert "DELETE" in preflight.headers["access-control-allow-methods"]
+        assert "access-control-allow-credentials" not in preflight.headers
         for origin, wanted in (
             ("https://evil.example", {"Access-Control-Request-Method": "GET"}),
             (ours, {"Access-Control-Request-Method": "PATCH"}),
@@ -291,9 +292,11 @@ def test_cors_is_as_configured(tmp_path: Path, http: urllib3.PoolManager) -> Non
 def test_all_origins_and_no_credentials(tmp_path: Path, http: urllib3.PoolManager) -> None:
     with serving(tmp_path, "--server.cors.allowedOrigins=*") as server:
         headers = {"Origin": "https://any.example", "Cookie": "a=b"}
-        answer = http.request("GET", f"{server.url}/profile", headers=headers)
-        assert answer.headers["access-control-allow-origin"] == "*"
-        assert "access-control-allow-credentials" not in answer.headers
+        asked = headers | {"Access-Control-Request-Method": "DELETE"}
+        for method, sent in (("GET", headers), ("OPTIONS", asked)):
+            answer = http.request(method, f"{server.url}/profile", headers=sent)
+            assert answer.headers["access-control-allow-origin"] == "*"
+            assert "access-control-allow-credentials" not in answer.headers
 
 
 @pytest.mark.parametrize(
