@@ -224,6 +224,10 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is there to its end."""
+        if not self.parser.should_keep_alive():  # which a trailer may have said
+            self.cycle.keep_alive = False
+            if self.cycle.response_complete:
+                self.transport.close()
         super().on_message_complete()
         if not self._is_answering():  # it was answered before its body came
             self._head_is_there()
