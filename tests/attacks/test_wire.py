@@ -148,7 +148,7 @@ def test_what_follows_a_body_is_no_header(server: RunningServer, trailer: bytes)
 
 
 def test_no_connection_is_left_that_answers_nobody(server: RunningServer) -> None:
-    """The parser hears nothing more after a trailer that ends the connection: it ends, so that no proxy uses it again."""
+    """The parser hears nothing after a trailer that ends the connection: so it ends, and no proxy uses it again."""
     head, trailer = request(b"Transfer-Encoding: chunked"), b"0\r\nConnection: close\r\n\r\n"
     answer = talk(server, head + trailer)
     assert answer.startswith(b"HTTP/1.1 200 "), answer
