@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from score.client.client import Client
-from score.client.manifests import fetch
+from score.client.manifest_source import fetch
 from score.client.settings import Settings
 from score.client.tls import Tls
 from score.errors import NotFound, Refused, ScoreError

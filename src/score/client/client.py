@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -17,16 +16,17 @@ from score.client.catalog import Catalog
 from score.client.download import Download
 from score.client.layout import Claims, Layout, place
 from score.client.manifests import UploadEntry
+from score.client.many import FATAL, Many
 from score.client.outcome import Outcome, State
 from score.client.settings import Settings
 from score.client.tls import unverified
 from score.client.upload import BlockUpload, Upload
-from score.errors import Cancelled, NoSpace, Refused, ScoreError, Unauthenticated, Unavailable
+from score.errors import Cancelled, Refused, ScoreError, Unauthenticated, Unavailable
 from score.protocol.digests import check_md5
 from score.protocol.ids import check_object_id
 from score.protocol.wire import Entity, Specification
 from score.transfer.engine import Engine
-from score.transfer.events import Ended, Listener, ignore
+from score.transfer.events import Listener, ignore
 from score.transfer.files import md5_of_file, translate
 from score.transfer.http import Http
 from score.transfer.retry import Stop
@@ -36,12 +36,8 @@ T = TypeVar("T")
 
 FILES = 4
 """Files under way for each part under way: small files spend their time on calls, not on bytes."""
-GRACE = 3.0
-"""Seconds for transfers to notice that the user asked to stop."""
 PROFILES = ("s3", "az")
 """The kinds of stores that this client can upload to."""
-FATAL = (Unauthenticated, NoSpace)
-"""What every further item of a run would meet too."""
 
 
 class Client:
@@ -126,13 +122,20 @@ class Client:
         with self._asking:
             return self._profile or self.connect(verify=False)
 
+    def upload_each(self, entries: Iterable[UploadEntry], *, force: bool = False) -> Iterator[Outcome]:
+        """Upload files, several at once, and give what became of each as they end."""
+        for _, outcome in self._upload(entries, force):
+            yield outcome
+
     def upload_all(self, entries: Sequence[UploadEntry], *, force: bool = False) -> list[Outcome]:
-        """Upload the files of a manifest, several at once. One that fails does not stop the rest."""
+        """:meth:`upload_each`, with the outcomes in the order of the entries, when all have ended."""
+        return _in_order(self._upload(entries, force))
 
-        def one(entry: UploadEntry) -> Outcome:
-            return self.upload(entry.path, entry.object_id, entry.md5, force=force)
+    def _upload(self, entries: Iterable[UploadEntry], force: bool) -> Iterator[tuple[int, Outcome]]:
+        def one(entry: UploadEntry) -> list[Outcome]:
+            return [self.upload(entry.path, entry.object_id, entry.md5, force=force)]
 
-        return self._each(entries, one, lambda entry: (entry.object_id, entry.path))
+        return self._run(entries, one, lambda entry: (entry.object_id, entry.path))
 
     def download(
         self,
@@ -146,10 +149,42 @@ class Client:
         force: bool = False,
         validate: bool = True,
     ) -> list[Outcome]:
+        """:meth:`download_each`, with the outcomes in the order of the ids, when all have ended."""
+        return _in_order(self._download(object_ids, out, layout, index, offset, length, force, validate))
+
+    def download_each(
+        self,
+        object_ids: Iterable[str],
+        out: Path,
+        *,
+        layout: Layout = Layout.FILENAME,
+        index: bool = True,
+        offset: int = 0,
+        length: int = -1,
+        force: bool = False,
+        validate: bool = True,
+        skip: Collection[str] = (),
+    ) -> Iterator[Outcome]:
         """Download objects into a folder, several at once. One that fails does not stop the rest.
 
-        With ``index`` the index file of a BAM, CRAM or VCF comes along. Raises where the folder cannot be made.
+        With ``index`` the index file of a BAM, CRAM or VCF comes along, unless it is among ``skip``: others fetch it.
+        Raises where the folder cannot be made.
         """
+        for _, outcome in self._download(object_ids, out, layout, index, offset, length, force, validate, skip):
+            yield outcome
+
+    def _download(
+        self,
+        object_ids: Iterable[str],
+        out: Path,
+        layout: Layout,
+        index: bool,
+        offset: int,
+        length: int,
+        force: bool,
+        validate: bool,
+        skip: Collection[str] = (),
+    ) -> Iterator[tuple[int, Outcome]]:
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -177,15 +212,17 @@ class Client:
         def one(object_id: str) -> list[Outcome]:
             entity = self.catalog.entity(object_id)
             found = self.catalog.index_of(entity) if index else None
-            if found is None:
+            if found is None or found.id in skip:
                 return once(entity)
             pairs.append((entity.id, found.id))
             return once(entity) + once(found)
 
         ids = list(dict.fromkeys(check_object_id(object_id) for object_id in object_ids))
-        outcomes = self._each_of_many(ids, one, lambda object_id: (object_id, None))
-        _date_indexes({outcome.object_id: outcome for outcome in outcomes}, pairs)
-        return outcomes
+        outcomes: dict[str, Outcome] = {}
+        for number, outcome in self._run(ids, one, lambda object_id: (object_id, None)):
+            outcomes[outcome.object_id] = outcome
+            yield number, outcome
+        _date_indexes(outcomes, pairs)
 
     def analysis(self, study: str, analysis: str) -> list[str]:
         """The object ids of an analysis. Raises NotFound where it has none."""
@@ -201,56 +238,17 @@ class Client:
             raise Refused(f"{object_id}: the server gave no URL.", hint="Tell the operator of the server.")
         return found.parts[0].url
 
-    def _each(
-        self, items: Sequence[T], one: Callable[[T], Outcome], name: Callable[[T], tuple[str, Path | None]]
-    ) -> list[Outcome]:
-        return self._each_of_many(items, lambda item: [one(item)], name)
-
-    def _each_of_many(
-        self, items: Sequence[T], one: Callable[[T], list[Outcome]], name: Callable[[T], tuple[str, Path | None]]
-    ) -> list[Outcome]:
-        """Run ``one`` on every item in threads; failures become outcomes, in the order of the items.
-
-        An error that every further item would meet too ends the rest at once.
-        """
-        fatal: list[ScoreError] = []
-
-        def guarded(item: T) -> list[Outcome]:
-            object_id, path = name(item)
-            if fatal:
-                return [Outcome(object_id, State.FAILED, path, error=fatal[0])]
-            try:
-                outcomes = one(item)
-            except Cancelled:
-                raise
-            except ScoreError as error:
-                if isinstance(error, FATAL):
-                    fatal.append(error)
-                outcomes = [Outcome(object_id, State.FAILED, path, error=error)]
+    def _run(
+        self, items: Iterable[T], one: Callable[[T], list[Outcome]], name: Callable[[T], tuple[str, Path | None]]
+    ) -> Iterator[tuple[int, Outcome]]:
+        many = Many(one, name, FILES * self.settings.parallel, self.stop, self.engine.listener)
+        for number, outcomes in many.run(items):
             for outcome in outcomes:
-                text = str(outcome.error) if outcome.error else ""
-                self.engine.listener(Ended(str(outcome.path or outcome.object_id), outcome.state, text))
-            return outcomes
+                yield number, outcome
 
-        pool = ThreadPoolExecutor(min(FILES * self.settings.parallel, len(items) or 1), thread_name_prefix="file")
-        futures = [pool.submit(guarded, item) for item in items]
-        try:
-            return [outcome for future in futures for outcome in self._result(future)]
-        except (KeyboardInterrupt, Cancelled):
-            self.stop.set()
-            for future in futures:
-                future.cancel()
-            wait(futures, timeout=GRACE)
-            raise Cancelled(
-                "Interrupted; what is finished is kept.", hint="Run the same command again to go on from there."
-            ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
-    def _result(self, future: Future[list[Outcome]]) -> list[Outcome]:
-        while not future.done():
-            wait([future], timeout=0.5)  # in pieces, so that an interrupt is seen
-        return future.result()
+def _in_order(outcomes: Iterable[tuple[int, Outcome]]) -> list[Outcome]:
+    return [outcome for _, outcome in sorted(outcomes, key=lambda numbered: numbered[0])]
 
 
 def _date_indexes(outcomes: Mapping[str, Outcome], pairs: Iterable[tuple[str, str]]) -> None:
