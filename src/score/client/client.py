@@ -112,7 +112,7 @@ class Client:
         check_object_id(object_id)
         expected = check_md5(md5) if md5 else md5_of_file(path, self.stop.check)
         state = self.settings.upload_state
-        given = (self.engine, self.score, self.song, object_id, path, expected, force, state)
+        given = (self.engine, self.score, self.catalog, object_id, path, expected, force, state)
         if self._kind() == "az":
             return BlockUpload(*given, self.settings.block_size).run()
         return Upload(*given).run()
