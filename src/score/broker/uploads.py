@@ -201,7 +201,7 @@ class Uploads:
     async def _complete(self, object_id: str, upload: UploadId) -> Specification:
         try:
             if await self._complete_known(object_id, upload):
-                return
+                return None
             specification = await self._specification(object_id, upload)
             (parts, md5s, keys), _ = await _in_order(
                 self._assemble(object_id, upload, Plan.of(specification)), self._access.check_unpublished(object_id)

@@ -41,7 +41,7 @@ class Download:
         """
         object_id = self.entity.id
         target = place(self.out, self.layout, self.entity)
-        journal = DownloadJournal(self.out, object_id)
+        journal = DownloadJournal(self.out, object_id, self._say)
         for path in {target, journal.data}:
             self.claims.claim(path, object_id)
         wanted = self._specify()
@@ -94,6 +94,9 @@ class Download:
             self._require_same(target, wanted, whole)
         state = State.PRESENT if there else State.PLANNED
         return Outcome(self.entity.id, state, target, wanted.object_size, whole)
+
+    def _say(self, text: str) -> None:
+        self.engine.listener(Note(str(self.entity.file_name or self.entity.id), text))
 
     @property
     def _is_whole(self) -> bool:

@@ -35,7 +35,7 @@ class Many(Generic[T]):
     listener: Listener
 
     def run(self, items: Iterable[T]) -> Iterator[tuple[int, list[Outcome]]]:
-        """What became of every item, with its number from 0, as they end; items are taken as threads are free.
+        """What became of every item, with its number from 0, as they end; items are taken as threads get free.
 
         An error that every further item would meet too ends the rest at once. Raises Cancelled where the user asked
         to stop, once what is under way has noticed.
@@ -82,11 +82,17 @@ class Many(Generic[T]):
         seconds = time.monotonic() - start
         outcomes = [outcome if outcome.seconds else replace(outcome, seconds=seconds) for outcome in outcomes]
         for outcome in outcomes:
-            if outcome.error is not None:
-                outcome.error.with_traceback(None)  # it would keep every frame, and what they hold, as long as it
+            _forget_frames(outcome.error)
             text = str(outcome.error) if outcome.error else ""
             self.listener(Ended(str(outcome.path or outcome.object_id), outcome.state, text))
         return outcomes
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of the frames that an error and its causes came through: outcomes may be kept, and so would they be."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 class Once:

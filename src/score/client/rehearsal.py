@@ -29,7 +29,7 @@ def rehearse_uploads(client: Client, entries: Iterable[UploadEntry], *, force: b
         check_object_id(entry.object_id)
         md5 = check_md5(entry.md5) if entry.md5 else md5_of_file(entry.path, client.stop.check)
         state = client.settings.upload_state
-        job = Upload(client.engine, client.score, client.song, entry.object_id, entry.path, md5, force, state)
+        job = Upload(client.engine, client.score, client.catalog, entry.object_id, entry.path, md5, force, state)
         return [job.rehearse()]
 
     def name(entry: UploadEntry) -> tuple[str, Path | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from score.transfer.engine import Engine
 from score.transfer.events import Checked, Note, Planned
 from score.transfer.files import Source, is_there, read_span, translate
 from score.transfer.journal import DownloadJournal
+from score.transfer.lock import held
 
 if TYPE_CHECKING:
     from score.client.client import Client
@@ -211,6 +213,8 @@ def verify(
     claims = Claims()
 
     def one(entity: Entity) -> Outcome:
-        return Verification(client.engine, client.score, client.song, entity, out, layout, claims, repair).run()
+        alone = held([out], entity.id, str(place(out, layout, entity))) if repair else nullcontext()
+        with alone:
+            return Verification(client.engine, client.score, client.song, entity, out, layout, claims, repair).run()
 
     return each_entity(client, object_ids, one, lambda entity: place(out, layout, entity), index=index, skip=skip)
