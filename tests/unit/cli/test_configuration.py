@@ -135,7 +135,7 @@ class TestSources:
     def test_other_names_of_the_reference(self, run: Run, folder: Path) -> None:
         (folder / "application.yml").write_text("client:\n  accessToken: some-long-token\nstorage:\n  profile: x\n")
         assert self.value(run, "accessToken") == ("******", "application.yml:2")
-        status, out, err = run("config")
+        _, out, err = run("config")
         assert "storage.profile" not in out + err
         assert "client.accessToken (application.yml:2) is taken as accessToken" in out
 
