@@ -167,7 +167,7 @@ def url(ctx: click.Context, object_id: str) -> int:
     """Print a URL of an object for any HTTP client. Whoever has it can read the object while it lasts."""
     from score.cli.session import session
 
-    with session(ctx) as run:
+    with session(ctx, live=False) as run:
         run.client.connect(verify=False)
         found = run.client.url(object_id)
         if ctx.obj["json"]:
