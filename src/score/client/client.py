@@ -135,7 +135,7 @@ class Client:
         state = self.settings.upload_state
         with held([state or path.parent, elsewhere()], object_id, str(path)):
             expected = check_md5(md5) if md5 else md5_of_file(path, self.stop.check)
-            given = (self.engine, self.score, self.song, object_id, path, expected, force, state)
+            given = (self.engine, self.score, self.catalog, object_id, path, expected, force, state)
             if self._kind() == "az":
                 return BlockUpload(*given, self.settings.block_size).run()
             return Upload(*given).run()

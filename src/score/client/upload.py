@@ -7,7 +7,8 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from score.client.calls import Score, Song
+from score.client.calls import Score
+from score.client.catalog import Catalog
 from score.client.outcome import Outcome, State
 from score.errors import (
     AlreadyExists,
@@ -37,7 +38,7 @@ class Upload:
 
     engine: Engine
     score: Score
-    song: Song
+    catalog: Catalog
     object_id: str
     path: Path
     md5: str
@@ -166,11 +167,7 @@ class Upload:
 
     def _require_registered(self, source: Source) -> None:
         """Compare size and MD5 with Song's record, where it gives one, before a byte moves. Raises Integrity."""
-        try:
-            entity = self.song.entity(self.object_id)
-            record = self.song.file(entity.project_code, self.object_id)
-        except ScoreError:
-            return  # the server asks Song itself and has the last word
+        record = self.catalog.record(self.object_id)
         if record is None:
             return
         hint = "Register the file as it is now, or find the file that was registered."
