@@ -128,7 +128,7 @@ class Score:
 
     def ping(self) -> None:
         """Fetch the sentinel from the store, through the server's URL. Raises what stands in the way."""
-        url = self._to.call("GET", "/download/ping", timeouts=PING_TIMEOUT).decode("utf-8", "replace").strip()
+        url = self.ping_url()
         response = self._to.http.request("GET", url, timeouts=PING_TIMEOUT)
         response.close()
         if response.status == 404:
@@ -138,6 +138,14 @@ class Score:
             )
         if response.status >= 300:
             raise Unavailable(f"GET {place(url)}: the store answered {response.status}.")
+
+    def ping_url(self) -> str:
+        """A URL of the sentinel in the store, good for some minutes."""
+        return self._to.call("GET", "/download/ping", timeouts=PING_TIMEOUT).decode("utf-8", "replace").strip()
+
+    def test_upload(self, object_id: str) -> None:
+        """Raises Unauthenticated or Forbidden where the object may not be uploaded, NotFound where it is unknown."""
+        self._to.call("GET", f"/upload/test/{_id(object_id)}")
 
     def listing(self) -> list[Listed]:
         """Every object of the store."""

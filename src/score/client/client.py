@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -175,13 +175,14 @@ class Client:
         length: int = -1,
         force: bool = False,
         validate: bool = True,
+        skip: Collection[str] = (),
     ) -> Iterator[Outcome]:
         """Download objects into a folder, several at once, and give what became of each as they end.
 
-        One that fails does not stop the rest. With ``index`` the index file of a BAM, CRAM or VCF comes along. Raises
-        where the folder cannot be made, and Invalid where an id is none.
+        One that fails does not stop the rest. With ``index`` the index file of a BAM, CRAM or VCF comes along, unless
+        it is among ``skip``: others fetch it. Raises where the folder cannot be made, Invalid where an id is none.
         """
-        wanted = Wanted(Path(out), layout, index, offset, length, force, validate)
+        wanted = Wanted(Path(out), layout, index, offset, length, force, validate, skip)
         for _, outcome in self._download(object_ids, wanted):
             yield outcome
 
@@ -226,7 +227,7 @@ class Client:
         def one(object_id: str) -> Outcomes:
             entity = self.catalog.entity(object_id)
             index = self.catalog.index_of(entity) if wanted.index else None
-            if index is None:
+            if index is None or index.id in wanted.skip:
                 return fetch(entity)
             outcomes = fetch(entity) + fetch(index)
             if len(outcomes) == 2:
@@ -358,6 +359,7 @@ class Wanted:
     length: int
     force: bool
     validate: bool
+    skip: Collection[str] = ()
 
     def job(self, engine: Engine, score: Score, entity: Entity, claims: Claims) -> Download:
         """The download of one object."""

@@ -81,6 +81,20 @@ class Download:
             object_id, State.DOWNLOADED if proven else State.UNVERIFIED, target, wanted.object_size, md5 or whole
         )
 
+    def rehearse(self) -> Outcome:
+        """What :meth:`run` would do: an outcome of state ``would move`` or ``already there``. Raises what is known to
+        stand in its way."""
+        target = place(self.out, self.layout, self.entity)
+        journal = DownloadJournal(self.out, self.entity.id)
+        self.claims.claim(target, self.entity.id)
+        wanted = self._specify()
+        whole = to_hex(wanted.object_md5) if self._is_whole else None
+        there = not self.force and is_there(target) and not (journal.begun and target == journal.data)
+        if there:
+            self._require_same(target, wanted, whole)
+        state = State.PRESENT if there else State.PLANNED
+        return Outcome(self.entity.id, state, target, wanted.object_size, whole)
+
     def _say(self, text: str) -> None:
         self.engine.listener(Note(str(self.entity.file_name or self.entity.id), text))
 

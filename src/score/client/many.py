@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -69,6 +70,7 @@ class Many(Generic[T]):
         object_id, path = self.name(item)
         if fatal:
             return [Outcome(object_id, State.FAILED, path, error=fatal[0])]
+        start = time.monotonic()
         try:
             outcomes = self.work(item)
         except Cancelled:
@@ -77,6 +79,8 @@ class Many(Generic[T]):
             if isinstance(error, FATAL):
                 fatal.append(error)
             outcomes = [Outcome(object_id, State.FAILED, path, error=error)]
+        seconds = time.monotonic() - start
+        outcomes = [outcome if outcome.seconds else replace(outcome, seconds=seconds) for outcome in outcomes]
         for outcome in outcomes:
             _forget_frames(outcome.error)
             text = str(outcome.error) if outcome.error else ""

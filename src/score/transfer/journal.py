@@ -195,13 +195,14 @@ class DownloadJournal:
             return None
         return found
 
-    def begin(self, specification: Specification) -> None:
-        """Start afresh: whatever was kept is dropped."""
+    def begin(self, specification: Specification, *, keep: bool = False) -> None:
+        """Start afresh: whatever was kept is dropped, with ``keep`` but for the bytes."""
         self.forget()
-        try:
-            self.data.unlink(missing_ok=True)
-        except OSError as error:
-            raise translate(error, self.data) from error
+        if not keep:
+            try:
+                self.data.unlink(missing_ok=True)
+            except OSError as error:
+                raise translate(error, self.data) from error
         _make(self._folder)
         _mark(self._folder, self._object_id)
         _write(self._meta, to_json(specification))
