@@ -81,7 +81,7 @@ class Job:
 
 def make_job(site: Site, make_file: Maker, command: str, tmp_path: Path, name: str = "reads.bam") -> Job:
     """A job at hand; what it downloads is in the store."""
-    files = site.register([make_file(name, PART * (PARTS - 1) + 1000)])
+    files = site.register([make_file(name, PART * (PARTS - 1) + 100_000)])
     if command == "download":
         site.run("upload", "--manifest", files.manifest)
         site.publish(files)
