@@ -101,6 +101,8 @@ class FakeScore(FakeService):
         """Answer PUTs as a store does that encrypts with SSE-KMS."""
         self.ranges = True
         """False: answer every GET with the whole object, as stores behind some proxies do."""
+        self.conditions = True
+        """False: take no notice of ``If-Match``."""
         self._generation = 0
         self._count = 0
 
@@ -278,6 +280,8 @@ class FakeScore(FakeService):
         if stored is None:
             raise _StoreError(404, "NoSuchKey", "The specified key does not exist.")
         headers = {"ETag": f'"{stored.etag}"'}
+        if self.conditions and request.headers.get("If-Match", headers["ETag"]) != headers["ETag"]:
+            raise _StoreError(412, "PreconditionFailed", "At least one of the pre-conditions did not hold.")
         asked = request.headers.get("Range", "")
         if not asked or not self.ranges:
             return web.Response(body=stored.data, headers=headers)
