@@ -212,6 +212,7 @@ class TestFetch:
             (b"\0" * LONGEST_LINE, "too large"),
             (b"A" * LONGEST_LINE * 2 + b"\n", "too large"),
         ],
+        ids=["no archive", "a cut archive", "a BAM", "Latin-1", "half a letter", "zeros", "one line"],
     )
     def test_what_is_no_text(self, tmp_path: Path, client: Client, data: bytes, says: str) -> None:
         path = tmp_path / "a.bam"
