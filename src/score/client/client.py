@@ -40,11 +40,11 @@ from score.protocol.ids import check_object_id
 from score.protocol.wire import Entity, Listed, Specification
 from score.reading import RemoteFile, RemoteObject, Shared
 from score.transfer.engine import Engine
-from score.transfer.events import Event, Listener, ignore
+from score.transfer.events import Event, Listener, Note, ignore
 from score.transfer.files import md5_of_file, translate
 from score.transfer.http import Http
-from score.transfer.journal import elsewhere
-from score.transfer.lock import held
+from score.transfer.journal import places
+from score.transfer.lock import Held, held
 from score.transfer.retry import Stop
 from score.transfer.workers import Workers
 
@@ -138,7 +138,7 @@ class Client:
         check_object_id(object_id)
         path = Path(path)
         state = self.settings.upload_state
-        with held([state or path.parent, elsewhere()], object_id, str(path)):
+        with held(places(path, state), object_id, str(path)):
             expected = check_md5(md5) if md5 else md5_of_file(path, self.stop.check)
             given = (self.engine, self.score, self.catalog, object_id, path, expected, force, state)
             if self._kind() == "az":
@@ -216,7 +216,7 @@ class Client:
         once = Once()
         pairs: list[tuple[Entity, Entity]] = []
 
-        def fetch(entity: Entity) -> Outcomes:
+        def fetch(entity: Entity, *, along: bool = False) -> Outcomes:
             if not once.begin(entity.id):
                 return []
             path: Path | None = None
@@ -227,6 +227,9 @@ class Client:
             except (Cancelled, *FATAL):
                 raise
             except ScoreError as error:
+                if along and isinstance(error, Held):  # nobody asked for it here, and it will be there
+                    self.engine.listener(Note(str(path), f"left to the run that fetches it: {error.message}"))
+                    return []
                 return [Outcome(entity.id, State.FAILED, path, error=error)]
 
         def one(object_id: str) -> Outcomes:
@@ -234,7 +237,7 @@ class Client:
             index = self.catalog.index_of(entity) if wanted.index else None
             if index is None or index.id in wanted.skip:
                 return fetch(entity)
-            outcomes = fetch(entity) + fetch(index)
+            outcomes = fetch(entity) + fetch(index, along=True)
             if len(outcomes) == 2:
                 _date_index(outcomes[0].path, outcomes[1].path)
             else:  # one of them was named for itself, and may be under way elsewhere
