@@ -16,7 +16,7 @@ from score.protocol.parts import MIB, Span
 from score.protocol.wire import Part
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Moved, Note, PartDone, Verifying
-from score.transfer.files import CHUNK, Target, md5_of_span, translate, write_all
+from score.transfer.files import Target, md5_of_span, translate, write_all
 from score.transfer.http import place, store_error
 from score.transfer.http import translate as translate_http
 from score.transfer.retry import Damaged
@@ -72,7 +72,7 @@ class Fetch:
 
     def _follow(self, parts: Sequence[Part], finished: Sequence[Part], remaining: Sequence[Part]) -> str:
         prefix = Prefix([part.span for part in parts])
-        follower = self._follower = Follower(self.target.open())
+        follower = self._follower = Follower(self.target.open(), self.engine.budget.chunk)
         try:
             for part in finished:
                 follower.allow(prefix.finish(part.span))
@@ -151,7 +151,10 @@ class Fetch:
                 file.seek(part.offset - self.target.start)
                 while received < part.part_size:
                     self.engine.stop.check()
-                    data = self._read(response, url, min(CHUNK, part.part_size - received))
+                    count = min(self.engine.budget.chunk, part.part_size - received)
+                    count = self.engine.throttle.piece(count, up=False)
+                    self.engine.throttle.down(count)
+                    data = self._read(response, url, count)
                     if digest is not None:
                         digest.update(data)
                     self._write(file, data)

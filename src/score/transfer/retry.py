@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event as Flag
@@ -30,11 +32,12 @@ class Patience:
         """Seconds before the next call after ``failures`` failed ones.
 
         ``dice`` in [0, 1) spreads clients that failed together over half of the wait; ``asked`` is the server's
-        ``Retry-After``, which is kept to as a minimum.
+        ``Retry-After``, which is kept to as a minimum: clients that were told the same are spread over half of the
+        wait after it.
         """
         planned = min(self.first_wait * 2.0 ** min(failures - 1, 64), self.longest)
-        spread = planned * (0.5 + dice / 2)
-        return min(max(spread, asked or 0.0), LONGEST_WAIT)
+        spread = planned * dice / 2
+        return min(max(planned / 2, min(asked or 0.0, LONGEST_WAIT - planned / 2)) + spread, LONGEST_WAIT)
 
 
 class Damaged(Integrity):
@@ -46,10 +49,12 @@ class Exhausted(Unavailable):
 
 
 class Stop:
-    """The user's wish to stop, shared by all threads of a transfer."""
+    """The user's wish to stop, now or when a time is over, shared by all threads of a transfer. ``clock``: seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._flag = Flag()
+        self._clock = clock
+        self._end = math.inf
 
     def set(self) -> None:
         """From now on every check raises Cancelled."""
@@ -57,12 +62,21 @@ class Stop:
 
     def check(self) -> None:
         """Raises Cancelled once the user asked to stop."""
-        if self._flag.is_set():
+        if self._flag.is_set() or self.is_late:
             raise Cancelled("Stopped.")
+
+    def after(self, seconds: float) -> None:
+        """The user wishes to stop when ``seconds`` are over."""
+        self._end = self._clock() + seconds
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time is over."""
+        return self._clock() >= self._end
 
     def sleep(self, seconds: float) -> None:
         """Wait; raises Cancelled at once when the user asks to stop."""
-        if self._flag.wait(seconds):
+        if self._flag.wait(min(seconds, max(self._end - self._clock(), 0.0))) or self.is_late:
             raise Cancelled("Stopped.")
 
 
