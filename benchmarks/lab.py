@@ -107,7 +107,7 @@ class Lab:
 
     def upload(self, site: Site, payload: Payload) -> Usage:
         """Upload with score-client, every file checked against its MD5; objects of an earlier round are replaced."""
-        analysis = self._analysis(site, payload)
+        analysis = self.analysis(site, payload)
         if len(payload.files) == 1:
             (line,) = analysis.manifest.read_text().splitlines()[1:]
             identity, path, md5 = line.split("\t")
@@ -120,7 +120,7 @@ class Lab:
 
     def download(self, site: Site, payload: Payload) -> Usage:
         """Download with score-client, verified."""
-        analysis = self._analysis(site, payload)
+        analysis = self.analysis(site, payload)
         if len(payload.files) == 1:
             words = ["--object-id", *analysis.ids]
         else:
@@ -131,9 +131,10 @@ class Lab:
         """Make a payload available for download, uploading it first where that was not measured."""
         if (site.name, payload.name) not in self._uploaded:
             self.upload(site, payload)
-        site.publish(self._analysis(site, payload))
+        site.publish(self.analysis(site, payload))
 
-    def _analysis(self, site: Site, payload: Payload) -> Analysis:
+    def analysis(self, site: Site, payload: Payload) -> Analysis:
+        """The registration of a payload, made when it is first asked for."""
         key = site.name, payload.name
         if key not in self._analyses:
             self._analyses[key] = site.register(payload.folder)

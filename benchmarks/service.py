@@ -6,9 +6,12 @@ import json
 import os
 import random
 import time
+import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from statistics import median
+from typing import Any
 from urllib.parse import urlencode
 
 import botocore.session
@@ -16,7 +19,7 @@ import measure
 import urllib3
 from botocore.config import Config
 from figures import MIB, PART, Findings, Goal, figure
-from lab import Lab
+from lab import FULL, Lab
 from sites import BUCKETS, MinioSite
 
 from score.protocol.parts import MOST_PARTS
@@ -38,20 +41,12 @@ def resident(pid: int) -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def lay_upload(lab: Lab, site: MinioSite, parts: int) -> tuple[str, str, list[str]]:
-    """An upload in progress whose parts of a few bytes are all in the store and none is recorded: object id, upload
-    id, and the ETag of each part. The server takes it over, as it takes over those of the reference."""
+def lay_upload(lab: Lab, site: MinioSite, parts: int, *, recorded: bool = False) -> tuple[str, str, list[str]]:
+    """An upload in progress whose parts of a few bytes are all in the store and, unless ``recorded``, not recorded:
+    object id, upload id, and the ETag of each part. The server takes it over, as it takes over the reference's."""
     identity = site.announce(f"{parts}-parts.bam")
-    client = botocore.session.get_session().create_client(
-        "s3",
-        region_name="us-east-1",
-        endpoint_url=lab.minio.endpoint,
-        aws_access_key_id=lab.minio.access_key,
-        aws_secret_access_key=lab.minio.secret_key,
-        config=Config(max_pool_connections=CLIENTS),
-    )
     size = 8
-    with closing(client), ThreadPoolExecutor(CLIENTS) as pool:
+    with _botocore(lab) as client, ThreadPoolExecutor(CLIENTS) as pool:
         upload = client.create_multipart_upload(Bucket=BUCKETS[0], Key=f"data/{identity}")["UploadId"]
 
         def send(number: int) -> str:
@@ -64,9 +59,38 @@ def lay_upload(lab: Lab, site: MinioSite, parts: int) -> tuple[str, str, list[st
             "objectKey": f"data/{identity}", "objectId": identity, "uploadId": upload, "objectSize": size * parts,
             "parts": [{"partNumber": n + 1, "partSize": size, "offset": n * size} for n in range(parts)],
         }  # fmt: skip
-        key = f"upload/{identity}_{upload}/.meta"
-        client.put_object(Bucket=BUCKETS[1], Key=key, Body=json.dumps(document).encode())
+        meta = f"upload/{identity}_{upload}/.meta"
+        client.put_object(Bucket=BUCKETS[1], Key=meta, Body=json.dumps(document).encode())
+
+        if recorded:
+            _record(client, pool, identity, upload, etags)
     return identity, upload, etags
+
+
+@contextmanager
+def _botocore(lab: Lab) -> Iterator[Any]:
+    """MinIO past the server."""
+    client = botocore.session.get_session().create_client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=lab.minio.endpoint,
+        aws_access_key_id=lab.minio.access_key,
+        aws_secret_access_key=lab.minio.secret_key,
+        config=Config(max_pool_connections=CLIENTS),
+    )
+    with closing(client):
+        yield client
+
+
+def _record(client: Any, pool: ThreadPoolExecutor, identity: str, upload: str, etags: list[str]) -> None:
+    """Records of finished parts, whose MD5s are their ETags."""
+
+    def put(number: int) -> None:
+        name = json.dumps({"partNumber": number, "md5": etags[number - 1], "etag": etags[number - 1]})
+        key = f"upload/{identity}_{upload}/part-{number:08x}|{name.replace(' ', '')}"
+        client.put_object(Bucket=BUCKETS[1], Key=key, Body=b"")
+
+    list(pool.map(put, range(1, len(etags) + 1)))
 
 
 def finish_parts(url: str, identity: str, upload: str, etags: list[str], most: int = 400) -> int:
@@ -114,12 +138,73 @@ def part_finalisation(lab: Lab) -> Findings:
     return findings
 
 
+def peak(pid: int) -> int:
+    """The most bytes that a process had in memory."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+
+
+@figure("cleanup")
+def cleanup(lab: Lab) -> Findings:
+    """A cleanup of 50,000 keys of stale uploads: memory, and how long clients wait meanwhile."""
+    site, server = lab.on_minio, lab.on_minio.server
+    uploads, records = (100, 500) if lab.scale == FULL else (20, 100)
+    _lay_stale(lab, uploads, records)
+    lab.publish(site, lab.one)
+    (identity,) = lab.analysis(site, lab.one).ids
+    with urllib3.PoolManager(retries=False) as http:
+
+        def ask() -> float:
+            begun = time.perf_counter()
+            answer = http.request("GET", f"{server.url}/download/{identity}?offset=0&length=-1")
+            if answer.status != 200:
+                raise measure.Failed(f"A download was answered {answer.status} during a cleanup.")
+            return time.perf_counter() - begun
+
+        server.stop()
+        server.start()
+        before = [ask() for _ in range(500)][100:]
+        server.stop()
+        server.start(upload_clean_cron="* * * * * ?", s3_upload_expiration="0")
+        during = []
+        begun = time.perf_counter()
+        while f"Cleanup: {uploads} stale uploads removed" not in server.output:
+            during.append(ask())
+        seconds = time.perf_counter() - begun
+        memory = peak(server.pid)
+        server.stop()
+        server.start(upload_clean_cron="0 0 0 * * ?", s3_upload_expiration="6")
+    found = Findings(raw={"Seconds of a cleanup": [seconds]})
+    keys = f"{uploads * records:,} keys"
+    for name, pick in (("median", median), ("slowest of a hundred", slow)):
+        factor = pick(during) / pick(before)
+        what = f"Calls of clients during a cleanup of {keys}, {name}"
+        found.goals.append(Goal(what, f"{factor:.2f} × as before", factor, 2, "2 ×"))
+    what = f"Server peak memory, cleanup of {keys}"
+    found.goals.append(Goal(what, f"{memory / MIB:.0f} MiB", memory, 150 * MIB, "150 MiB"))
+    return found
+
+
+def slow(seconds: list[float]) -> float:
+    """What one call of a hundred takes at least."""
+    return sorted(seconds)[int(len(seconds) * 0.99)]
+
+
+def _lay_stale(lab: Lab, uploads: int, records: int) -> None:
+    """Uploads with so many records each, of objects that nobody knows any more."""
+    with _botocore(lab) as client, ThreadPoolExecutor(CLIENTS) as pool:
+        for _ in range(uploads):
+            identity = str(uuid.uuid4())
+            upload = client.create_multipart_upload(Bucket=BUCKETS[0], Key=f"data/{identity}")["UploadId"]
+            _record(client, pool, identity, upload, ["0" * 32] * records)
+            client.put_object(Bucket=BUCKETS[1], Key=f"upload/{identity}_{upload}/.meta", Body=b"{}")
+
+
 @figure("cancel")
 def cancel(lab: Lab) -> Findings:
     """Cancellation of an upload of which 10,000 parts are sent and recorded."""
     site = lab.on_minio
-    identity, upload, etags = lay_upload(lab, site, MOST_PARTS)
-    finish_parts(site.server.url, identity, upload, etags, MOST_PARTS)
+    identity, _, _ = lay_upload(lab, site, MOST_PARTS, recorded=True)
     with urllib3.PoolManager(retries=False) as http:
         begun = time.perf_counter()
         answer = http.request("DELETE", f"{site.server.url}/upload/{identity}")

@@ -1,7 +1,8 @@
 """What an operator wants to know before users do: each part of a site tried out, and what mends it.
 
 Health looks; checks also write: a small object in each bucket, and a part of an upload by a signed URL, as a client
-would. All of it is removed again.
+would. All of it is removed again. Where web pages may call the server, the store has to let them send and fetch the
+bytes too: it is asked as a browser asks.
 """
 
 from __future__ import annotations
@@ -9,25 +10,27 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import urlsplit
-
-import aiohttp
 
 from score.broker.health import Health
 from score.broker.state import Layout
+from score.broker.web import Web
 from score.errors import ScoreError
 from score.protocol.parts import Span
-from score.storage.base import ObjectStore, PlannedPart
+from score.storage.base import ObjectStore, PlannedPart, UploadId
 
 log = logging.getLogger(__name__)
 
 _PATIENCE = 20.0
 """Seconds for one check."""
 _BYTES = b"score check"
+_PART = PlannedPart(1, Span(0, len(_BYTES)))
+_LIFE = timedelta(minutes=5)
+_ELSEWHERE = "The bytes were taken, but are not in the store: another service answers at that address."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,24 @@ class Remedies:
     sentinel: str = "score-server check --fix"
     clock: str = "timedatectl set-ntp true"
     client_urls: str = "check s3.preSignedUrl.override.host, and that clients reach that address."
+    azure_account: str = ""
+
+    def cors(self, bucket: str, origin: str) -> str:
+        """For a store that does not let the pages of an origin call it."""
+        if self.azure_account:
+            return (
+                f"az storage cors add --account-name {self.azure_account} --services b --origins {origin}"
+                " --methods GET PUT OPTIONS --allowed-headers '*' --exposed-headers ETag --max-age 600"
+            )
+        rule = {
+            "AllowedOrigins": [origin],
+            "AllowedMethods": ["GET", "PUT"],
+            "AllowedHeaders": ["*"],
+            "ExposeHeaders": ["ETag"],
+        }
+        where = f"--endpoint-url {self.endpoint} " if self.endpoint else ""
+        rules = json.dumps({"CORSRules": [rule]})
+        return f"aws {where}s3api put-bucket-cors --bucket {bucket} --cors-configuration '{rules}'"
 
     def bucket(self, name: str, problem: str) -> str:
         """For a bucket that cannot be used."""
@@ -79,7 +100,8 @@ class Remedies:
 
 
 class Checks:
-    """The checks of one site. ``signed``: whether the signed URLs can be tried out from here."""
+    """The checks of one site. ``signed``: whether the signed URLs can be tried out from here; ``origins``: the web
+    pages that may call the server; ``tls``: whom to believe."""
 
     def __init__(
         self,
@@ -91,6 +113,8 @@ class Checks:
         remedies: Remedies,
         *,
         signed: bool,
+        origins: Sequence[str] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._health = health
         self._objects = objects
@@ -99,6 +123,8 @@ class Checks:
         self._sentinel = layout.sentinel(sentinel)
         self._remedies = remedies
         self._signed = signed
+        self._origins = origins
+        self._web = Web(tls)
 
     async def run(self, *, fix: bool = False) -> list[Finding]:
         """All findings, in the order in which they build upon one another. With ``fix`` a missing sentinel is put."""
@@ -113,6 +139,8 @@ class Checks:
             if self._signed:
                 there = not report.problems.get("sentinel")
                 findings.append(await self._try("URLs for clients", lambda: self._use_urls(there)))
+                if self._origins:
+                    findings.append(await self._try("CORS of the store", self._ask_as_a_page))
         return findings
 
     async def log_problems(self) -> None:
@@ -151,20 +179,51 @@ class Checks:
 
     async def _use_urls(self, sentinel_is_there: bool) -> Finding | None:
         """Send a part and read the sentinel by signed URLs."""
+        send = self._send_block if self._objects.limits.profile == "az" else self._send_part
+        problem = await send()
+        if not problem and sentinel_is_there:
+            (url,) = self._objects.sign_gets(self._sentinel, [None], _LIFE)
+            problem = await self._web.send("GET", url)
+        return Finding("URLs for clients", problem, self._remedies.client_urls) if problem else None
+
+    async def _send_part(self) -> str:
         key = self._layout.object(str(uuid.uuid4()))
-        life = timedelta(minutes=5)
         upload = await self._objects.begin(key)
         try:
-            (url,) = self._objects.sign_parts(key, upload, [PlannedPart(1, Span(0, len(_BYTES)))], life)
-            problem = await _send("PUT", url, _BYTES)
+            (url,) = self._objects.sign_parts(key, upload, [_PART], _LIFE)
+            problem = await self._web.send("PUT", url, _BYTES)
             if not problem and await self._objects.stored_part(key, upload, 1) is None:
-                problem = "The part was taken, but is not in the store: another service answers at that address."
+                return _ELSEWHERE
+            return problem
         finally:
             await self._objects.abort(key, upload)
-        if not problem and sentinel_is_there:
-            (url,) = self._objects.sign_gets(self._sentinel, [None], life)
-            problem = await _send("GET", url)
-        return Finding("URLs for clients", problem, self._remedies.client_urls) if problem else None
+
+    async def _send_block(self) -> str:
+        """The URL of an upload to Azure takes a small object whole, too; that leaves no blocks behind."""
+        key = f"{self._layout.uploads}/.check-{uuid.uuid4().hex}"
+        (url,) = self._objects.sign_parts(key, await self._objects.begin(key), [_PART], _LIFE)
+        try:
+            problem = await self._web.send("PUT", url, _BYTES, {"x-ms-blob-type": "BlockBlob"})
+            return problem or ("" if await self._objects.stat(key) else _ELSEWHERE)
+        finally:
+            await self._objects.delete(key)
+
+    async def _ask_as_a_page(self) -> Finding | None:
+        """Ask the store what a browser asks before it sends, and before it shows, the bytes of a page's call."""
+        (put,) = self._objects.sign_parts(self._sentinel, UploadId("check"), [_PART], _LIFE)
+        (get,) = self._objects.sign_gets(self._sentinel, [None], _LIFE)
+        wanted = "content-type,x-ms-blob-type" if self._objects.limits.profile == "az" else "content-type"
+        for origin in self._origins:
+            origin = "https://portal.example.org" if origin == "*" else origin
+            refused = [
+                method
+                for method, url in (("PUT", put), ("GET", get))
+                if not await self._web.allows(method, url, origin, wanted)
+            ]
+            if refused:
+                problem = f"The store does not let pages of {origin} {' and '.join(refused)} bytes by signed URLs."
+                return Finding("CORS of the store", problem, self._remedies.cors(self._objects.name, origin))
+        return None
 
 
 def as_json(findings: list[Finding]) -> str:
@@ -178,18 +237,3 @@ def as_json(findings: list[Finding]) -> str:
 async def _write(store: ObjectStore, key: str) -> None:
     await store.put(key, _BYTES)
     await store.delete(key)
-
-
-async def _send(method: str, url: str, data: bytes | None = None) -> str:
-    """What was wrong with a request by a signed URL, as a client makes it; never the URL."""
-    address = urlsplit(url).netloc
-    timeout = aiohttp.ClientTimeout(total=10)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout, skip_auto_headers=("Content-Type",)) as session,
-            session.request(method, url, data=data) as answer,
-        ):
-            await answer.read()
-            return "" if answer.status == 200 else f"{address} answers {answer.status} to {method}."
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        return f"{address} cannot be reached: {type(error).__name__}."

@@ -55,7 +55,8 @@ def is_stale(started: datetime, now: datetime, life: timedelta) -> bool:
 
 
 class Cleanup:
-    """The cleanup of one pair of buckets. ``clock`` gives the time in UTC."""
+    """The cleanup of one pair of buckets; where that is a pool, ``older`` is that of the buckets from before it.
+    ``clock`` gives the time in UTC."""
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class Cleanup:
         uploads: Uploads | BlockUploads,
         life: timedelta,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        older: Cleanup | None = None,
     ) -> None:
         self._objects = objects
         self._state = state
@@ -72,10 +74,19 @@ class Cleanup:
         self._uploads = uploads
         self._life = life
         self._clock = clock
+        self._older = older
 
     async def find(self) -> AsyncIterator[Stale]:
-        """The stale uploads, one after the other: those with state, then those without. Holds one of them at a time,
-        but for the store's own pages. Raises what the store does."""
+        """The stale uploads, one after the other. Holds one of them at a time, but for the store's own pages. Raises
+        what the store does."""
+        async for stale in self._find():
+            yield stale
+        if self._older is not None:
+            async for stale in self._older.find():
+                yield stale
+
+    async def _find(self) -> AsyncIterator[Stale]:
+        """Those of this pair of buckets: first those with state, then those without."""
         now = self._clock()
         async for entry in self._state.scan(f"{self._layout.uploads}/", delimiter="/"):
             place = self._layout.upload_of(entry.key) if isinstance(entry, Prefix) else None
@@ -94,7 +105,7 @@ class Cleanup:
         """Remove what is stale. One that cannot be removed is logged, and the others are. Raises what the store does
         when it is asked what there is."""
         removed = failed = 0
-        async for stale in self.find():
+        async for stale in self._find():
             try:
                 await self._uploads.drop(stale.object_id, stale.upload_id)
             except ScoreError as error:
@@ -104,7 +115,10 @@ class Cleanup:
                 removed += 1
                 log.info("Cleanup: removed %s", stale)
                 audit.record("cancellation", "done", object=stale.object_id, by="cleanup")
-        return Swept(removed, failed)
+        if self._older is None:
+            return Swept(removed, failed)
+        more = await self._older.run()
+        return Swept(removed + more.removed, failed + more.failed)
 
     async def _sign_of_life(self, object_id: str, upload: UploadId) -> datetime | None:
         """When the upload began; without its ``.meta``, when the youngest of its records was written. None where its

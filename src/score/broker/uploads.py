@@ -177,9 +177,10 @@ class Uploads:
         check_object_id(object_id)
         upload = UploadId(check_upload_id(upload_id))
         audit.note("completion", object_id)
-        await self._completions.do(
+        made = await self._completions.do(
             (object_id, upload), f"The completion of {object_id}", lambda: self._complete(object_id, upload)
         )
+        audit.note("completion", object_id, parts=len(made.parts), bytes=made.object_size)
 
     async def cancel(self, object_id: str) -> None:
         """Drop the upload in progress with all its parts. NotFound where there is none."""
@@ -197,7 +198,7 @@ class Uploads:
             await self.drop(object_id, upload)
         return sum(place is not None for place in places)
 
-    async def _complete(self, object_id: str, upload: UploadId) -> None:
+    async def _complete(self, object_id: str, upload: UploadId) -> Specification:
         try:
             if await self._complete_known(object_id, upload):
                 return
@@ -208,11 +209,13 @@ class Uploads:
             begun = await self._begun(object_id, upload)
             await self._join(object_id, without_urls(specification, md5s), parts, begun)
         except (Conflict, NotFound, NotReady):
-            if not await self._is_done(object_id, upload):  # by another server, or before its answer was lost
+            made = await self._made(object_id, upload)
+            if made is None:
                 raise
-            await self._forget(object_id, upload)
-        else:
-            await self._forget(object_id, upload, keys)
+            await self._forget(object_id, upload)  # done by another server, or before its answer was lost
+            return made
+        await self._forget(object_id, upload, keys)
+        return specification
 
     async def _complete_known(self, object_id: str, upload: UploadId) -> bool:
         """Complete an upload of which this server proved every part, without listing them again: the store takes only
@@ -270,7 +273,7 @@ class Uploads:
             return
         try:
             specification = await self._specification(object_id, upload)
-            if specification.object_size == made.size and not await self._is_done(object_id, upload):
+            if specification.object_size == made.size and not await self._made(object_id, upload):
                 parts, md5s, _ = await self._assemble(object_id, upload, Plan.of(specification))
                 begun = await self._begun(object_id, upload)
                 await self._join(object_id, without_urls(specification, md5s), parts, begun)
@@ -278,22 +281,22 @@ class Uploads:
         except (NotFound, Conflict):
             return  # no state to go by, parts that were never finished, or an object of other parts
 
-    async def _is_done(self, object_id: str, upload: UploadId) -> bool:
-        """Whether the object that is there came from this upload. NotFound: it did, and is lost."""
+    async def _made(self, object_id: str, upload: UploadId) -> Specification | None:
+        """What was made of this upload, None where the object that is there is of another. NotFound: it is lost."""
         key = self._layout.meta(object_id)
         document = await fetch(self._state, key)
         try:
             final = None if document is None else read_specification(document, key)
         except Conflict:
-            return False  # a broken one is written anew
+            return None  # a broken one is written anew
         if final is None or final.upload_id != upload:
-            return False
+            return None
         stat = await self._objects.stat(self._layout.object(object_id))
         if stat is None or stat.size != final.object_size:
             raise NotFound(
                 f"The object {object_id} was uploaded, but is lost from the store.", hint="Upload it again."
             )
-        return True
+        return final
 
     async def _assemble(
         self, object_id: str, upload: UploadId, plan: Plan
@@ -379,7 +382,8 @@ class Uploads:
         return [entry.key async for entry in self._state.scan(prefix)]
 
     async def drop(self, object_id: str, upload: UploadId) -> None:
-        """Abort the multipart upload, then delete its state: in this order it can be repeated after a crash.
+        """Abort the multipart upload and delete the records of its parts, then ``.meta``: in this order it can be
+        repeated after a crash.
 
         One that a crash left between the joining of its parts and the final ``.meta`` is past that: it is finished.
         """
@@ -388,8 +392,12 @@ class Uploads:
             await self._objects.stored_part(key, upload, 1)
         except NotFound:
             await self._finish_joined(object_id, upload)
-        await self._objects.abort(key, upload)
+        await asyncio.gather(self._objects.abort(key, upload), self._delete_records(object_id, upload))
         await self._forget(object_id, upload)
+
+    async def _delete_records(self, object_id: str, upload: UploadId) -> None:
+        if keys := await self._keys(f"{self._layout.folder(object_id, upload)}part-"):
+            await self._state.delete(*keys)
 
     async def _forget(self, object_id: str, upload: UploadId, known: Sequence[str] | None = None) -> None:
         """Delete the state of an upload. ``known``: the keys of its records, where they are known.

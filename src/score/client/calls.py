@@ -129,6 +129,7 @@ class Score:
         """Fetch the sentinel from the store, through the server's URL. Raises what stands in the way."""
         url = self._to.call("GET", "/download/ping", timeouts=PING_TIMEOUT).decode("utf-8", "replace").strip()
         response = self._to.http.request("GET", url, timeouts=PING_TIMEOUT)
+        response.close()
         if response.status == 404:
             raise Refused(
                 f"GET {place(url)}: the store can be reached, but has no such object to test with.",

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the server is made of. ``routes`` are those that a local store and an embedded registry add."""
+    """What the server is made of. ``routes`` are those that a local store and an embedded registry add; ``older`` are
+    the buckets from before a pool."""
 
     broker: Broker
     objects: ObjectStore
@@ -44,6 +45,7 @@ class Service:
     registry: Registry
     authorizer: Authorizer | None
     routes: Sequence[BaseRoute] = field(default=())
+    older: Pair | None = None
 
     async def close(self) -> None:
         """Give back connections and handles."""
@@ -63,18 +65,34 @@ def layout_of(settings: Settings) -> Layout:
 
 def cleanup_of(service: Service, settings: Settings) -> Cleanup:
     """The cleanup of what this service keeps."""
-    life = timedelta(days=settings.s3_upload_days)
-    return Cleanup(service.objects, service.state, layout_of(settings), service.broker.uploads, life)
+    life, layout = timedelta(days=settings.s3_upload_days), layout_of(settings)
+    older = None
+    if service.older is not None:
+        uploads = Uploads(*service.older, service.broker.access, layout, UploadRules())
+        older = Cleanup(*service.older, layout, uploads, life)
+    return Cleanup(service.objects, service.state, layout, service.broker.uploads, life, older=older)
 
 
 def checks_of(service: Service, settings: Settings) -> Checks:
     """The checks of this service. The local store's URLs lead to the server itself, which may not run."""
-    remedies = Remedies(endpoint=settings.s3_endpoint)
+    account = settings.azure_account if settings.store == "azure" else ""
+    remedies = Remedies(endpoint=settings.s3_endpoint, azure_account=account)
+    if account:
+        remedies = replace(remedies, client_urls="check azure.endpoint, and that clients reach that address.")
     if settings.metadata_url:
         remedies = replace(remedies, registry=f"curl {settings.metadata_url}/isAlive, and check metadata.url.")
     broker, layout = service.broker, layout_of(settings)
-    signed = broker.profile == "s3" and settings.store != "local"
-    return Checks(broker.health, service.objects, service.state, layout, settings.sentinel, remedies, signed=signed)
+    return Checks(
+        broker.health,
+        service.objects,
+        service.state,
+        layout,
+        settings.sentinel,
+        remedies,
+        signed=settings.store != "local",
+        origins=settings.allowed_origins,
+        tls=outgoing(settings),
+    )
 
 
 def assemble(
@@ -162,8 +180,9 @@ def _open_s3(settings: Settings, authorizer: Authorizer | None, tls: ssl.SSLCont
             stores[name] = PooledStore(single[name], numbered, settings.bucket_key, layout_of(settings))
     objects, state = stores[settings.bucket_object], stores[settings.bucket_state]
     registry = Song(settings.metadata_url, tls)
-    broker = assemble(settings, objects, state, registry, authorizer, base if settings.bucket_pool else None)
-    return Service(broker, objects, state, registry, authorizer)
+    older = base if settings.bucket_pool else None
+    broker = assemble(settings, objects, state, registry, authorizer, older)
+    return Service(broker, objects, state, registry, authorizer, older=older)
 
 
 def _open_azure(settings: Settings, authorizer: Authorizer | None, tls: ssl.SSLContext | None) -> Service:

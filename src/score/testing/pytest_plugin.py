@@ -7,6 +7,7 @@ summary names it; under ``SCORE_REQUIRE=all`` (or a comma list of names) it fail
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from score.testing.keycloak import Keycloak
     from score.testing.minio import Minio
 
-pytest.register_assert_rewrite("score.testing.store_objects", "score.testing.store_uploads")
+pytest.register_assert_rewrite(
+    "score.testing.site_contract", "score.testing.store_objects", "score.testing.store_uploads"
+)
 
 _GET = "run: make components"
 
@@ -31,6 +34,9 @@ def pytest_configure(config: pytest.Config) -> None:
         required()
     except Misconfigured as error:
         raise pytest.UsageError(str(error)) from None
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As in a job that a shell put into the background; programs that tests start and interrupt would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

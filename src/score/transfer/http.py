@@ -136,6 +136,7 @@ class Http:
         """One call, made once, redirects not followed. Gives whatever status comes.
 
         With ``stream`` the body is not read yet: read it, then ``release_conn``, or ``close`` to drop the connection.
+        That of a refusal (300 and above) is not read either: :func:`answer_text` does.
         Raises Unavailable where no answer comes, Invalid for a URL that is none, Refused where trust is missing.
         """
         timeout = self._timeout if timeouts is None else urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
@@ -144,16 +145,19 @@ class Http:
         try:
             if is_forbidden(urlsplit(url).hostname or ""):
                 raise refuse(urlsplit(url).hostname or "")
-            return self._pool(url).request(
+            response = self._pool(url).request(
                 method,
                 url,
                 headers={"User-Agent": USER_AGENT, **(headers or {})},
                 body=body,  # type: ignore[arg-type]
                 timeout=timeout,
                 redirect=False,
-                preload_content=not stream,
+                preload_content=False,
                 decode_content=not stream,
             )
+            if not stream and response.status < 300:
+                response.read(cache_content=True)  # of a refusal as much as there is will do, see answer_text
+            return response
         except (HTTPError, OSError) as error:
             raise translate(error, method, url) from None
         except ValueError:
@@ -220,12 +224,19 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def answer_text(response: BaseHTTPResponse) -> str:
-    """The first of an answer's body, as text; empty where it cannot be read."""
+    """The first of a refusal's body, as text: as much as came. A store that refuses a part while it is still being
+    sent may drop the connection at once, and take back the end of what it said."""
+    data = b""
     try:
-        data = response.read(_LONGEST_ERROR, decode_content=True) if not response.closed else response.data
+        while len(data) < _LONGEST_ERROR and (piece := response.read1(_LONGEST_ERROR, decode_content=True)):
+            data += piece
     except (HTTPError, OSError):
-        return ""
-    return (data or b"")[:_LONGEST_ERROR].decode("utf-8", "replace")
+        response.close()
+    if len(data) < _LONGEST_ERROR:
+        response.release_conn()
+    else:
+        response.close()
+    return data[:_LONGEST_ERROR].decode("utf-8", "replace")
 
 
 def store_error(response: BaseHTTPResponse, method: str, url: str) -> ScoreError:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import shlex
+import subprocess
+import urllib.error
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from typing import Any
 import boto3
 import pytest
 import urllib3
+from azure.storage.blob import BlobServiceClient, CorsRule
 
 from score.errors import Invalid, Misconfigured
 from score.server.build import Service, open_service
@@ -22,9 +26,12 @@ from score.server.main import main
 from score.server.reading import read_settings
 from score.server.settings import FIELDS
 from score.storage.base import ObjectStore
+from score.testing.azurite import Azurite
+from score.testing.ceph import Ceph
 from score.testing.ego import FakeEgo
 from score.testing.faults import Answer
 from score.testing.minio import Minio
+from score.testing.processes import clean_environment
 from score.testing.proxy import FaultProxy
 from score.testing.server import RunningServer
 from score.testing.song import FakeSong
@@ -111,10 +118,10 @@ def place(
         return
     minio: Minio = request.getfixturevalue("minio")
     with FakeSong() as song:
-        yield Place(tmp_path, on_minio(minio, song), capsys)
+        yield Place(tmp_path, on_s3(minio, song), capsys)
 
 
-def client(minio: Minio) -> Any:
+def client(minio: Minio | Ceph) -> Any:
     return boto3.client(
         "s3",
         endpoint_url=minio.endpoint,
@@ -124,13 +131,23 @@ def client(minio: Minio) -> Any:
     )
 
 
-def on_minio(minio: Minio, song: FakeSong) -> list[str]:
+def on_s3(minio: Minio | Ceph, song: FakeSong) -> list[str]:
     names = [f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("object", "state")]
     for name in names:
         client(minio).create_bucket(Bucket=name)
     return [
         f"--s3.endpoint={minio.endpoint}", f"--s3.accessKey={minio.access_key}", f"--s3.secretKey={minio.secret_key}",
         f"--bucket.name.object={names[0]}", f"--bucket.name.state={names[1]}", f"--metadata.url={song.url}",
+    ]  # fmt: skip
+
+
+def on_azure(azurite: Azurite, origin: str, song: FakeSong) -> list[str]:
+    container = f"site-{uuid.uuid4().hex[:12]}"
+    azurite.create_container(container)
+    return [
+        "--spring.profiles.active=azure", f"--azure.accountName={azurite.account}",
+        f"--azure.accountKey={azurite.key}", f"--azure.endpoint={origin}/{azurite.account}",
+        f"--bucket.name.object={container}", f"--metadata.url={song.url}",
     ]  # fmt: skip
 
 
@@ -159,7 +176,7 @@ def test_check_names_what_is_wrong_and_what_mends_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with FakeSong() as song, FakeEgo() as ego, FaultProxy(minio.endpoint) as proxy:
-        good = on_minio(minio, song)
+        good = on_s3(minio, song)
         place = Place(tmp_path, good, capsys)
 
         def wrong(*settings: str, fix: bool = False) -> dict[str, tuple[str, str]]:
@@ -212,6 +229,118 @@ def test_check_names_what_is_wrong_and_what_mends_it(
         assert ego.url
 
 
+PORTAL = "https://portal.test"
+
+
+def page_check(place: Place, origin: str = PORTAL) -> tuple[bool, str, str]:
+    """Whether the store lets pages of an origin call it, else the problem and the remedy."""
+    _, out = place.run("check", "--json", f"--server.cors.allowedOrigins={origin}")
+    (found,) = [one for one in json.loads(out)["checks"] if one["name"] == "CORS of the store"]
+    return found["ok"], found["problem"], found["remedy"]
+
+
+@pytest.mark.needs("ceph", "aws")
+def test_check_asks_the_store_what_browsers_ask(
+    ceph: Ceph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ceph lets no page call it until it is told to; the command that the check gives does that."""
+    monkeypatch.chdir(tmp_path)
+    with FakeSong() as song:
+        place = Place(tmp_path, on_s3(ceph, song), capsys)
+        place.run("check", "--fix")
+        ok, problem, remedy = page_check(place)
+        assert not ok
+        assert PORTAL in problem
+        assert "PUT and GET" in problem
+        keys = {"AWS_ACCESS_KEY_ID": ceph.access_key, "AWS_SECRET_ACCESS_KEY": ceph.secret_key}
+        region = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}
+        subprocess.run(shlex.split(remedy), check=True, env={**clean_environment(tmp_path), **keys, **region})
+        assert page_check(place)[0]
+        assert not page_check(place, "https://elsewhere.test")[0]
+        assert "portal.example.org" in page_check(place, "*")[1]
+
+
+@pytest.mark.needs("minio")
+def test_check_asks_nothing_where_no_page_may_call(place: Place) -> None:
+    place.run("check", "--fix")
+    assert "CORS" not in place.run("check")[1]
+
+
+@pytest.mark.needs("azurite")
+def test_check_tries_urls_and_pages_on_azure(
+    azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    service = BlobServiceClient(
+        azurite.endpoint, credential={"account_name": azurite.account, "account_key": azurite.key}
+    )
+    with FakeSong() as song, FaultProxy(azurite.origin) as proxy, service:
+        place = Place(tmp_path, on_azure(azurite, proxy.url, song), capsys)
+        container = place.settings[-2].partition("=")[2]
+        status, out = place.run("check")
+        assert status == 0, out
+        assert "ok     URLs for clients" in out
+        assert azurite.blobs(container) == ["heliograph"]
+        proxy.traffic.inject(Answer.denied(), times=None, method="PUT", query="sig=")
+        status, out = place.run("check")
+        assert status == 1
+        assert "WRONG  URLs for clients" in out
+        assert "azure.endpoint" in out
+        proxy.traffic.heal()
+
+        ok, problem, remedy = page_check(place)
+        assert not ok
+        assert PORTAL in problem
+        assert f"az storage cors add --account-name {azurite.account} --services b --origins {PORTAL}" in remedy
+        rule = CorsRule([PORTAL], ["GET", "PUT", "OPTIONS"], allowed_headers=["*"], exposed_headers=["ETag"])
+        service.set_service_properties(cors=[rule])
+        try:
+            assert page_check(place)[0]
+        finally:
+            service.set_service_properties(cors=[])
+
+
+@pytest.mark.needs("azurite")
+def test_clean_on_azure(
+    azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """State with blocks, state alone and blocks alone go; objects, and blocks of other programs, stay."""
+    monkeypatch.chdir(tmp_path)
+    with FakeSong() as song:
+        place = Place(tmp_path, on_azure(azurite, azurite.origin, song), capsys)
+        whole, state, blocks, kept = (str(uuid.uuid4()) for _ in range(4))
+        place.begin(whole)
+        place.begin(state)
+
+        async def put(service: Service) -> None:
+            await service.objects.put(kept, DATA)
+
+        place.within(put)
+        container = place.settings[-2].partition("=")[2]
+        for name in (whole, blocks, kept, "other"):
+            azurite.call(
+                "PUT", f"{container}/{name}", [("comp", "block"), ("blockid", "AAAA")], body=b"waits", status=201
+            )
+        assert place.run("clean") == (0, "0 stale uploads removed, 0 could not be.\n")
+        place.settings += ["--s3.upload.expiration=0"]
+        _, out = place.run("clean", "--dry-run")
+        assert all(one in out for one in (whole, state, blocks))
+        assert kept not in out
+        assert place.run("clean") == (0, "3 stale uploads removed, 0 could not be.\n")
+        assert place.stored() == {kept, "heliograph"}
+        waiting = {name: waiting_blocks(azurite, container, name) for name in (whole, blocks, "other")}
+        assert waiting == {whole: 0, blocks: 0, "other": 1}
+
+
+def waiting_blocks(azurite: Azurite, container: str, name: str) -> int:
+    query = [("comp", "blocklist"), ("blocklisttype", "uncommitted")]
+    try:
+        _, document = azurite.call("GET", f"{container}/{name}", query)
+    except urllib.error.HTTPError:  # no such blob
+        return 0
+    return document.count(b"<Block>")
+
+
 def test_clean_tells_and_then_does(place: Place) -> None:
     object_id = str(uuid.uuid4())
     upload = place.begin(object_id)
@@ -223,6 +352,30 @@ def test_clean_tells_and_then_does(place: Place) -> None:
     assert place.run("clean", "--dry-run")[1] == out, "nothing was removed"
     assert place.run("clean") == (0, "1 stale uploads removed, 0 could not be.\n")
     assert not [key for key in place.stored() if object_id in key]
+
+
+@pytest.mark.needs("minio")
+def test_clean_reaches_the_buckets_from_before_a_pool(
+    minio: Minio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with FakeSong() as song:
+        place = Place(tmp_path, on_s3(minio, song), capsys)
+        before, after = (str(uuid.uuid4()) for _ in range(2))
+        left = place.begin(before)
+        for name in (found.partition("=")[2] for found in place.settings if "bucket.name" in found):
+            for number in range(2):
+                client(minio).create_bucket(Bucket=f"{name}.{number}")
+        place.settings += ["--bucket.size.pool=2", "--s3.upload.expiration=0"]
+        begun = place.begin(after)
+        _, out = place.run("clean", "--dry-run")
+        assert f"the upload {left} of {before}" in out
+        assert f"the upload {begun} of {after}" in out
+        assert place.run("clean") == (0, "2 stale uploads removed, 0 could not be.\n")
+        bucket = place.settings[3].partition("=")[2]
+        uploads = client(minio).list_multipart_uploads(Bucket=bucket, Prefix=f"data/{before}")
+        assert "Uploads" not in uploads
+        assert not any(before in key or after in key for key in place.stored())
 
 
 def test_delete_is_a_rehearsal_without_yes(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -242,6 +395,7 @@ def test_delete_is_a_rehearsal_without_yes(place: Place, caplog: pytest.LogCaptu
     begun, done = [json.loads(one.message) for one in caplog.records if one.name == "score.audit"]
     assert (begun["outcome"], done["outcome"], done["deed"], done["object"]) == ("begun", "done", "deletion", gone)
     assert "on the command line" in done["by"]
+    assert begun["bytes"] == done["bytes"] == 10000
     assert place.run("delete", gone, "--yes")[0] == 1
     with pytest.raises(Invalid):
         place.run("delete", kept, "../x", "--yes")
@@ -371,7 +525,7 @@ class TestAdministration:
         capsys: pytest.CaptureFixture[str],
     ) -> None:  # fmt: skip
         with FakeSong() as song, FakeEgo() as ego:
-            given = on_minio(minio, song)
+            given = on_s3(minio, song)
             place = Place(tmp_path, given, capsys)
             object_id = str(uuid.uuid4())
             place.put(object_id, DATA)

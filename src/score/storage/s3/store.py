@@ -16,6 +16,7 @@ What differs between products is dealt with here:
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ssl
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -36,6 +37,8 @@ from score.storage.s3.xml import representable
 
 _META = "x-amz-meta-"
 _FOR_EVER = timedelta(days=3650)
+_DELETIONS = 4
+"""Calls to delete many keys under way at a time."""
 
 
 def open_stores(settings: S3Settings, names: Iterable[str], tls: ssl.SSLContext | None = None) -> dict[str, S3Store]:
@@ -81,8 +84,13 @@ class S3Store:
 
     async def delete(self, *keys: str) -> None:
         together = [key for key in keys if representable(key)] if len(keys) > 1 else []
-        for start in range(0, len(together), PAGE):
-            await self._client.delete_many(self._bucket, together[start : start + PAGE])
+        gate = asyncio.Semaphore(_DELETIONS)
+
+        async def page(start: int) -> None:
+            async with gate:
+                await self._client.delete_many(self._bucket, together[start : start + PAGE])
+
+        await asyncio.gather(*[page(start) for start in range(0, len(together), PAGE)])
         for key in set(keys).difference(together):
             await self._client.delete(self._bucket, key)
 
