@@ -200,8 +200,8 @@ class Uploads:
 
     async def _complete(self, object_id: str, upload: UploadId) -> Specification:
         try:
-            if await self._complete_known(object_id, upload):
-                return
+            if (made := await self._complete_known(object_id, upload)) is not None:
+                return made
             specification = await self._specification(object_id, upload)
             (parts, md5s, keys), _ = await _in_order(
                 self._assemble(object_id, upload, Plan.of(specification)), self._access.check_unpublished(object_id)
@@ -217,25 +217,25 @@ class Uploads:
         await self._forget(object_id, upload, keys)
         return specification
 
-    async def _complete_known(self, object_id: str, upload: UploadId) -> bool:
+    async def _complete_known(self, object_id: str, upload: UploadId) -> Specification | None:
         """Complete an upload of which this server proved every part, without listing them again: the store takes only
-        parts with the ETags that are named. False where it does not, or the state is gone: then others had a hand in
+        parts with the ETags that are named. None where it does not, or the state is gone: then others had a hand in
         it, and the store's own lists decide."""
         known = self._plans.get(object_id, upload)
         if known is None or not known.whole:
-            return False
+            return None
         meta, _ = await _in_order(
             self._state.stat(self._layout.upload_meta(object_id, upload)), self._access.check_unpublished(object_id)
         )
         if meta is None:
-            return False
+            return None
         final = known.final(self._layout.object(object_id), object_id, upload)
         try:
             await self._join(object_id, final, known.stored(), meta.last_modified)
         except (Conflict, NotFound):
-            return False
+            return None
         await self._forget(object_id, upload, known.keys)
-        return True
+        return final
 
     async def _join(
         self, object_id: str, final: Specification, parts: list[StoredPart], begun: datetime | None

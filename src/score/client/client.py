@@ -6,7 +6,8 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -15,6 +16,7 @@ from score.client import settings as configuration
 from score.client.calls import Endpoint, Score, Song
 from score.client.catalog import Catalog
 from score.client.download import Download
+from score.client.lanes import Lanes, Later, is_large
 from score.client.layout import Claims, Layout, place
 from score.client.manifests import UploadEntry
 from score.client.outcome import Outcome, State
@@ -25,6 +27,8 @@ from score.errors import Cancelled, NoSpace, Refused, ScoreError, Unauthenticate
 from score.protocol.digests import check_md5
 from score.protocol.ids import check_object_id
 from score.protocol.wire import Entity, Specification
+from score.transfer.bandwidth import Throttle, parse
+from score.transfer.budget import Budget
 from score.transfer.engine import Engine
 from score.transfer.events import Ended, Listener, ignore
 from score.transfer.files import md5_of_file, translate
@@ -34,8 +38,6 @@ from score.transfer.workers import Workers
 
 T = TypeVar("T")
 
-FILES = 4
-"""Files under way for each part under way: small files spend their time on calls, not on bytes."""
 GRACE = 3.0
 """Seconds for transfers to notice that the user asked to stop."""
 PROFILES = ("s3", "az")
@@ -63,7 +65,10 @@ class Client:
         if not settings.verify_metadata and settings.metadata_url.startswith("https:"):
             # Nobody knows who answers: whoever it is, it does not get the token.
             self._song_http, song_token = Http(settings.parallel, settings.timeouts, unverified()), ""
-        self.engine = Engine(self.http, Workers(settings.parallel), settings.patience, self.stop, listener)
+        budget = Budget.within(settings.parallel, settings.memory)
+        throttle = Throttle(self.stop)
+        workers = Workers(budget.parts)
+        self.engine = Engine(self.http, workers, settings.patience, self.stop, listener, budget, throttle)
         self.score = Score(Endpoint(self.http, settings.storage_url, settings.token))
         self.song = Song(Endpoint(self._song_http, settings.metadata_url, song_token))
         self.catalog = Catalog(self.engine, self.song)
@@ -84,6 +89,16 @@ class Client:
         self.engine.workers.close()
         self.http.close()
         self._song_http.close()
+
+    def limit_bandwidth(self, timetable: str) -> None:
+        """Move bytes no faster than ``timetable`` says, over all files and threads: see
+        :mod:`score.transfer.bandwidth`. Empty: no limit. Raises Invalid."""
+        self.engine.throttle.limit(parse(timetable) if timetable else None)
+
+    def stop_after(self, seconds: float) -> None:
+        """Stop when ``seconds`` are over, as if the user had asked for it then: transfers raise Cancelled, and the
+        same calls go on from there later."""
+        self.stop.after(seconds)
 
     def connect(self, *, verify: bool = True) -> str:
         """Ask the server how to upload (``s3`` or ``az``), and with ``verify`` fetch the store's sentinel.
@@ -113,6 +128,12 @@ class Client:
 
     def upload(self, path: Path, object_id: str, md5: str = "", *, force: bool = False) -> Outcome:
         """Upload a file; without ``md5`` the file's own is computed first. Raises the error that stopped it."""
+        return self._upload(path, object_id, md5, force, large=True)
+
+    def _upload(self, path: Path, object_id: str, md5: str, force: bool, *, large: bool) -> Outcome:
+        """Upload a file; Later where it is a large one, and ``large`` is false."""
+        if not large and is_large(path):
+            raise Later
         check_object_id(object_id)
         expected = check_md5(md5) if md5 else md5_of_file(path, self.stop.check)
         state = self.settings.upload_state
@@ -129,8 +150,8 @@ class Client:
     def upload_all(self, entries: Sequence[UploadEntry], *, force: bool = False) -> list[Outcome]:
         """Upload the files of a manifest, several at once. One that fails does not stop the rest."""
 
-        def one(entry: UploadEntry) -> Outcome:
-            return self.upload(entry.path, entry.object_id, entry.md5, force=force)
+        def one(entry: UploadEntry, large: bool) -> list[Outcome]:
+            return [self._upload(entry.path, entry.object_id, entry.md5, force, large=large)]
 
         return self._each(entries, one, lambda entry: (entry.object_id, entry.path))
 
@@ -159,7 +180,7 @@ class Client:
         lock = threading.Lock()
         pairs: list[tuple[str, str]] = []
 
-        def once(entity: Entity) -> list[Outcome]:
+        def once(entity: Entity, large: bool) -> list[Outcome]:
             with lock:
                 if entity.id in begun:
                     return []
@@ -167,23 +188,28 @@ class Client:
             path: Path | None = None
             try:
                 path = place(out, layout, entity)
-                job = Download(self.engine, self.score, entity, out, layout, claims, offset, length, force, validate)
+                job = Download(
+                    self.engine, self.score, entity, out, layout, claims, offset, length, force, validate, large
+                )
                 return [job.run()]
+            except Later:
+                begun.discard(entity.id)
+                raise
             except (Cancelled, *FATAL):
                 raise
             except ScoreError as error:
                 return [Outcome(entity.id, State.FAILED, path, error=error)]
 
-        def one(object_id: str) -> list[Outcome]:
+        def one(object_id: str, large: bool) -> list[Outcome]:
             entity = self.catalog.entity(object_id)
             found = self.catalog.index_of(entity) if index else None
             if found is None:
-                return once(entity)
+                return once(entity, large)
             pairs.append((entity.id, found.id))
-            return once(entity) + once(found)
+            return once(entity, large) + once(found, True)
 
         ids = list(dict.fromkeys(check_object_id(object_id) for object_id in object_ids))
-        outcomes = self._each_of_many(ids, one, lambda object_id: (object_id, None))
+        outcomes = self._each(ids, one, lambda object_id: (object_id, None))
         _date_indexes({outcome.object_id: outcome for outcome in outcomes}, pairs)
         return outcomes
 
@@ -202,25 +228,24 @@ class Client:
         return found.parts[0].url
 
     def _each(
-        self, items: Sequence[T], one: Callable[[T], Outcome], name: Callable[[T], tuple[str, Path | None]]
+        self,
+        items: Sequence[T],
+        one: Callable[[T, bool], list[Outcome]],
+        name: Callable[[T], tuple[str, Path | None]],
     ) -> list[Outcome]:
-        return self._each_of_many(items, lambda item: [one(item)], name)
-
-    def _each_of_many(
-        self, items: Sequence[T], one: Callable[[T], list[Outcome]], name: Callable[[T], tuple[str, Path | None]]
-    ) -> list[Outcome]:
-        """Run ``one`` on every item in threads; failures become outcomes, in the order of the items.
+        """Run ``one`` on every item in threads; failures become outcomes, in the order of the items. ``one`` is told
+        whether it is in the lane of large files, and raises Later where it should be.
 
         An error that every further item would meet too ends the rest at once.
         """
         fatal: list[ScoreError] = []
 
-        def guarded(item: T) -> list[Outcome]:
+        def guarded(item: T, large: bool) -> list[Outcome]:
             object_id, path = name(item)
             if fatal:
                 return [Outcome(object_id, State.FAILED, path, error=fatal[0])]
             try:
-                outcomes = one(item)
+                outcomes = one(item, large or len(items) == 1)
             except Cancelled:
                 raise
             except ScoreError as error:
@@ -232,8 +257,8 @@ class Client:
                 self.engine.listener(Ended(str(outcome.path or outcome.object_id), outcome.state, text))
             return outcomes
 
-        pool = ThreadPoolExecutor(min(FILES * self.settings.parallel, len(items) or 1), thread_name_prefix="file")
-        futures = [pool.submit(guarded, item) for item in items]
+        lanes = Lanes(min(self.engine.budget.files, len(items) or 1), self.engine.budget.parts)
+        futures = [lanes.submit(partial(guarded, item)) for item in items]
         try:
             return [outcome for future in futures for outcome in self._result(future)]
         except (KeyboardInterrupt, Cancelled):
@@ -241,16 +266,24 @@ class Client:
             for future in futures:
                 future.cancel()
             wait(futures, timeout=GRACE)
-            raise Cancelled(
-                "Interrupted; what is finished is kept.", hint="Run the same command again to go on from there."
-            ) from None
+            raise self._interrupted(futures) from None
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            lanes.close()
 
     def _result(self, future: Future[list[Outcome]]) -> list[Outcome]:
         while not future.done():
             wait([future], timeout=0.5)  # in pieces, so that an interrupt is seen
+            self.stop.check()
         return future.result()
+
+    def _interrupted(self, futures: Sequence[Future[list[Outcome]]]) -> Cancelled:
+        """What is said of a run that was stopped in the middle."""
+        done = sum(one.done() and not one.cancelled() and one.exception() is None for one in futures)
+        why = "The time of this run is over" if self.stop.is_late else "Interrupted"
+        left = f"{done} of {len(futures)} files were dealt with, {len(futures) - done} remain"
+        return Cancelled(
+            f"{why}: {left}; what is finished is kept.", hint="Run the same command again to go on from there."
+        )
 
 
 def _date_indexes(outcomes: Mapping[str, Outcome], pairs: Iterable[tuple[str, str]]) -> None:

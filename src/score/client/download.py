@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from score.client.calls import Score
+from score.client.lanes import LARGE, Later
 from score.client.layout import Claims, Layout, place
 from score.client.outcome import Outcome, State
 from score.errors import AlreadyExists, Conflict, Refused
@@ -33,11 +34,13 @@ class Download:
     length: int = -1
     force: bool = False
     validate: bool = True
+    large: bool = True
 
     def run(self) -> Outcome:
         """Fetch the object, or the rest of it. Gives an outcome that is no failure.
 
-        Raises the error that stopped it; whatever was finished is kept for the same command to go on with.
+        Raises the error that stopped it; whatever was finished is kept for the same command to go on with. Later
+        where it is a large one, and ``large`` is false: it is asked for again when its turn comes, for URLs that last.
         """
         object_id = self.entity.id
         target = place(self.out, self.layout, self.entity)
@@ -45,6 +48,8 @@ class Download:
         for path in {target, journal.data}:
             self.claims.claim(path, object_id)
         wanted = self._specify()
+        if wanted.object_size > LARGE and not self.large:
+            raise Later
         whole = to_hex(wanted.object_md5) if self._is_whole else None
         begun = journal.begun  # then what lies at journal.data is unfinished, whatever the layout
         if not self.force and is_there(target) and not (begun and target == journal.data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 from score.protocol.parts import MIB
@@ -14,8 +15,16 @@ LARGE = 64 * MIB
 """Bytes above which a file is large: moving it takes longer than the calls about it."""
 
 
-class Later(Exception):  # noqa: N818 - it is no error
+class Later(Exception):
     """What was begun in the lane of small files is a large one, and is to be begun again in the other lane."""
+
+
+def is_large(path: Path) -> bool:
+    """Whether a file is a large one; one that cannot be looked at is not: it soon fails."""
+    try:
+        return path.stat().st_size > LARGE
+    except (OSError, ValueError):
+        return False
 
 
 class Lanes:
@@ -30,8 +39,8 @@ class Lanes:
         self._large = ThreadPoolExecutor(large, thread_name_prefix="large-file")
 
     def submit(self, work: Callable[[bool], R]) -> Future[R]:
-        """Do ``work`` in a lane; it is told whether that is the one of large files, and may raise :class:`Later` where
-        it is not."""
+        """Do ``work`` in a lane; it is told whether that is the one of large files, and may raise :class:`Later`
+        where it is not."""
         end: Future[R] = Future()
 
         def run(large: bool) -> None:
@@ -39,7 +48,7 @@ class Lanes:
                 end.set_result(work(large))
             except Later:
                 self._large.submit(run, True)
-            except BaseException as error:  # it is raised to whoever waits for the file
+            except BaseException as error:  # noqa: BLE001 - it is raised to whoever waits for the file
                 end.set_exception(error)
 
         def begin() -> None:

@@ -37,7 +37,7 @@ class Patience:
         """
         planned = min(self.first_wait * 2.0 ** min(failures - 1, 64), self.longest)
         spread = planned * dice / 2
-        return min(max(planned / 2, min(asked or 0.0, LONGEST_WAIT - planned / 2)) + spread, LONGEST_WAIT)
+        return min(max(planned / 2, asked or 0.0) + spread, LONGEST_WAIT)
 
 
 class Damaged(Integrity):

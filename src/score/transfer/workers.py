@@ -93,7 +93,7 @@ class Workers:
             failure: BaseException | None = None
             try:
                 result = line.work(item)
-            except BaseException as error:  # it is raised to whoever waits for the file
+            except BaseException as error:  # noqa: BLE001 - it is raised to whoever waits for the file
                 failure = error
             with self._changed:
                 line.running -= 1
@@ -116,7 +116,7 @@ class Workers:
                 item = next(line.source)
             except StopIteration:
                 line.exhausted = True
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - likewise
                 line.exhausted = True
                 line.failure = error
             else:
