@@ -13,7 +13,8 @@ import pytest
 
 from score.client.client import Client
 from score.client.layout import Layout, plain
-from score.client.manifests import Source, parse_download
+from score.client.manifest_source import Source
+from score.client.manifests import parse_download
 from score.client.settings import Settings, advice, read
 from score.errors import Invalid, Misconfigured, ScoreError
 from score.protocol.wire import to_json
@@ -135,13 +136,14 @@ def test_names_in_a_manifest_are_not_believed(client: Client, add: Callable[...,
     """The column of file names is for people; what a file is called is the registry's affair."""
     file = add("f.bam")
     columns = "object_id\tfile_name\n"
-    ids = parse_download(Source(f"{columns}{file.object_id}\t../elsewhere/victim\n", "manifest", folder.out))
+    text = f"{columns}{file.object_id}\t../elsewhere/victim\n"
+    ids = parse_download(Source.of(text.encode(), "manifest", folder.out)).ids
     (outcome,) = client.download(ids, folder.out, index=False)
     assert outcome.path == folder.out / "f.bam"
     folder.check()
     for wrong in ("../elsewhere/victim", "/etc/passwd", f"../{file.object_id}", f"{file.object_id}/../x"):
         with pytest.raises(Invalid):
-            parse_download(Source(f"object_id\n{wrong}\n", "manifest", folder.out))
+            parse_download(Source.of(f"object_id\n{wrong}\n".encode(), "manifest", folder.out))
         with pytest.raises(Invalid):
             client.download([wrong], folder.out)
 

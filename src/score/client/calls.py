@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from urllib3.response import BaseHTTPResponse
 
 from score.errors import NotFound, Refused, Unavailable
-from score.protocol.wire import Entity, EntityPage, Progress, Specification, Wire
+from score.protocol.wire import Entity, EntityPage, Listed, Progress, Specification, Wire
 from score.transfer.http import Http, Timeouts, answer_text, place, retry_after, service_error
 
 T = TypeVar("T")
@@ -35,6 +35,7 @@ class _Published(Wire):
 _NAMES = TypeAdapter(list[str])
 _RECORDS = TypeAdapter(list[dict[str, Any]])
 _SUBMITTED = TypeAdapter(_Submitted)
+_LISTING = TypeAdapter(list[Listed])
 _PUBLISHED = TypeAdapter(_Published)
 
 PING_TIMEOUT = Timeouts(connect=5.0, read=5.0)
@@ -127,7 +128,7 @@ class Score:
 
     def ping(self) -> None:
         """Fetch the sentinel from the store, through the server's URL. Raises what stands in the way."""
-        url = self._to.call("GET", "/download/ping", timeouts=PING_TIMEOUT).decode("utf-8", "replace").strip()
+        url = self.ping_url()
         response = self._to.http.request("GET", url, timeouts=PING_TIMEOUT)
         response.close()
         if response.status == 404:
@@ -137,6 +138,18 @@ class Score:
             )
         if response.status >= 300:
             raise Unavailable(f"GET {place(url)}: the store answered {response.status}.")
+
+    def ping_url(self) -> str:
+        """A URL of the sentinel in the store, good for some minutes."""
+        return self._to.call("GET", "/download/ping", timeouts=PING_TIMEOUT).decode("utf-8", "replace").strip()
+
+    def test_upload(self, object_id: str) -> None:
+        """Raises Unauthenticated or Forbidden where the object may not be uploaded, NotFound where it is unknown."""
+        self._to.call("GET", f"/upload/test/{_id(object_id)}")
+
+    def listing(self) -> list[Listed]:
+        """Every object of the store."""
+        return self._to.ask(_LISTING, "GET", "/listing")
 
     def exists(self, object_id: str) -> bool:
         """Whether the object is in the store."""

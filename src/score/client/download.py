@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from score.client.calls import Score
-from score.client.lanes import LARGE, Later
 from score.client.layout import Claims, Layout, place
+from score.client.many import LARGE, Later
 from score.client.outcome import Outcome, State
 from score.errors import AlreadyExists, Conflict, Refused
 from score.protocol.digests import to_hex
@@ -40,11 +40,11 @@ class Download:
         """Fetch the object, or the rest of it. Gives an outcome that is no failure.
 
         Raises the error that stopped it; whatever was finished is kept for the same command to go on with. Later
-        where it is a large one, and ``large`` is false: it is asked for again when its turn comes, for URLs that last.
+        where it is a large one and ``large`` is false: it is asked for again when its turn comes, for fresh URLs.
         """
         object_id = self.entity.id
         target = place(self.out, self.layout, self.entity)
-        journal = DownloadJournal(self.out, object_id)
+        journal = DownloadJournal(self.out, object_id, self._say)
         for path in {target, journal.data}:
             self.claims.claim(path, object_id)
         wanted = self._specify()
@@ -85,6 +85,23 @@ class Download:
         return Outcome(
             object_id, State.DOWNLOADED if proven else State.UNVERIFIED, target, wanted.object_size, md5 or whole
         )
+
+    def rehearse(self) -> Outcome:
+        """What :meth:`run` would do: an outcome of state ``would move`` or ``already there``. Raises what is known to
+        stand in its way."""
+        target = place(self.out, self.layout, self.entity)
+        journal = DownloadJournal(self.out, self.entity.id)
+        self.claims.claim(target, self.entity.id)
+        wanted = self._specify()
+        whole = to_hex(wanted.object_md5) if self._is_whole else None
+        there = not self.force and is_there(target) and not (journal.begun and target == journal.data)
+        if there:
+            self._require_same(target, wanted, whole)
+        state = State.PRESENT if there else State.PLANNED
+        return Outcome(self.entity.id, state, target, wanted.object_size, whole)
+
+    def _say(self, text: str) -> None:
+        self.engine.listener(Note(str(self.entity.file_name or self.entity.id), text))
 
     @property
     def _is_whole(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,14 @@ from urllib.parse import urlsplit
 
 from score.client import tls
 from score.client.tls import Tls
+from score.config.shown import MASK, Row, Shown
 from score.config.sources import Values, load, wrong
 from score.errors import Misconfigured
 from score.protocol.blocks import LARGEST_BLOCK
 from score.transfer.http import Timeouts
 from score.transfer.retry import Patience
 
+# Of each setting what it means; its default, where it has one, stands in parentheses at the end.
 NAMES: Mapping[str, str] = {
     "accessToken": "API key or JWT for Score and Song (environment: ACCESSTOKEN)",
     "accessTokenFile": "file that holds the access token; read when accessToken is not set",
@@ -40,16 +43,23 @@ NAMES: Mapping[str, str] = {
     **tls.NAMES,
 }
 
-FOREIGN = ("mount.logging",)
-"""Settings of the reference's client that are read by nothing yet."""
+FOREIGN = ("mount.logging", "storage.profile")
+"""Settings of the reference's client that are read by nothing, or elsewhere."""
+MISSPELLED = {"client.accessToken": "accessToken"}
+"""Other names for settings that the reference's client knows."""
+SECRETS = ("accessToken", "client.ssl.trustStorePassword", "client.ssl.keyStorePassword")
+_DEFAULT = re.compile(r"\((?!environment: )([^()]+)\)\Z")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a client works with. ``token`` is empty where none is set; addresses end without a slash."""
+    """What a client works with. ``token`` is empty where none is set; addresses end without a slash.
+
+    ``metadata_url`` is that of Song; where it is not given, the Score server's, as with the embedded registry.
+    """
 
     storage_url: str
-    metadata_url: str
+    metadata_url: str = ""
     token: str = ""
     portal_url: str = ""
     patience: Patience = field(default_factory=Patience)
@@ -61,6 +71,17 @@ class Settings:
     block_size: int = 104_857_600
     tls: Tls = field(default_factory=Tls)
     verify_metadata: bool = True
+
+    @classmethod
+    def load(cls, **given: str) -> Settings:
+        """The settings as score-client finds them, in the current folder and the environment; those ``given`` count
+        more (``storage_url="..."`` is ``storage.url``). Raises Misconfigured."""
+        arguments = [f"--{name.replace('_', '.')}={value}" for name, value in given.items()]
+        return settings(read(arguments, os.environ, Path()))
+
+    def __post_init__(self) -> None:
+        for name, url in (("storage_url", self.storage_url), ("metadata_url", self.metadata_url or self.storage_url)):
+            object.__setattr__(self, name, url.rstrip("/"))
 
     def __repr__(self) -> str:  # the token stays out of every trace
         return f"Settings({self.storage_url}, {self.metadata_url}, token {'set' if self.token else 'not set'})"
@@ -79,18 +100,24 @@ def read(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> 
     """Collect the settings from files, environment and ``--name=value`` arguments. Raises Misconfigured."""
     known = [*NAMES, *FOREIGN]
     prefixes = ("storage", "metadata", "transport", "client", "portal", "azure")
-    return load(arguments=arguments, environ=environ, folder=folder, known=known, prefixes=prefixes)
+    return load(
+        arguments=arguments,
+        environ=environ,
+        folder=folder,
+        known=known,
+        misspelled=MISSPELLED,
+        prefixes=prefixes,
+    )
 
 
-def settings(values: Values) -> Settings:
-    """The settings, checked. Raises Misconfigured, naming the setting, where it stands, and what is expected."""
+def settings(values: Values, *, server: bool = True) -> Settings:
+    """The settings, checked. Raises Misconfigured, naming the setting, where it stands, and what is expected.
+
+    With ``server`` the address of one must be set.
+    """
     storage = _address(values, "storage.url")
-    if not storage:
-        raise Misconfigured(
-            "No address of a Score server is set.",
-            hint="Set storage.url in conf/application.properties, STORAGE_URL in the environment, "
-            "or give --storage.url=http://localhost:8087.",
-        )
+    if not storage and server:
+        raise no_server()
     profile = values.text("defaultProfile", "s3")
     state = values.text("client.uploadStateDir")
     return Settings(
@@ -114,6 +141,35 @@ def settings(values: Values) -> Settings:
         tls=tls.read_tls(values),
         verify_metadata=values.boolean("metadata.ssl.enabled", True),
     )
+
+
+def no_server() -> Misconfigured:
+    """The error for settings without the address of a server."""
+    return Misconfigured(
+        "No address of a Score server is set.",
+        hint="Set storage.url in conf/application.properties, STORAGE_URL in the environment, "
+        "or give --storage.url=http://localhost:8087.",
+    )
+
+
+def shown(values: Values) -> Shown:
+    """All settings in force, with where each came from. Raises Misconfigured for a value that cannot be right."""
+    taken = settings(values, server=False)
+    display(values)
+    rows = [_row(values, name) for name in NAMES]
+    warnings = [*values.warnings, *map(str, values.unknown), *advice(values)]
+    return Shown(values.profiles or ("default",), rows, warnings, "" if taken.storage_url else str(no_server()))
+
+
+def _row(values: Values, name: str) -> Row:
+    value = values.get(name)
+    if value is not None and value.text:
+        return Row(name, MASK if name in SECRETS else value.text, value.origin)
+    default = found[1] if (found := _DEFAULT.search(NAMES[name])) else ""
+    if name == "metadata.url":
+        storage = values.get("storage.url")
+        return Row(name, storage.text if storage else "", "storage.url")
+    return Row(name, default, "default" if default else "not set")
 
 
 def advice(values: Values) -> list[str]:

@@ -7,8 +7,6 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from platformdirs import user_state_path
-
 from score.client.calls import Score
 from score.client.catalog import Catalog
 from score.client.outcome import Outcome, State
@@ -30,7 +28,7 @@ from score.transfer.blocks import BlockPush, cut_blocks
 from score.transfer.engine import Engine, SharedUrl, Urls
 from score.transfer.events import Note, Planned
 from score.transfer.files import Source, md5_of_span
-from score.transfer.journal import UploadJournal
+from score.transfer.journal import UploadJournal, elsewhere
 from score.transfer.push import Push
 
 
@@ -54,14 +52,14 @@ class Upload:
         """
         source = Source(self.path)
         folder = self.state_folder or self.path.parent
-        journal = UploadJournal(folder, self.object_id, user_state_path("score") / "uploads")
+        journal = UploadJournal(folder, self.object_id, elsewhere(), self._say)
         if self._exists() and not self.force:
             self._require_same(source)
             journal.forget()
             return self._outcome(State.PRESENT, source)
         begun = self._resume(source, journal)
         if begun and not self._fits(source, begun[1]):
-            self.engine.listener(Note(str(self.path), "the file changed since its upload was begun; starting over"))
+            self._say("the file changed since its upload was begun; starting over")
             begun = None
         upload_id, parts = begun or self._start(source, journal)
         try:
@@ -74,11 +72,26 @@ class Upload:
         journal.forget()
         return self._outcome(State.UPLOADED, source)
 
+    def rehearse(self) -> Outcome:
+        """What :meth:`run` would do: an outcome of state ``would move`` or ``already there``. Raises what is known to
+        stand in its way."""
+        source = Source(self.path)
+        journal = UploadJournal(self.state_folder or self.path.parent, self.object_id, elsewhere(), self._say)
+        if self._exists() and not self.force:
+            self._require_same(source)
+            return self._outcome(State.PRESENT, source)
+        if self._resume(source, journal) is None:
+            self._require_registered(source)
+        return self._outcome(State.PLANNED, source)
+
     def _outcome(self, state: State, source: Source) -> Outcome:
         return Outcome(self.object_id, state, self.path, source.size, self.md5)
 
     def _what(self, doing: str) -> str:
         return f"{self.path.name}: {doing}"
+
+    def _say(self, text: str) -> None:
+        self.engine.listener(Note(str(self.path), text))
 
     def _exists(self) -> bool:
         return self.engine.persist(lambda: self.score.exists(self.object_id), self._what("asking for the object"))
@@ -114,6 +127,8 @@ class Upload:
                 lambda: self.score.status(self.object_id, source.size), self._what("asking for an upload in progress")
             )
         except NotFound:
+            if recorded is not None:
+                self._say("the server does not know the upload that was begun from here any more; starting over")
             return None
         except Conflict as error:
             if self.force:

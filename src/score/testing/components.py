@@ -64,6 +64,11 @@ def _keycloak() -> Path | None:
     return which("kc.sh") if which("java") else None
 
 
+def _nextflow() -> Path | None:
+    """Nextflow is usable where Java is there to run it."""
+    return which("nextflow") if which("java") else None
+
+
 def _mounts() -> Path | None:
     """Private mounts are usable where this user may make one."""
     unshare = which("unshare")
@@ -85,6 +90,8 @@ COMPONENTS = {
         Component("chromium", "Chromium, a browser", ("chromium", "chromium-browser", "google-chrome")),
         Component("samtools", "samtools, for sequencing reads", ("samtools",)),
         Component("aws", "the AWS command line, for the pages on stores and as a rival in the benchmarks", ("aws",)),
+        Component("snakemake", "Snakemake, a workflow engine", ("snakemake",)),
+        Component("nextflow", "Nextflow, a workflow engine, and Java to run it", recognise=_nextflow),
         Component("s5cmd", "s5cmd, a rival in the benchmarks", ("s5cmd",)),
     )
 }

@@ -158,6 +158,7 @@ class FakeScore(FakeService):
     def routes(self) -> Iterable[web.RouteDef]:
         return [
             web.get("/profile", self._profile),
+            web.get("/listing", self._listing),
             web.get("/download/ping", self._ping),
             web.get("/download/{id}", self._download),
             web.get("/upload/{id}", self._exists),
@@ -183,6 +184,10 @@ class FakeScore(FakeService):
 
     async def _profile(self, request: web.Request) -> web.Response:
         return web.Response(text="s3")
+
+    async def _listing(self, request: web.Request) -> web.Response:
+        objects = self.objects.items()
+        return web.json_response([{"id": one, "lastModified": 0, "size": len(each.data)} for one, each in objects])
 
     async def _ping(self, request: web.Request) -> web.Response:
         return web.Response(text=self._sign(SENTINEL))

@@ -1,7 +1,8 @@
 """How fast bytes may move: a timetable, in the way rclone writes it, and what all threads of a run share of it.
 
 ``10M`` is 10 MiB per second both ways, ``10M:1M`` up and down, ``off`` no limit; a number alone is in KiB per second.
-``08:00,512k 12:00,10M:1M 23:00,off`` changes at these times of day, ``Mon-08:00,1M Fri-18:00,off`` at those of the week.
+``08:00,512k 12:00,10M:1M 23:00,off`` changes at these times of day, ``Mon-08:00,1M Fri-18:00,off`` at those of the
+week.
 """
 
 from __future__ import annotations
@@ -153,8 +154,8 @@ class Throttle:
         self._wait(1, count)
 
     def piece(self, most: int, *, up: bool) -> int:
-        """How many bytes to move at once, at most ``most``: few where the rate is low, so that no connection is silent
-        for long."""
+        """How many bytes to move at once, at most ``most``: few where the rate is low, so that no connection is
+        silent for long."""
         if self._timetable is None:
             return most
         with self._lock:

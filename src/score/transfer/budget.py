@@ -1,4 +1,4 @@
-"""How many parts and files are under way at once, and how large their buffers are: one budget for a whole run. Pure."""
+"""How many parts and files are under way at once, and how large their buffers are: one budget for a run. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Connections of the client, made by urllib3, with two checks more: where they lead, and whose certificate it is.
 
-urllib3 writes whole URLs into its debugging log, which programs that use the SDK may turn on; queries with a signature
-are left out of it.
+urllib3 writes whole URLs into its debugging log, which programs that use the SDK may turn on; queries with a
+signature are left out of it.
 
 Addresses come from servers, manifests and redirections too. None of them may lead to a link-local address: that is
 where clouds keep the keys of the machine that a program runs on.

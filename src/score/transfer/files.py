@@ -32,8 +32,8 @@ def translate(error: OSError, path: Path | str) -> ScoreError:
 
 
 def read_span(file: FileIO, span: Span, size: int = CHUNK) -> Iterator[memoryview]:
-    """The bytes of a span of an open file, in chunks of one buffer of ``size`` bytes: each is gone when the next is asked
-    for.
+    """The bytes of a span of an open file, in chunks of one buffer of ``size`` bytes: each is gone when the next is
+    asked for.
 
     Raises Integrity where the file ends before the span does.
     """

@@ -49,7 +49,8 @@ class Exhausted(Unavailable):
 
 
 class Stop:
-    """The user's wish to stop, now or when a time is over, shared by all threads of a transfer. ``clock``: seconds."""
+    """The user's wish to stop, now or when a time is over, shared by all threads of a transfer. ``clock`` gives
+    seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._flag = Flag()

@@ -28,8 +28,8 @@ class _Line:
 class Workers:
     """``parallel`` threads that move parts, whichever file they belong to.
 
-    A thread that is free takes a part of the file that has the fewest under way, of several of the one that has waited
-    longest: a small file never queues behind the parts of large ones, and no file is left out.
+    A thread that is free takes a part of the file that has the fewest under way, of several of the one that has
+    waited longest: a small file never queues behind the parts of large ones, and no file is left out.
     """
 
     def __init__(self, parallel: int) -> None:

@@ -256,7 +256,7 @@ class TestExisting:
 class TestResuming:
     def test_finished_parts_are_not_fetched_again(self, client: Client, site: FaultyScore, out: Path) -> None:
         done = interrupt(client, site, out)
-        assert sorted(files(out))[:2] == [f".{OBJECT}", f".{OBJECT}/meta"]
+        assert sorted(files(out))[:3] == [f".{OBJECT}", f".{OBJECT}/about", f".{OBJECT}/meta"]
         fetch(client, out)
         assert not set(site.gets) & done
         assert files(out) == ["a.bam"]
