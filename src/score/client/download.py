@@ -15,7 +15,7 @@ from score.protocol.parts import Span, covers
 from score.protocol.wire import Entity, Part, Specification
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Note, Planned
-from score.transfer.fetch import Fetch
+from score.transfer.fetch import Fetch, Replaced
 from score.transfer.files import Target, allocated, check_space, is_there, md5_of_file
 from score.transfer.journal import DownloadJournal
 
@@ -75,8 +75,17 @@ class Download:
             journal.record,
             journal.drop,
             self.validate,
+            journal.etag(),
+            journal.keep_etag,
         )
-        md5 = fetch.receive(wanted.parts, finished, whole)
+        try:
+            md5 = fetch.receive(wanted.parts, finished, whole)
+        except Replaced:
+            journal.begin(wanted)  # nothing of it is of use to anybody
+            if not finished:
+                raise
+            self._say("the object was replaced since its download was begun; starting over")
+            return self.run()
         file.settle(target, replace=self.force)
         journal.forget()
         proven = self.validate and (md5 is not None or all(part.source_md5 for part in wanted.parts))

@@ -101,6 +101,8 @@ class FakeScore(FakeService):
         """Answer PUTs as a store does that encrypts with SSE-KMS."""
         self.ranges = True
         """False: answer every GET with the whole object, as stores behind some proxies do."""
+        self.conditions = True
+        """False: refuse GETs with ``If-Match``, as some gateways do."""
         self._generation = 0
         self._count = 0
 
@@ -278,6 +280,11 @@ class FakeScore(FakeService):
         if stored is None:
             raise _StoreError(404, "NoSuchKey", "The specified key does not exist.")
         headers = {"ETag": f'"{stored.etag}"'}
+        match = request.headers.get("If-Match")
+        if match is not None and not self.conditions:
+            raise _StoreError(501, "NotImplemented", "A header you provided implies functionality not implemented.")
+        if match not in (None, headers["ETag"]):
+            raise _StoreError(412, "PreconditionFailed", "At least one of the pre-conditions did not hold")
         asked = request.headers.get("Range", "")
         if not asked or not self.ranges:
             return web.Response(body=stored.data, headers=headers)
