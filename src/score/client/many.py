@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,9 +101,14 @@ class Many(Generic[T]):
                 future.cancel()
             wait(running, timeout=GRACE)
             why = "The time for this run is over" if late else "Interrupted"
+            begun = len(running) + len(waiting)
+            left = (
+                f"{len(items) - ended} of {len(items)} files remain"
+                if isinstance(items, Sized)
+                else f"after {ended} files"
+            )
             raise Cancelled(
-                f"{why} after {ended} files; {len(running) + len(waiting)} were under way or waiting. "
-                "What is finished of them is kept.",
+                f"{why}: {left}, {begun} are begun; what is finished is kept.",
                 hint="Run the same command again to go on from there.",
             ) from None
         finally:
