@@ -128,6 +128,10 @@ class Access:
         if urls:
             await self._check_state(entity, AnalysisState.PUBLISHED, "downloaded")
 
+    async def entity(self, object_id: str) -> Entity:
+        """What the registry says of an object, whoever asks. Raises NotFound."""
+        return await self._entity(object_id)
+
     async def check_unpublished(self, object_id: str) -> None:
         """Is this object registered, and its analysis UNPUBLISHED, so that it may be uploaded?"""
         await self._check_state(await self._entity(object_id), AnalysisState.UNPUBLISHED, "uploaded")

@@ -48,6 +48,18 @@ class Request:
         return self.offset == 0 and self.length < 0 and not self.external
 
 
+@dataclass(frozen=True, slots=True)
+class Located:
+    """An object that is there to its end: its bucket and its key there, what the store says of it, and its MD5
+    (hex or base64, None where unknown). ``uploaded``: the specification of its upload, None where there was none."""
+
+    store: ObjectStore
+    key: str
+    stat: ObjectStat
+    md5: str | None
+    uploaded: Specification | None = None
+
+
 class Downloads:
     """The objects of one pair of buckets, which may be the same one.
 
@@ -82,6 +94,26 @@ class Downloads:
         check_object_id(object_id)
         if request.offset < 0:
             raise Invalid(f"offset {request.offset} is negative.")
+        found = await self.locate(object_id)
+        uploaded, size = found.uploaded, found.stat.size
+        span = _span(object_id, request, size)
+        if uploaded is not None and request.whole:
+            upload_id, parts = uploaded.upload_id, uploaded.parts
+        else:
+            upload_id, parts = object_id, self._cut(request, span)
+        if request.urls:
+            audit.note("download", object_id, parts=len(parts), bytes=size if request.external else span.length)
+        return Specification(
+            object_key=found.key,
+            object_id=object_id,
+            upload_id=upload_id,
+            parts=self._signed(found.store, object_id, parts, request),
+            object_size=request.length if request.external else span.length,
+            object_md5=found.md5,
+        )
+
+    async def locate(self, object_id: str) -> Located:
+        """An object of the store. Raises NotFound (there is none), Conflict (the stored state contradicts it)."""
         store, uploaded, stat = await self._look(object_id)
         if stat is None:
             raise NotFound(
@@ -92,21 +124,12 @@ class Downloads:
                 f"{object_id} has {stat.size} bytes in the store, but {uploaded.object_size} by its stored state.",
                 hint="Complete its upload, or upload it again.",
             )
-        span = _span(object_id, request, stat.size)
-        if uploaded is not None and request.whole:
-            upload_id, parts = uploaded.upload_id, uploaded.parts
-        else:
-            upload_id, parts = object_id, self._cut(request, span)
-        if request.urls:
-            audit.note("download", object_id, parts=len(parts), bytes=stat.size if request.external else span.length)
-        return Specification(
-            object_key=self._layout.object(object_id),
-            object_id=object_id,
-            upload_id=upload_id,
-            parts=self._signed(store, object_id, parts, request),
-            object_size=request.length if request.external else span.length,
-            object_md5=uploaded.object_md5 if uploaded else self._md5(stat),
-        )
+        md5 = uploaded.object_md5 if uploaded else self._md5(stat)
+        return Located(store, self._layout.object(object_id), stat, md5, uploaded)
+
+    def sign(self, found: Located, spans: Sequence[Span | None]) -> list[str]:
+        """URLs to GET spans of an object, or any span for None."""
+        return found.store.sign_gets(found.key, spans, self._rules.url_life)
 
     async def stored(self, object_id: str) -> tuple[int, str | None] | None:
         """Bytes and MD5 (hex, None where unknown) of an object that was uploaded to the end; None for others."""

@@ -200,8 +200,8 @@ class Uploads:
 
     async def _complete(self, object_id: str, upload: UploadId) -> Specification:
         try:
-            if (made := await self._complete_known(object_id, upload)) is not None:
-                return made
+            if known := await self._complete_known(object_id, upload):
+                return known
             specification = await self._specification(object_id, upload)
             (parts, md5s, keys), _ = await _in_order(
                 self._assemble(object_id, upload, Plan.of(specification)), self._access.check_unpublished(object_id)

@@ -11,7 +11,8 @@ from score.errors import NotFound, Refused, ScoreError, Unavailable
 from score.protocol.wire import Entity
 from score.transfer.engine import Engine
 
-INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".idx")
+INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".csi", ".idx")
+"""Of several indexes of one file, the one whose suffix comes first counts."""
 
 
 class Catalog:
@@ -101,8 +102,8 @@ class Catalog:
                 self._entities |= {sibling.id.lower(): sibling for sibling in found}
                 once.indexes = {
                     sibling.file_name.lower().removesuffix(suffix): sibling
+                    for suffix in reversed(INDEX_SUFFIXES)
                     for sibling in found
-                    for suffix in INDEX_SUFFIXES
                     if sibling.file_name.lower().endswith(suffix)
                 }
             return once.indexes

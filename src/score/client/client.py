@@ -21,6 +21,7 @@ from score.client.manifests import UploadEntry
 from score.client.many import FATAL, Later, Many, Once, is_large
 from score.client.outcome import Outcome, State, Stored
 from score.client.settings import Settings
+from score.client.source import ObjectSource
 from score.client.tls import unverified
 from score.client.transfer import Transfer
 from score.client.upload import BlockUpload, Upload
@@ -37,6 +38,7 @@ from score.errors import (
 from score.protocol.digests import check_md5, to_hex
 from score.protocol.ids import check_object_id
 from score.protocol.wire import Entity, Listed, Specification
+from score.reading import RemoteFile, RemoteObject, Shared
 from score.transfer.bandwidth import Throttle, parse
 from score.transfer.budget import Budget
 from score.transfer.engine import Engine
@@ -88,6 +90,7 @@ class Client:
         self.catalog = Catalog(self.engine, self.song)
         self._profile: str | None = None
         self._asking = threading.Lock()
+        self._shared: Shared | None = None
 
     def __enter__(self) -> Client:
         return self
@@ -101,6 +104,8 @@ class Client:
         """Give back threads and connections."""
         self.stop.set()  # whatever still runs after a failure ends soon
         self.engine.workers.close()
+        if self._shared is not None:
+            self._shared.close()
         self.http.close()
         self._song_http.close()
 
@@ -266,6 +271,26 @@ class Client:
     def files(self, study: str, analysis: str) -> ObjectsByName:
         """The object ids of an analysis by the names of its files. Raises NotFound where it has none."""
         return {entity.file_name: entity.id for entity in self.catalog.analysis(study, analysis)}
+
+    def open(self, object_id: str, name: str = "") -> RemoteFile:
+        """An object as a file: read-only, seekable, nothing is downloaded but what is read and what follows it.
+
+        ``name`` is what messages call it. Errors, here and of reads, are those of
+        :class:`score.reading.remote.RemoteObject`.
+        """
+        return RemoteFile(self.remote(object_id, name))
+
+    def remote(self, object_id: str, name: str = "") -> RemoteObject:
+        """An object to be read at any place, by any number of threads; nothing is asked before the first use."""
+        return RemoteObject(self.shared, ObjectSource(self.score, check_object_id(object_id)), name)
+
+    @property
+    def shared(self) -> Shared:
+        """Threads and cache of all objects that this client reads."""
+        with self._asking:
+            if self._shared is None:
+                self._shared = Shared(self.engine)
+            return self._shared
 
     def url(self, object_id: str) -> str:
         """A pre-signed URL of an object for any HTTP client. It is a secret while it lasts."""

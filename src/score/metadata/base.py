@@ -27,6 +27,10 @@ class Registry(Protocol):
         """The registered file of an object. NotFound where there is none."""
         ...
 
+    async def bundle(self, analysis: str) -> list[Entity]:
+        """The registered files of an analysis; none where nobody knows it."""
+        ...
+
     async def analysis_state(self, study: str, analysis: str) -> AnalysisState:
         """The publication state of an analysis, never cached. NotFound where the study has no such analysis."""
         ...

@@ -65,6 +65,7 @@ CREATE TABLE change (
 ) STRICT;
 CREATE INDEX change_by_analysis ON change (analysis, number);
 """
+_ENTITIES = "SELECT object, analysis, name, study, access FROM file"
 COLUMNS = {"id": "object", "gnosId": "analysis", "fileName": "name", "projectCode": "study", "access": "access"}
 """The fields of an entity, and where they lie."""
 
@@ -109,14 +110,17 @@ class EmbeddedRegistry:
         """The registered file of an object."""
 
         def find(db: sqlite3.Connection) -> Entity:
-            row = db.execute(
-                "SELECT object, analysis, name, study, access FROM file WHERE object = ?", (object_id,)
-            ).fetchone()
+            row = db.execute(f"{_ENTITIES} WHERE object = ?", (object_id,)).fetchone()
             if row is None:
                 raise UnknownFile(f"Object {object_id} is not registered.", hint="Check the object id.")
-            return Entity(id=row[0], gnos_id=row[1], file_name=row[2], project_code=row[3], access=row[4])
+            return _entity(row)
 
         return await self._read(find)
+
+    async def bundle(self, analysis: str) -> list[Entity]:
+        """The registered files of an analysis, in the order in which they were submitted."""
+        query = f"{_ENTITIES} WHERE analysis = ? ORDER BY position"
+        return await self._read(lambda db: [_entity(row) for row in db.execute(query, (analysis,))])
 
     async def analysis_state(self, study: str, analysis: str) -> AnalysisState:
         """The publication state of an analysis."""
@@ -343,6 +347,10 @@ def _database_errors(path: Path) -> Iterator[None]:
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOTADB):
             raise Refused(why, hint="Check the file, its folder and their permissions.") from error
         raise Unavailable(why, hint="Try again.") from error
+
+
+def _entity(row: sqlite3.Row) -> Entity:
+    return Entity(id=row[0], gnos_id=row[1], file_name=row[2], project_code=row[3], access=row[4])
 
 
 def _find_study(db: sqlite3.Connection, study: str) -> Document:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from pydantic import Field, ValidationError
@@ -12,13 +12,17 @@ from yarl import URL
 
 from score.errors import NotFound, Refused, Unavailable
 from score.metadata.base import AnalysisState
-from score.protocol.wire import Entity, Wire
+from score.protocol.wire import Entity, EntityPage, Wire
 
 _WAITS = (0.2, 0.5, 1.0)
 """Seconds before each repetition of a call that failed in a way that may pass."""
 _TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5)
 _LARGEST = 64 * 1024 * 1024
 """Bytes of an answer; an analysis has a few hundred for each of its files."""
+
+_PAGE = 2000
+"""Entities of a page; Song gives no more."""
+_MOST_PAGES = 50
 
 
 class _Analysis(Wire):
@@ -49,6 +53,23 @@ class Song:
             return Entity.model_validate_json(body)
         except ValidationError:
             raise Unavailable(f"Song's answer about object {object_id} is no entity.") from None
+
+    async def bundle(self, analysis: str) -> list[Entity]:
+        """The registered files of an analysis, all pages of them."""
+        found: list[Entity] = []
+        what = f"the files of analysis {analysis}"
+        for number in range(_MOST_PAGES):
+            query = urlencode({"gnosId": analysis, "size": _PAGE, "page": number})
+            status, body = await self._get(f"/entities?{query}", what)
+            _check(status, what)
+            try:
+                page = EntityPage.model_validate_json(body)
+            except ValidationError:
+                raise Unavailable(f"Song's answer about {what} is no page of entities.") from None
+            found += page.content
+            if page.last or not page.content:
+                return found
+        raise Refused(f"Song has more than {_PAGE * _MOST_PAGES} entities for {what}.")
 
     async def analysis_state(self, study: str, analysis: str) -> AnalysisState:
         """The publication state of an analysis. NotFound where the study has no such analysis."""

@@ -15,6 +15,7 @@ from score._version import __version__
 from score.server import problems
 from score.server.cors import Cors
 from score.server.edge import Edge
+from score.server.htsget import About, add_htsget_routes
 from score.server.limits import PerToken
 from score.server.routes import Broker, add_score_routes
 from score.server.settings import Settings
@@ -37,6 +38,10 @@ def create_app(broker: Broker, extra: Sequence[BaseRoute] = (), settings: Settin
         redirect_slashes=False,
     )
     add_score_routes(app, broker)
+    about = About(
+        settings.htsget_id, settings.htsget_name, settings.htsget_organization, settings.htsget_organization_url
+    )
+    add_htsget_routes(app, broker.tickets, about)
     _add_service_routes(app, broker)
     app.router.routes.extend(extra)
     problems.install(app)

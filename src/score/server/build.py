@@ -18,6 +18,7 @@ from score.broker.checks import Checks, Remedies
 from score.broker.cleanup import Cleanup
 from score.broker.downloads import DownloadRules, Downloads
 from score.broker.health import Health
+from score.broker.htsget.tickets import Tickets
 from score.broker.listing import Listing
 from score.broker.removal import Removal
 from score.broker.state import Layout
@@ -130,13 +131,15 @@ def assemble(
         if blocks
         else Uploads(objects, state, access, layout, upload_rules, older)
     )
+    downloads = Downloads(objects, state, layout, download_rules, older)
     return Broker(
         access=access,
         uploads=uploads,
-        downloads=Downloads(objects, state, layout, download_rules, older),
+        downloads=downloads,
         listing=Listing(objects, layout),
         removal=Removal(objects, state, layout, uploads, older),
         health=Health(objects, state, registry, authorizer, layout, settings.sentinel),
+        tickets=Tickets(access, registry, downloads, bound=settings.htsget_bound),
         profile=objects.limits.profile,
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from score.server.problems import problem
+from score.server.problems import HTSGET, problem
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _READS = ("GET", "HEAD", "OPTIONS")
@@ -16,6 +16,8 @@ _NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+(\s*,\s*[A-Za-z0-9!#$%&'*+.^_`|
 _LONGEST = 1000
 _LIFE = "600"
 """Seconds for which a browser need not ask again."""
+_LIFE_HTSGET = "2592000"
+"""The same for htsget, whose specification wants 30 days."""
 _EXPOSED = "ETag, Content-Range, Accept-Ranges, Retry-After, X-Request-Id"
 
 
@@ -72,7 +74,8 @@ def _preflight(path: str, headers: dict[bytes, str], allowed: bool) -> Response:
     method = headers[b"access-control-request-method"]
     if not allowed or method not in _METHODS or len(wanted) > _LONGEST or (wanted and not _NAMES.match(wanted)):
         return problem(403, path, "Pages of this origin may not make this call.")
-    answer = {"Access-Control-Allow-Methods": ", ".join(_METHODS), "Access-Control-Max-Age": _LIFE}
+    life = _LIFE_HTSGET if path.startswith(HTSGET) else _LIFE
+    answer = {"Access-Control-Allow-Methods": ", ".join(_METHODS), "Access-Control-Max-Age": life}
     if wanted:
         answer["Access-Control-Allow-Headers"] = wanted
     return Response(status_code=204, headers=answer)

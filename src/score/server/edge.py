@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from score.broker.audit import TRAIL, Trail, conclude
-from score.server.problems import body, problem
+from score.server.problems import HTSGET, body, problem
 from score.server.trail import Networks, client_of, new_id, request_id
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ _TOO_LONG = f"The head of the request is longer than {LARGEST_HEAD} bytes."
 _TOO_MANY = f"The request has more than {MOST_HEADERS} headers."
 _OTHER_PROTOCOL = "No other protocol is spoken here: send a request with a body without the header Upgrade."
 _TOO_SLOW = "The head of the request did not arrive in time."
-_WITH_BODIES = ("/store/", "/submit/")
+_WITH_BODIES = ("/store/", "/submit/", HTSGET)
 """Paths of the calls that take bodies, and limit them themselves."""
 _GUARDS = [
     (b"x-content-type-options", b"nosniff"),

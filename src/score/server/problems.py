@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute
 
 from score import errors
 from score.broker.audit import TRAIL
+from score.broker.htsget import refusals
 from score.protocol.ids import is_uuid
 
 STATUS: dict[type[errors.ScoreError], int] = {
@@ -38,18 +39,44 @@ STATUS: dict[type[errors.ScoreError], int] = {
     errors.Misconfigured: 500,
     errors.Cancelled: 503,
 }
+HTSGET = "/htsget/"
+"""Where the paths of htsget begin, whose refusals have a shape and, in part, statuses of their own."""
+_HTSGET_STATUS: dict[type[errors.ScoreError], int] = {
+    refusals.PayloadTooLarge: 413,
+    errors.NotReady: 403,
+    errors.Conflict: 404,
+}
+_HTSGET_NAMES: dict[type[errors.ScoreError], str] = {
+    refusals.InvalidRange: "InvalidRange",
+    refusals.UnsupportedFormat: "UnsupportedFormat",
+}
+_HTSGET_ERRORS = {
+    400: "InvalidInput",
+    401: "InvalidAuthentication",
+    403: "PermissionDenied",
+    404: "NotFound",
+    413: "PayloadTooLarge",
+    414: "InvalidInput",
+    500: "InternalServerError",
+}
+"""Errors of htsget by their status; others have the phrase of theirs."""
 TEXT = "text/plain;charset=UTF-8"
 """Media type of plain texts, as the reference writes it."""
 _RFC = "https://tools.ietf.org/html/rfc6750#section-3.1"
 
 
-def status_of(error: errors.ScoreError) -> int:
+def status_of(error: errors.ScoreError, path: str = "") -> int:
     """The status of an error, that of its nearest ancestor in the table."""
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    table = STATUS | _HTSGET_STATUS if path.startswith(HTSGET) else STATUS
+    return next((table[kind] for kind in type(error).__mro__ if kind in table), 500)
 
 
-def body(status: int, path: str, message: str, request_id: str = "") -> bytes:
-    """The JSON document of a refusal; without a ``request_id`` that of the request at hand."""
+def body(status: int, path: str, message: str, request_id: str = "", name: str = "") -> bytes:
+    """The JSON document of a refusal; without a ``request_id`` that of the request at hand. ``name`` is the error's
+    in htsget, where its status does not tell."""
+    if path.startswith(HTSGET):
+        name = name or _HTSGET_ERRORS.get(status) or HTTPStatus(status).phrase.replace(" ", "")
+        return dump({"htsget": {"error": name, "message": message}})
     trail = TRAIL.get()
     document = {
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -58,8 +85,8 @@ def body(status: int, path: str, message: str, request_id: str = "") -> bytes:
         "path": path,
         "message": message,
     }
-    if name := request_id or (trail.request_id if trail else ""):
-        document["requestId"] = name
+    if named := request_id or (trail.request_id if trail else ""):
+        document["requestId"] = named
     return dump(document)
 
 
@@ -68,18 +95,22 @@ def dump(document: Mapping[str, object]) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def problem(status: int, path: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
+def problem(
+    status: int, path: str, message: str, headers: Mapping[str, str] | None = None, name: str = ""
+) -> Response:
     """A refusal."""
-    return Response(body(status, path, message), status, headers, "application/json")
+    return Response(body(status, path, message, name=name), status, headers, "application/json")
 
 
 def answer(request: Request, error: errors.ScoreError) -> Response:
     """The answer to a request that ended with this error."""
-    status = status_of(error)
+    path = request.url.path
+    status = status_of(error, path)
+    name = next((_HTSGET_NAMES[kind] for kind in type(error).__mro__ if kind in _HTSGET_NAMES), "")
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = _challenge(request, error)
-    return problem(status, request.url.path, str(error), headers | when_again(error))
+    return problem(status, path, str(error), headers | when_again(error), name)
 
 
 def when_again(error: errors.ScoreError) -> dict[str, str]:

@@ -17,6 +17,7 @@ from score.broker.blocks import BlockUploads
 from score.broker.downloads import Downloads
 from score.broker.downloads import Request as Wanted
 from score.broker.health import Health
+from score.broker.htsget.tickets import Tickets
 from score.broker.listing import Listing
 from score.broker.removal import Removal
 from score.broker.uploads import Uploads
@@ -39,6 +40,7 @@ class Broker:
     listing: Listing
     removal: Removal
     health: Health
+    tickets: Tickets
     profile: str = "s3"
 
 

@@ -269,6 +269,20 @@ class Settings(BaseModel):
         False, alias="metadata.useLegacyMode", description="Do not look at publication states."
     )
 
+    htsget_bound: Switch = Field(
+        True,
+        alias="htsget.boundUrls",
+        description="URLs of htsget work with their own range only, where the store can do that; false: with any.",
+    )
+    htsget_id: str = Field("", alias="htsget.id", description="Id in htsget's service-info; else from the Host.")
+    htsget_name: str = Field("", alias="htsget.name", description="Name of the service there; else from the Host.")
+    htsget_organization: str = Field(
+        "", alias="htsget.organization.name", description="Whose service it is; else the Host."
+    )
+    htsget_organization_url: Url = Field(
+        "", alias="htsget.organization.url", description="Address of that organization; else the server's own."
+    )
+
     auth_provider: str = Field(
         "",
         alias="auth.server.provider",

@@ -89,6 +89,8 @@ COMPONENTS = {
         Component("mounts", "private mounts (unshare), for disks that fill up", recognise=_mounts),
         Component("chromium", "Chromium, a browser", ("chromium", "chromium-browser", "google-chrome")),
         Component("samtools", "samtools, for sequencing reads", ("samtools",)),
+        Component("bcftools", "bcftools, for variants", ("bcftools",)),
+        Component("htsget", "htsget, the client of that protocol on PyPI", ("htsget",)),
         Component("aws", "the AWS command line, for the pages on stores and as a rival in the benchmarks", ("aws",)),
         Component("snakemake", "Snakemake, a workflow engine", ("snakemake",)),
         Component("nextflow", "Nextflow, a workflow engine, and Java to run it", recognise=_nextflow),

@@ -102,7 +102,9 @@ class FakeScore(FakeService):
         self.ranges = True
         """False: answer every GET with the whole object, as stores behind some proxies do."""
         self.conditions = True
-        """False: refuse GETs with ``If-Match``, as some gateways do."""
+        """False: take no notice of ``If-Match``."""
+        self.refuses_conditions = False
+        """Refuse GETs with ``If-Match``, as some gateways do."""
         self._generation = 0
         self._count = 0
 
@@ -281,10 +283,10 @@ class FakeScore(FakeService):
             raise _StoreError(404, "NoSuchKey", "The specified key does not exist.")
         headers = {"ETag": f'"{stored.etag}"'}
         match = request.headers.get("If-Match")
-        if match is not None and not self.conditions:
+        if match is not None and self.refuses_conditions:
             raise _StoreError(501, "NotImplemented", "A header you provided implies functionality not implemented.")
-        if match not in (None, headers["ETag"]):
-            raise _StoreError(412, "PreconditionFailed", "At least one of the pre-conditions did not hold")
+        if self.conditions and match not in (None, headers["ETag"]):
+            raise _StoreError(412, "PreconditionFailed", "At least one of the pre-conditions did not hold.")
         asked = request.headers.get("Range", "")
         if not asked or not self.ranges:
             return web.Response(body=stored.data, headers=headers)

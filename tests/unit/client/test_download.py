@@ -375,8 +375,9 @@ class TestResuming:
         assert not (out / "a.bam").exists()
 
     def test_a_wish_to_stop_keeps_what_is_finished(
-        self, client: Client, make_client: MakeClient, site: FaultyScore, out: Path
+        self, make_client: MakeClient, site: FaultyScore, out: Path
     ) -> None:
+        client = make_client(parallel=1)
         gate = site.traffic.hold(path="/store/", after=1000, skip=3)
         ends: list[ScoreError] = []
 

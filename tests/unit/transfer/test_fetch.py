@@ -286,7 +286,7 @@ def test_an_object_that_is_another_one_than_earlier_is_not_mixed(
 
 
 def test_a_gateway_that_takes_no_conditions_is_asked_without(fetching: Fetching, store: FaultyScore) -> None:
-    store.fake.conditions = False
+    store.fake.refuses_conditions = True
     fetching.engine.workers.parallel = 1
     assert fetching.receive(store.fake.download_parts(OBJECT)) == WHOLE
     assert [bool(one) for one in conditions(store)] == [False, True, *[False] * 5], "it is tried once"
