@@ -180,8 +180,7 @@ class Live(Screen):
 
         width, height = self._console.size
         with self._lock:
-            busy = self.tally.items or self.tally.ended or self.tally.files
-            lines = self.tally.lines(width - 1, height, time.monotonic()) if busy else []
+            lines = self.tally.lines(width - 1, height, time.monotonic())
         return Text("\n".join(lines), no_wrap=True, overflow="crop", end="")
 
     def _tell_wait(self, wait: Waiting, now: float) -> None:

@@ -11,6 +11,8 @@ from score.transfer.events import Checked, Ended, Event, Moved, PartDone, Planne
 
 WINDOW = 20.0
 """Seconds over which the present rate is taken."""
+SLOW = 1.0
+"""Seconds without a sign of life after which it is said what the run waits for."""
 _UNITS = ("B", "KiB", "MiB", "GiB")
 
 
@@ -65,7 +67,7 @@ def _wait_texts(wait: Waiting, seconds: float) -> Sequence[str]:
     why = wait.why.rstrip(".")
     short = why.rpartition(": ")[2]
     count = f"retry {wait.attempt}/{wait.attempts - 1} in {said}"
-    return f"{count}: {why}", f"{count}: {short}", f"{said}, {short}"
+    return f"{count}: {why}", f"{count}: {short}", f"{said}: {short.removeprefix('the store answered ')}"
 
 
 @dataclass(slots=True)
@@ -187,7 +189,11 @@ class Tally:
             seconds, wait = waits[0]
             others = f" (and {len(waits) - 1} more)" if len(waits) > 1 else ""
             shown.append(_first_fitting([text + others for text in _wait_texts(wait, seconds)], width))
-        shown.append(_first_fitting(self._summaries(now), width))
+        begun = self.items or self.ended or self.files
+        if begun:
+            shown.append(_first_fitting(self._summaries(now), width))
+        elif not waits and now - self.start > SLOW:
+            shown.append(_cut("waiting for an answer", width))
         room = max(height - 1 - len(shown), 0)
         items = list(self.items.items())
         hidden = len(items) - room

@@ -120,15 +120,25 @@ def test_the_display_of_a_wide_terminal() -> None:
 
 def test_the_display_of_20_columns() -> None:
     tally = after(*BUSY, files=20, total=50 * GIB)
-    why = "GET http://store/objects/x: 503 from the store."
+    why = "GET http://store/objects/x: the store answered 503 SlowDown."
     tally.take(Waiting("out/a.bam: part 9", why, 8, 3, 10), 10.0)
-    assert tally.lines(40, 10, 10.0)[2] == "retry 3/9 in 8.0 s: 503 from the store"
+    assert tally.lines(60, 10, 10.0)[2] == "retry 3/9 in 8.0 s: the store answered 503 SlowDown"
     assert tally.lines(20, 10, 10.0) == [
         "out/a.bam        29%",
         "out/b.bam         0%",
-        "8.0 s, 503 from the…",
+        "8.0 s: 503 SlowDown",
         "0/20, 5%, 8:02",
     ]
+
+
+def test_before_anything_is_known() -> None:
+    tally = after()
+    assert tally.lines(79, 24, 0.5) == []
+    assert tally.lines(79, 24, 5.0) == ["waiting for an answer"]
+    tally.take(Waiting("asking", "GET http://score: no connection.", 8, 1, 10), 5.0)
+    assert tally.lines(79, 24, 5.0) == ["retry 1/9 in 8.0 s: GET http://score: no connection"]
+    tally.files = 3
+    assert tally.lines(79, 24, 15.0) == ["0/3 files, 0 B, 0 B/s"]
 
 
 def test_more_files_than_rows() -> None:
