@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from score._version import __version__
-from score.cli import exits
+from score.cli import exits, inputs
 from score.cli.progress import Screen, make
 from score.cli.session import session
 from score.client import manifests
@@ -156,15 +156,15 @@ def view(
     pysam()
     if input_file is not None:
         return _view_local(ctx, input_file, input_file_index, request)
-    with session(ctx) as (client, screen):
+    with session(ctx) as run:
+        client = run.client
         ids = list(object_ids)
         if manifest is not None:
-            source = manifests.fetch(manifest, client.settings.portal_url, client.http)
-            ids = _sliceable(client, manifests.parse_download(source), screen)
+            ids = _sliceable(client, manifests.parse_download(inputs.source(run, manifest)).ids, run.screen)
         for object_id in ids:
             check_object_id(object_id)
         opens = [_remote(client, one, request, verify_connection and not at) for at, one in enumerate(ids)]
-        return _run(list(zip(ids, opens, strict=True)), request, screen, client.stop.set)
+        return run.end(_run(list(zip(ids, opens, strict=True)), request, run.screen, client.cancel))
 
 
 def _view_local(ctx: click.Context, path: Path, index: Path | None, request: Request) -> int:
@@ -204,7 +204,7 @@ def _run(inputs: Sequence[tuple[str, Open]], request: Request, screen: Screen, s
         with _quiet_end():
             tell(interruptible(merge, stop))
         return exits.OK
-    failed = []
+    failed = False
     for name, open_ in inputs:
 
         def one(open_: Open = open_) -> list[Written]:
@@ -218,9 +218,10 @@ def _run(inputs: Sequence[tuple[str, Open]], request: Request, screen: Screen, s
         except ScoreError as error:
             if len(inputs) == 1:
                 raise
-            failed.append(Outcome(name, State.FAILED, error=error))
+            screen.ended(Outcome(name, State.FAILED, error=error))
+            failed = True
     if failed:
-        screen.conclude(failed)
+        screen.conclude()
         return exits.SOME_FAILED
     return exits.OK
 

@@ -45,7 +45,7 @@ from score.transfer.engine import Engine
 from score.transfer.events import Event, Listener, ignore
 from score.transfer.files import md5_of_file, translate
 from score.transfer.http import Http
-from score.transfer.journal import elsewhere
+from score.transfer.journal import places
 from score.transfer.lock import held
 from score.transfer.retry import Stop
 from score.transfer.workers import Workers
@@ -150,7 +150,7 @@ class Client:
         check_object_id(object_id)
         path = Path(path)
         state = self.settings.upload_state
-        with held([state or path.parent, elsewhere()], object_id, str(path)):
+        with held(places(path, state), object_id, str(path)):
             expected = check_md5(md5) if md5 else md5_of_file(path, self.stop.check)
             given = (self.engine, self.score, self.catalog, object_id, path, expected, force, state)
             if self._kind() == "az":

@@ -9,6 +9,7 @@ version of this form it is, and of which object. State that cannot be used is to
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -44,6 +45,19 @@ def elsewhere() -> Path:
     return user_state_path("score") / "uploads"
 
 
+def places(path: Path, chosen: Path | None) -> list[Path]:
+    """Where the state of an upload of ``path`` may be kept, the best first; ``chosen`` is the user's own choice.
+
+    Folders that are ours are made, so that two runs that begin at once find the same ones.
+    """
+    folders = [chosen or path.parent, elsewhere()]
+    if chosen or not os.access(path.parent, os.W_OK):
+        for folder in folders if chosen else folders[1:]:
+            with contextlib.suppress(ScoreError):  # whoever has to write there tells of it
+                _make(folder)
+    return folders
+
+
 def _write(path: Path, data: bytes) -> None:
     """Write a small file whole or not at all; readable by its owner only, for it may hold signed URLs."""
     passing = path.with_name(f"new-{path.name}")
@@ -67,7 +81,10 @@ def _unwritable(error: OSError, path: Path) -> ScoreError:
 
 def _make(folder: Path) -> None:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         if folder.is_symlink():
             raise Refused(f"{folder} is a link, where the state of a transfer is kept.", hint="Remove it.")
     except OSError as error:

@@ -16,7 +16,7 @@ from score.transfer.events import Listener, Waiting
 T = TypeVar("T")
 
 LONGEST_WAIT = 60.0
-"""Seconds; a server's ``Retry-After`` beyond it is cut."""
+"""Seconds; a server's ``Retry-After`` beyond it is cut to it, before it is spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,12 @@ class Patience:
         """Seconds before the next call after ``failures`` failed ones.
 
         ``dice`` in [0, 1) spreads clients that failed together over half of the wait; ``asked`` is the server's
-        ``Retry-After``, which is kept to as a minimum: clients that were told the same are spread over half of the
-        wait after it.
+        ``Retry-After``, which is kept to as a minimum, and spread over a quarter more: else all the clients that were
+        told the same would come back as one.
         """
         planned = min(self.first_wait * 2.0 ** min(failures - 1, 64), self.longest)
-        spread = planned * dice / 2
-        return min(max(planned / 2, asked or 0.0) + spread, LONGEST_WAIT)
+        spread = min(planned * (0.5 + dice / 2), LONGEST_WAIT)
+        return max(spread, min(asked or 0.0, LONGEST_WAIT) * (1 + dice / 4))
 
 
 class Damaged(Integrity):
