@@ -29,6 +29,8 @@ VERSION = 1
 _ABOUT = "about"
 _ID = "uploadId"
 _INTENT = "starting"
+_ETAG = "etag"
+_LONGEST_ETAG = 256
 
 Say = Callable[[str], None]
 """Takes a line about state that cannot be used."""
@@ -186,7 +188,7 @@ class UploadJournal:
 
 
 class DownloadJournal:
-    """The specification of a download and its finished parts."""
+    """The specification of a download, its finished parts, and the ETag of the object that they are of."""
 
     def __init__(self, folder: Path, object_id: str, say: Say = silence) -> None:
         self._object_id = object_id
@@ -244,6 +246,18 @@ class DownloadJournal:
     def record(self, part: Part) -> None:
         """A part's bytes are in the file; ``part.md5`` is their checksum."""
         _write(self._folder / f"part-{part.part_number:08x}", to_json(part.model_copy(update={"url": None})))
+
+    def keep_etag(self, etag: str) -> None:
+        """Keep the ETag, as the store gave it, of the object that the parts are of."""
+        _write(self._folder / _ETAG, etag.encode("utf-8", "replace"))
+
+    def etag(self) -> str:
+        """The ETag of the object that the finished parts are of; empty where it is not known."""
+        try:
+            text = (self._folder / _ETAG).read_bytes()[:_LONGEST_ETAG].decode("ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return text if text.isprintable() else ""
 
     def drop(self, number: int) -> None:
         """A part has to be fetched again."""
