@@ -24,7 +24,6 @@ _COMMANDS = {
     "upload": ("score.cli.transfers", "Upload files."),
     "download": ("score.cli.transfers", "Download objects, verified."),
     "verify": ("score.cli.verification", "Compare downloaded files with registry and store, and repair them."),
-    "view": ("score.cli.view", "Print the reads of regions of a BAM or CRAM file."),
     "url": ("score.cli.transfers", "Print a URL of an object for any HTTP client."),
     "view": ("score.cli.view", "Reads of BAM and CRAM files, and variants, of regions."),
     "manifest": ("score.cli.manifest", "Fetch a manifest, print it, and check it."),
