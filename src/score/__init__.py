@@ -8,7 +8,8 @@ The SDK::
         client.connect()
         client.download(["7a63b2e3-9a0d-5a1b-8a73-0a1d5f1f0001"], Path("data"))
 
-Names are loaded when they are first used, so that ``import score`` costs nothing.
+The names of ``__all__`` and those of ``score.errors`` are the public ones; docs/sdk.md describes them. Names are
+loaded when they are first used, so that ``import score`` costs nothing.
 """
 
 from __future__ import annotations
@@ -21,23 +22,63 @@ from score._version import __version__
 if TYPE_CHECKING:
     from score.client.client import Client
     from score.client.layout import Layout
-    from score.client.outcome import Outcome, State
+    from score.client.manifests import UploadEntry
+    from score.client.outcome import Outcome, State, Stored
     from score.client.settings import Settings
+    from score.client.transfer import Transfer
     from score.errors import ScoreError
+    from score.protocol.wire import Listed
+    from score.transfer.events import Ended, Event, Moved, Note, PartDone, Planned, Verifying, Waiting
 
 _HOMES = {
     "Client": "score.client.client",
+    "Ended": "score.transfer.events",
+    "Event": "score.transfer.events",
     "Layout": "score.client.layout",
+    "Listed": "score.protocol.wire",
+    "Moved": "score.transfer.events",
+    "Note": "score.transfer.events",
     "Outcome": "score.client.outcome",
+    "PartDone": "score.transfer.events",
+    "Planned": "score.transfer.events",
     "ScoreError": "score.errors",
     "Settings": "score.client.settings",
     "State": "score.client.outcome",
+    "Stored": "score.client.outcome",
+    "Transfer": "score.client.transfer",
+    "UploadEntry": "score.client.manifests",
+    "Verifying": "score.transfer.events",
+    "Waiting": "score.transfer.events",
 }
 
-__all__ = ["Client", "Layout", "Outcome", "ScoreError", "Settings", "State", "__version__"]
+__all__ = [
+    "Client",
+    "Ended",
+    "Event",
+    "Layout",
+    "Listed",
+    "Moved",
+    "Note",
+    "Outcome",
+    "PartDone",
+    "Planned",
+    "ScoreError",
+    "Settings",
+    "State",
+    "Stored",
+    "Transfer",
+    "UploadEntry",
+    "Verifying",
+    "Waiting",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

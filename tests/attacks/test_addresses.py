@@ -13,13 +13,18 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from score.auth import calls
+from score.auth.apikeys import ApiKeys, KeyServer
+from score.auth.keycloak import Realm, RealmPermissions
 from score.client.client import Client
 from score.client.manifests import fetch
 from score.client.settings import Settings
 from score.client.tls import Tls
-from score.errors import NotFound, Refused, ScoreError
+from score.errors import NotFound, Refused, ScoreError, Unavailable
 from score.metadata.song import Song
 from score.testing.certificates import Authority
+from score.testing.ego import FakeEgo
+from score.testing.fake_keycloak import FakeKeycloak
 from score.testing.faults import Answer
 from score.testing.score import FakeScore
 from score.testing.service import FakeService
@@ -287,6 +292,31 @@ def test_song_sends_the_server_nowhere_else(song: FakeSong, elsewhere: Elsewhere
     assert isinstance(entity, Refused)
     assert isinstance(state, Refused)
     assert "302" in str(probe)
+    assert elsewhere.traffic.seen() == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirection_takes_keys_and_secrets_elsewhere(elsewhere: Elsewhere, status: int) -> None:
+    """The server's secret, and keys and tokens of callers, follow no redirection of an authorization server."""
+    away = Answer(status, b"", {"Location": f"{elsewhere.url}/o/check_api_key"})
+    once = calls.Patience(retries=0)
+
+    async def run() -> list[object]:
+        keys = ApiKeys(KeyServer(ego.check_url, ego.client_id, ego.client_secret, patience=once))
+        permissions = RealmPermissions(Realm(keycloak.url, keycloak.realm, keycloak.client_id), once)
+        asked = [keys.identify(ego.issue_key("a.READ")), permissions.of(keycloak.issue_jwt("a.READ"), {})]
+        found = await asyncio.gather(*asked, keys.probe(), permissions.probe(), return_exceptions=True)
+        await keys.close()
+        await permissions.close()
+        return found
+
+    with FakeEgo() as ego, FakeKeycloak() as keycloak:
+        for one in (ego, keycloak):
+            one.traffic.inject(away, times=None)
+        owner, scopes, *probes = asyncio.run(run())
+    assert isinstance(owner, Unavailable)
+    assert isinstance(scopes, Unavailable)
+    assert all(str(status) in str(probe) for probe in probes)
     assert elsewhere.traffic.seen() == []
 
 

@@ -101,6 +101,45 @@ def test_the_hidden_request_would_be_seen(server: RunningServer) -> None:
     assert MARK in answer
 
 
+@pytest.mark.parametrize("to", [b"websocket", b"h2c", b"foo"])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"X: no body", 200),
+        (b"Content-Length: 0", 200),
+        (b"Content-Length: %d" % len(HIDDEN), 400),
+        (b"Transfer-Encoding: chunked", 400),
+    ],
+)
+def test_no_request_hides_behind_a_change_of_protocol(
+    server: RunningServer, to: bytes, body: bytes, status: int
+) -> None:
+    """Whoever asks for another protocol is answered in this one, and nothing after that is taken for a request, since
+    a proxy may have taken it for the body. A body cannot be told from it, and is refused."""
+    address = urlsplit(server.url)
+    head = request(b"Connection: Upgrade", b"Upgrade: " + to, body)
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=20) as connection:
+        connection.sendall(head)
+        answer = connection.recv(65536)
+        try:
+            connection.sendall(HIDDEN)
+            while more := connection.recv(65536):
+                answer += more
+        except ConnectionError:
+            pass
+    assert answer.count(b"HTTP/1.1 ") == 1, answer
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+    assert b"connection: close" in answer.lower()
+    assert MARK not in talk(server, head + HIDDEN)
+
+
+def test_a_tunnel_is_not_made(server: RunningServer) -> None:
+    """CONNECT is answered, and what follows is not taken for a request."""
+    answer = talk(server, request(line=b"CONNECT /upload/cancel HTTP/1.1") + HIDDEN)
+    assert answer.startswith(b"HTTP/1.1 405 ")
+    assert MARK not in answer
+
+
 INJECTED = [
     "%0d%0aX-Evil:%201",
     "%0aX-Evil:%201",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from score.server import edge, plane, registry
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "security.md").read_text("utf-8")
 
@@ -43,3 +45,14 @@ def test_the_attacks_are_all_named() -> None:
         "test_a_stores_redirection_is_not_followed",
     }
     assert tried - unnamed <= set(re.findall(r"\btest_\w+", PAGE))
+
+
+def test_the_limits_are_those_of_the_page() -> None:
+    """Claim: sizes and times that the page names are those that are in force."""
+    page = " ".join(PAGE.split())
+    assert f"at most {edge.LARGEST_HEAD // 1024} KiB, {edge.MOST_HEADERS} headers" in page
+    assert f"{edge.LONGEST_QUERY // 1024} KiB of query, and {edge.Protocol.head_within:g} s to arrive" in page
+    assert f"nobody asked for {edge.LARGEST_BODY // 1024**2} MiB" in page
+    assert f"an analysis {registry.LARGEST_PAYLOAD // 1024**2} MiB" in page
+    assert plane.SILENCE == registry.SILENCE
+    assert f"a silent sender after {plane.SILENCE:g} s" in page

@@ -88,6 +88,12 @@ def test_the_token_does_not_choose_the_algorithm(
     assert status(site, token if signature else token.rpartition(".")[0] + ".") == 401
 
 
+@pytest.mark.parametrize("algorithm", ["RS384", "RS512", "PS256", "PS384", "PS512"])
+def test_a_right_signature_of_another_kind_is_none(site: SecuredSite, ego: FakeEgo, algorithm: str) -> None:
+    """Claim: what the right key signed by another algorithm is 401: RS256 is what the operator chose."""
+    assert status(site, jwt.encode(claims(), ego.signing_key, algorithm)) == 401
+
+
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
 def test_the_public_key_is_no_secret_to_sign_with(site: SecuredSite, ego: FakeEgo, algorithm: str) -> None:
     """Claim: a token signed by HMAC with the public key, in whatever form, is 401."""

@@ -91,6 +91,8 @@ def test_503_with_retry_after_when_nobody_can_tell(tmp_path: Path) -> None:
                 check_away(site.call("GET", target, key))
                 if broken == "fails":
                     assert len(ego.traffic.seen(path="/check_api_key", status=503)) == 3
+                submitted = site.call("POST", "/submit/TEST-CA", key, b"{}")
+                assert (submitted.status, submitted.headers["retry-after"]) == (503, "5"), "as Song words it"
                 assert site.call("GET", f"/download/{site.objects['down', 'open']}?offset=0&length=-1").status == 200
                 assert site.call("GET", target).status == 403
                 health = site.call("GET", "/health").json()

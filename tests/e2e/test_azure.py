@@ -422,6 +422,15 @@ def test_an_upload_in_place_of_an_object(site: Site, files: Registered, azurite:
     assert site.has_object(files.id)
 
 
+def test_no_url_to_write_for_what_is_published(site: Site, files: Registered) -> None:
+    """An upload that was begun before the analysis was published gets no further URL: it would replace the object."""
+    upload(site, files)
+    begin(site, files, SIZE, md5_of(files.paths[0]), overwrite=True)
+    site.publish(files)
+    answer = call(site, "GET", f"/upload/{files.id}/status?fileSize={SIZE}", 400)
+    assert "PUBLISHED" in answer["message"]
+
+
 def test_registration_and_publication_state_count(site: Site, files: Registered) -> None:
     unknown = "00000000-0000-4000-8000-000000000000"
     call(site, "POST", f"/upload/{unknown}/uploads?fileSize=5", 404)

@@ -60,8 +60,8 @@ class ApiKeys:
         if (
             "error" in said
             or (expires is not None and expires <= self._now())
-            or said.get("revoked") is True
-            or said.get("valid") is False
+            or said.get("revoked") not in (None, False)
+            or said.get("valid") not in (None, True)
         ):
             raise _refused()
         return Identity(
@@ -74,18 +74,22 @@ class ApiKeys:
             status, body = await self._send(_NOBODYS)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return f"The authorization server at {self._server.url} does not answer: {type(error).__name__}."
-        if status >= 500:
-            return f"The authorization server at {self._server.url} answers {status}. Check auth.server.url."
-        return self._misconfigured(Answer(status, as_json(body)))
+        answer = Answer(status, as_json(body))
+        if not 400 <= status < 500 and (status not in (200, 207) or not isinstance(answer.document, dict)):
+            what = status if status >= 300 else "with a page, not with what is known of a key"
+            return f"The authorization server at {self._server.url} answers {what}. Check auth.server.url."
+        return self._misconfigured(answer)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
 
     def _end(self, exp: object) -> float | None:
-        """When a key ends, in seconds since 1970; None where the answer does not say."""
-        if isinstance(exp, bool) or not isinstance(exp, int | float) or not math.isfinite(exp):
+        """When a key ends, in seconds since 1970; None where nobody says, long ago where it is nonsense."""
+        if exp is None:
             return None
+        if isinstance(exp, bool) or not isinstance(exp, int | float) or not math.isfinite(exp):
+            return 0.0
         return exp / 1000 if exp >= _EPOCH else self._now() + exp
 
     def _misconfigured(self, answer: Answer) -> str:

@@ -40,7 +40,7 @@ class Remembered:
         """The owner of a token, as remembered or as told now."""
         key = hashlib.sha256(token.encode()).digest()
         known = self._known.get(key)
-        if known is not None and self._clock() < known[0]:
+        if known is not None and self._clock() < known[0] and not self._has_ended(known[1]):
             return known[1]
         task = self._asking.get(key)
         if task is None:
@@ -66,6 +66,10 @@ class Remembered:
             if len(self._known) > _MOST:
                 self._known.popitem(last=False)
         return identity
+
+    def _has_ended(self, identity: Identity) -> bool:
+        """By the time of day: a monotonic clock stands still while the machine sleeps."""
+        return identity.expires is not None and identity.expires <= self._now()
 
     def _end(self, key: bytes, done: asyncio.Task[Identity]) -> None:
         del self._asking[key]

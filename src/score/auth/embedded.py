@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import logging
 import os
 import sqlite3
 import time
@@ -25,6 +26,8 @@ from typing import TypeVar
 from score.auth.base import Identity, fingerprint
 from score.errors import Invalid, Misconfigured, NotFound, Unauthenticated, Unavailable
 from score.protocol.ids import is_uuid
+
+log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
@@ -67,10 +70,16 @@ class KeyFile:
         self._now = now
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            mode = os.fstat(descriptor).st_mode
+            os.close(descriptor)
             self._connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             raise Misconfigured(f"The file of keys {path} cannot be opened: {error}.") from error
+        if mode & 0o077:
+            log.warning(
+                "Others may use the file of keys %s, and who writes to it makes keys. Run: chmod 600 %s", path, path
+            )
         with self._guarded():
             self._connection.execute(_SCHEMA)
 

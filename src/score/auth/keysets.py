@@ -129,10 +129,11 @@ class KeySet:
     ) -> None:
         """``tls`` says whom to believe; None: the authorities of the system."""
         self._location = location
+        self._name = location.partition("?")[0]  # a query may hold a secret, and callers see messages
         self._read = read
         self._clock = clock
         self._keys: tuple[SigningKey, ...] = ()
-        self._problem = f"The public key at {location} has not been fetched yet."
+        self._problem = f"The public key at {self._name} has not been fetched yet."
         self._fetched = self._looked = -_FRESH
         self._session: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
@@ -166,7 +167,7 @@ class KeySet:
             return False
         if self._clock() - self._looked < _RENEWAL:
             if self._looked > self._fetched:
-                raise Unavailable(f"The public key at {self._location} could not be renewed.", retry_after=_RENEWAL)
+                raise Unavailable(f"The public key at {self._name} could not be renewed.", retry_after=_RENEWAL)
             return False
         before = self._keys
         await self._fetch()
@@ -217,13 +218,14 @@ class KeySet:
         try:
             async with self._session.get(self._location) as answer:
                 if answer.status != 200:
-                    raise Unavailable(f"The public key at {self._location} is not to be had: {answer.status}.")
+                    raise self._away(str(answer.status))
                 text = (await body_of(answer)).decode(errors="replace")
-            self._keys = self._read(text, self._location)
+            self._keys = self._read(text, self._name)
             self._fetched = self._looked
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(
-                f"The public key at {self._location} is not to be had: {type(error).__name__}."
-            ) from error
+            raise self._away(type(error).__name__) from error
         except Misconfigured as error:
-            raise Unavailable(str(error)) from error
+            raise Unavailable(str(error), retry_after=_RENEWAL) from error
+
+    def _away(self, why: str) -> Unavailable:
+        return Unavailable(f"The public key at {self._name} is not to be had: {why}.", retry_after=_RENEWAL)

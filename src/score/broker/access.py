@@ -12,6 +12,7 @@ from collections.abc import Callable
 from score.auth.base import Authorizer, Identity
 from score.auth.scopes import Right, Scopes
 from score.broker import audit
+from score.broker.together import Together
 from score.errors import Forbidden, Invalid, NotReady, Refused, Unauthenticated
 from score.metadata.base import AnalysisState, Registry
 from score.protocol.ids import check_object_id
@@ -34,7 +35,8 @@ class Access:
 
     ``check_states`` is false with ``metadata.useLegacyMode``. Files of open access need no token, unless
     ``anonymous_open`` is false. What the registry says of an object (analysis, study, access) is used again for
-    ``kept`` seconds; the state of an analysis, and that an object is unknown, never.
+    ``kept`` seconds; that an object is unknown, never. The state of an analysis is asked for each time, once for all
+    who ask at the same time.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Access:
         self._kept = kept
         self._clock = clock
         self._entities: OrderedDict[str, tuple[float, Entity]] = OrderedDict()
+        self._states: Together[tuple[str, str], AnalysisState] = Together()
 
     async def upload(self, token: str | None, object_id: str) -> None:
         """May the owner of the token upload this object, or see how its upload goes?"""
@@ -135,7 +138,8 @@ class Access:
 
     async def _check_state(self, entity: Entity, wanted: AnalysisState, done: str) -> None:
         if self._check_states:
-            state = await self._registry.analysis_state(entity.project_code, entity.gnos_id)
+            study, analysis = entity.project_code, entity.gnos_id
+            state = await self._states.ask((study, analysis), lambda: self._registry.analysis_state(study, analysis))
             if state != wanted:
                 raise NotReady(
                     f"{entity.id} cannot be {done}: its analysis {entity.gnos_id} is {state}, not {wanted}."

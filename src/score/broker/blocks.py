@@ -99,9 +99,11 @@ class BlockUploads:
         """How far the upload in progress is: a part for each block that the store holds, with its MD5, and one for
         each gap between them, all with one fresh URL.
 
-        Raises NotFound (no upload in progress), Conflict (it is of another size; its state is broken).
+        Raises NotFound (no upload in progress), Conflict (it is of another size; its state is broken), NotReady (the
+        analysis is not UNPUBLISHED any more: who has the URL could replace what is published).
         """
         begun = await self._in_progress(object_id, size)
+        await self._access.check_unpublished(object_id)
         blocks = await self._objects.blocks(begun.object_key)
         held = [found for block in blocks.uncommitted if (found := read_block(block.id, block.size))]
         url = self._url(object_id, begun.upload_id)
@@ -140,6 +142,7 @@ class BlockUploads:
         if begun is None:
             # Ended before; or begun by the reference, whose upload ids are the objects' ids and which keeps no state.
             if stat is not None and upload_id in (stat.metadata.get(UPLOAD_FIELD), object_id):
+                audit.note("completion", object_id, parts=1, bytes=stat.size)
                 return
             raise _no_upload(object_id)
         if stat is None or stat.etag == begun.replaces:
@@ -151,6 +154,7 @@ class BlockUploads:
             raise Conflict(f"The object {object_id} is of another upload.", hint="Upload it again with overwrite.")
         await self._access.check_unpublished(object_id)
         await self._end(begun, stat)
+        audit.note("completion", object_id, parts=1, bytes=stat.size)
 
     async def cancel(self, object_id: str) -> None:
         """Drop the upload in progress with all its blocks. NotFound where there is none."""

@@ -74,12 +74,15 @@ class Removal:
         kept = await self.look(object_id)
         if not kept:
             raise NotFound(f"Nothing is stored of {object_id}.")
-        audit.record("deletion", "begun", object=object_id, kept=str(kept), by=by)
+        what: dict[str, str | int] = {"object": object_id, "kept": str(kept), "by": by}
+        if kept.size is not None:
+            what["bytes"] = kept.size
+        audit.record("deletion", "begun", **what)
         for place in self._places:
             await place.objects.delete(self._layout.object(object_id))
         for upload in kept.uploads:
             await self._uploads.drop(object_id, upload)
         for place in self._places:
             await place.state.delete(self._layout.meta(object_id))
-        audit.record("deletion", "done", object=object_id, kept=str(kept), by=by)
+        audit.record("deletion", "done", **what)
         return kept

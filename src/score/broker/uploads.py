@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +18,7 @@ from score.broker.access import Access
 from score.broker.buckets import Pair
 from score.broker.documents import fetch
 from score.broker.finished import FinishedParts, objection, refuse
+from score.broker.plans import Known, Plans
 from score.broker.state import Layout, Plan, new_upload, read_specification, without_urls
 from score.broker.work import Work
 from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound, NotReady
@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 
 _BEGINNING = timedelta(seconds=10)
 """Within which the state of an upload is written, once the store began it."""
-_PLANS = 500
-"""Uploads whose plan is kept in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class Uploads:
         self._access = access
         self._layout = layout
         self._rules = rules
-        self._plans: OrderedDict[tuple[str, str], Plan] = OrderedDict()
+        self._plans = Plans()
         self._finished = FinishedParts(objects, state, layout)
         self._completions = completions or Work()
 
@@ -100,7 +98,7 @@ class Uploads:
         urls = self._objects.sign_parts(key, upload, list(plan.parts()), self._rules.url_life)
         document = new_upload(key, object_id, upload, plan, md5, urls)
         await self._state.put(self._layout.upload_meta(object_id, upload), document)
-        self._keep(object_id, upload, plan)
+        self._plans.keep(object_id, upload, Known(plan, md5))
         audit.note("upload", object_id, parts=len(plan), bytes=size)
         return document
 
@@ -146,22 +144,25 @@ class Uploads:
         check_object_id(object_id)
         upload = UploadId(check_upload_id(upload_id))
         record = FinishedPart(part_number=number, md5=check_md5(md5), etag=self._check_etag(etag))
-        plan = await self._plan(object_id, upload)
-        size = plan.part(number)
+        known = await self._known(object_id, upload)
+        size = known.plan.part(number)
         if size is None:
-            raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(plan)}.")
+            raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(known.plan)}.")
         stored = await self._objects.stored_part(self._layout.object(object_id), upload, number)
         if why := objection(record, size, stored, etag_is_md5=self._objects.limits.etag_is_md5):
             raise refuse(object_id, number, why)
-        await self._state.put(self._layout.record(object_id, upload, record), b"")
+        key = self._layout.record(object_id, upload, record)
+        await self._state.put(key, b"")
+        known.record(record, key)
 
     async def forget_part(self, object_id: str, upload_id: str, number: int) -> None:
         """Drop the record of a finished part, so that it is sent again. Idempotent. NotFound: no such upload."""
         check_object_id(object_id)
         upload = UploadId(check_upload_id(upload_id))
-        plan = await self._plan(object_id, upload)
-        if plan.part(number) is None:
-            raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(plan)}.")
+        known = await self._known(object_id, upload)
+        if known.plan.part(number) is None:
+            raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(known.plan)}.")
+        known.drop(number)
         if keys := await self._keys(self._layout.records_of(object_id, upload, number)):
             await self._state.delete(*keys)
 
@@ -176,9 +177,10 @@ class Uploads:
         check_object_id(object_id)
         upload = UploadId(check_upload_id(upload_id))
         audit.note("completion", object_id)
-        await self._completions.do(
+        made = await self._completions.do(
             (object_id, upload), f"The completion of {object_id}", lambda: self._complete(object_id, upload)
         )
+        audit.note("completion", object_id, parts=len(made.parts), bytes=made.object_size)
 
     async def cancel(self, object_id: str) -> None:
         """Drop the upload in progress with all its parts. NotFound where there is none."""
@@ -196,38 +198,63 @@ class Uploads:
             await self.drop(object_id, upload)
         return sum(place is not None for place in places)
 
-    async def _complete(self, object_id: str, upload: UploadId) -> None:
+    async def _complete(self, object_id: str, upload: UploadId) -> Specification:
         try:
+            if known := await self._complete_known(object_id, upload):
+                return known
             specification = await self._specification(object_id, upload)
             (parts, md5s, keys), _ = await _in_order(
                 self._assemble(object_id, upload, Plan.of(specification)), self._access.check_unpublished(object_id)
             )
-            await self._join(object_id, upload, specification, parts, md5s)
+            begun = await self._begun(object_id, upload)
+            await self._join(object_id, without_urls(specification, md5s), parts, begun)
         except (Conflict, NotFound, NotReady):
-            if not await self._is_done(object_id, upload):  # by another server, or before its answer was lost
+            made = await self._made(object_id, upload)
+            if made is None:
                 raise
-            await self._forget(object_id, upload)
-        else:
-            await self._forget(object_id, upload, keys)
+            await self._forget(object_id, upload)  # done by another server, or before its answer was lost
+            return made
+        await self._forget(object_id, upload, keys)
+        return specification
+
+    async def _complete_known(self, object_id: str, upload: UploadId) -> Specification | None:
+        """Complete an upload of which this server proved every part, without listing them again: the store takes only
+        parts with the ETags that are named. None where it does not, or the state is gone: then others had a hand in
+        it, and the store's own lists decide."""
+        known = self._plans.get(object_id, upload)
+        if known is None or not known.whole:
+            return None
+        meta, _ = await _in_order(
+            self._state.stat(self._layout.upload_meta(object_id, upload)), self._access.check_unpublished(object_id)
+        )
+        if meta is None:
+            return None
+        final = known.final(self._layout.object(object_id), object_id, upload)
+        try:
+            await self._join(object_id, final, known.stored(), meta.last_modified)
+        except (Conflict, NotFound):
+            return None
+        await self._forget(object_id, upload, known.keys)
+        return final
 
     async def _join(
-        self, object_id: str, upload: UploadId, specification: Specification, parts: list[StoredPart], md5s: list[str]
+        self, object_id: str, final: Specification, parts: list[StoredPart], begun: datetime | None
     ) -> None:
-        """The object out of these parts, then its final ``.meta``; where a crash came between the two, the latter."""
-        begun = await self._begun(object_id, upload)
-        made = await self._objects.complete(self._layout.object(object_id), upload, parts)
-        if made.size != specification.object_size:
+        """The object out of these parts, then its final ``.meta``; where a crash came between the two, the latter.
+        ``begun``: when the upload began."""
+        made = await self._objects.complete(self._layout.object(object_id), UploadId(final.upload_id), parts)
+        if made.size != final.object_size:
             raise Integrity(
-                f"The store made {made.size} bytes of the parts of {object_id}, not {specification.object_size}.",
+                f"The store made {made.size} bytes of the parts of {object_id}, not {final.object_size}.",
                 hint="Upload it again with overwrite.",
             )
-        if begun is not None and made.last_modified < begun - _BEGINNING:
+        # Not every store proves by an ETag what an object was made of, where ETags are no MD5s.
+        if begun is not None and not self._objects.limits.etag_is_md5 and made.last_modified < begun - _BEGINNING:
             raise _no_upload(object_id)  # an older object
-        await self._state.put(self._layout.meta(object_id), to_json(without_urls(specification, md5s)))
+        await self._state.put(self._layout.meta(object_id), to_json(final))
 
     async def _begun(self, object_id: str, upload: UploadId) -> datetime | None:
-        """When the upload began, where that is needed: not every store proves by an ETag what an object was made of,
-        where ETags are no MD5s. NotFound: it is gone."""
+        """When the upload began, where that is needed. NotFound: it is gone."""
         if self._objects.limits.etag_is_md5:
             return None
         meta = await self._state.stat(self._layout.upload_meta(object_id, upload))
@@ -246,29 +273,30 @@ class Uploads:
             return
         try:
             specification = await self._specification(object_id, upload)
-            if specification.object_size == made.size and not await self._is_done(object_id, upload):
+            if specification.object_size == made.size and not await self._made(object_id, upload):
                 parts, md5s, _ = await self._assemble(object_id, upload, Plan.of(specification))
-                await self._join(object_id, upload, specification, parts, md5s)
+                begun = await self._begun(object_id, upload)
+                await self._join(object_id, without_urls(specification, md5s), parts, begun)
                 log.warning("Finished the upload %s of %s, which a crash left without its .meta.", upload, object_id)
         except (NotFound, Conflict):
             return  # no state to go by, parts that were never finished, or an object of other parts
 
-    async def _is_done(self, object_id: str, upload: UploadId) -> bool:
-        """Whether the object that is there came from this upload. NotFound: it did, and is lost."""
+    async def _made(self, object_id: str, upload: UploadId) -> Specification | None:
+        """What was made of this upload, None where the object that is there is of another. NotFound: it is lost."""
         key = self._layout.meta(object_id)
         document = await fetch(self._state, key)
         try:
             final = None if document is None else read_specification(document, key)
         except Conflict:
-            return False  # a broken one is written anew
+            return None  # a broken one is written anew
         if final is None or final.upload_id != upload:
-            return False
+            return None
         stat = await self._objects.stat(self._layout.object(object_id))
         if stat is None or stat.size != final.object_size:
             raise NotFound(
                 f"The object {object_id} was uploaded, but is lost from the store.", hint="Upload it again."
             )
-        return True
+        return final
 
     async def _assemble(
         self, object_id: str, upload: UploadId, plan: Plan
@@ -322,26 +350,18 @@ class Uploads:
         key = self._layout.upload_meta(object_id, upload)
         document = await fetch(self._state, key)
         if document is None:
-            self._plans.pop((object_id, upload), None)
+            self._plans.forget(object_id, upload)
             raise _no_upload(object_id)
         specification = read_specification(document, key)
         if specification.upload_id != upload:
             raise Conflict(f"The stored state {key!r} is of another upload.", hint="Start the upload again.")
         return specification
 
-    async def _plan(self, object_id: str, upload: UploadId) -> Plan:
-        plan = self._plans.get((object_id, upload))
-        if plan is None:
-            plan = Plan.of(await self._specification(object_id, upload))
-            self._keep(object_id, upload, plan)
-        else:
-            self._plans.move_to_end((object_id, upload))
-        return plan
-
-    def _keep(self, object_id: str, upload: UploadId, plan: Plan) -> None:
-        self._plans[object_id, upload] = plan
-        if len(self._plans) > _PLANS:
-            self._plans.popitem(last=False)
+    async def _known(self, object_id: str, upload: UploadId) -> Known:
+        """What there is to know of an upload, from memory or from its state. NotFound, Conflict."""
+        return self._plans.get(object_id, upload) or self._plans.keep(
+            object_id, upload, Known.of(await self._specification(object_id, upload))
+        )
 
     async def _folders(self, object_id: str) -> list[UploadId]:
         """The uploads of an object of which there is any state."""
@@ -380,13 +400,17 @@ class Uploads:
             await self._state.delete(*keys)
 
     async def _forget(self, object_id: str, upload: UploadId, known: Sequence[str] | None = None) -> None:
-        """Delete the state of an upload: ``.meta`` first, since with it the upload is in progress to every reader.
+        """Delete the state of an upload. ``known``: the keys of its records, where they are known.
 
-        ``known``: the keys of its records, where they were listed already.
+        Where a crash leaves a part of it behind, that is of an upload that is gone from the store: cleanup finds it.
         """
-        self._plans.pop((object_id, upload), None)
-        await self._state.delete(self._layout.upload_meta(object_id, upload))
-        if keys := await self._keys(self._layout.folder(object_id, upload)) if known is None else known:
+        self._plans.forget(object_id, upload)
+        meta = self._layout.upload_meta(object_id, upload)
+        if known is not None:
+            await self._state.delete(meta, *known)
+            return
+        await self._state.delete(meta)  # first, since with it the upload is in progress to every reader
+        if keys := await self._keys(self._layout.folder(object_id, upload)):
             await self._state.delete(*keys)
 
 

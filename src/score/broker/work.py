@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from score.errors import Unavailable
 
@@ -17,6 +17,7 @@ _KEPT = 60.0
 """Seconds for which a failure that nobody waited for is kept for the next caller."""
 
 Key = tuple[str, str]
+T = TypeVar("T")
 
 
 class Work:
@@ -29,12 +30,12 @@ class Work:
     def __init__(self, hold: float = HOLD, clock: Callable[[], float] = time.monotonic) -> None:
         self._hold = hold
         self._clock = clock
-        self._running: dict[Key, asyncio.Task[None]] = {}
+        self._running: dict[Key, asyncio.Task[Any]] = {}
         self._waiting: dict[Key, int] = {}
         self._failed: dict[Key, tuple[float, BaseException]] = {}
 
-    async def do(self, key: Key, what: str, start: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Wait for the task of ``key``, which ``start`` begins where none runs. ``what`` names it in messages."""
+    async def do(self, key: Key, what: str, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What the task of ``key`` gives, which ``start`` begins where none runs. ``what`` names it in messages."""
         task = self._running.get(key)
         if task is None:
             self._raise_failure(key)
@@ -49,9 +50,10 @@ class Work:
                 del self._waiting[key]
         if not done:
             raise Unavailable(f"{what} is still under way.", hint="Ask again: it goes on.", retry_after=_AGAIN)
-        task.result()
+        result: T = task.result()
+        return result
 
-    def _note_end(self, key: Key, task: asyncio.Task[None]) -> None:
+    def _note_end(self, key: Key, task: asyncio.Task[Any]) -> None:
         del self._running[key]
         error = None if task.cancelled() else task.exception()
         if error is not None and key not in self._waiting:

@@ -20,6 +20,7 @@ _COMMANDS = {
     "upload": "score.cli.transfers",
     "download": "score.cli.transfers",
     "url": "score.cli.transfers",
+    "view": "score.cli.view",
     "register": "score.cli.registry",
     "publish": "score.cli.registry",
     "version": "score.cli.about",

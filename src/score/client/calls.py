@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from urllib3.response import BaseHTTPResponse
 
 from score.errors import NotFound, Refused, Unavailable
-from score.protocol.wire import Entity, EntityPage, Progress, Specification, Wire
+from score.protocol.wire import Entity, EntityPage, Listed, Progress, Specification, Wire
 from score.transfer.http import Http, Timeouts, answer_text, place, retry_after, service_error
 
 T = TypeVar("T")
@@ -35,6 +35,7 @@ class _Published(Wire):
 _NAMES = TypeAdapter(list[str])
 _RECORDS = TypeAdapter(list[dict[str, Any]])
 _SUBMITTED = TypeAdapter(_Submitted)
+_LISTING = TypeAdapter(list[Listed])
 _PUBLISHED = TypeAdapter(_Published)
 
 PING_TIMEOUT = Timeouts(connect=5.0, read=5.0)
@@ -137,6 +138,10 @@ class Score:
             )
         if response.status >= 300:
             raise Unavailable(f"GET {place(url)}: the store answered {response.status}.")
+
+    def listing(self) -> list[Listed]:
+        """Every object of the store."""
+        return self._to.ask(_LISTING, "GET", "/listing")
 
     def exists(self, object_id: str) -> bool:
         """Whether the object is in the store."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from typing import Any
 
 from score.client.calls import Song
-from score.errors import NotFound, Refused
+from score.errors import NotFound, Refused, ScoreError, Unavailable
 from score.protocol.wire import Entity
 from score.transfer.engine import Engine
 
-INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".idx")
+INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".csi", ".idx")
+"""Of several indexes of one file, the one whose suffix comes first counts."""
 
 
 class Catalog:
@@ -21,10 +24,14 @@ class Catalog:
         self._lock = threading.Lock()
         self._entities: dict[str, Entity] = {}
         self._analyses: dict[str, _Once] = {}
+        self._recording = threading.Lock()
+        self._records: dict[str, dict[str, Any]] = {}
+        self._asked: Counter[str] = Counter()
+        self._away = False
 
     def entity(self, object_id: str) -> Entity:
         """What the metadata service says of an object. Raises NotFound."""
-        known = self._entities.get(object_id.lower())
+        known = self.known(object_id)
         if known is not None:
             return known
         found = self._engine.persist(
@@ -51,6 +58,38 @@ class Catalog:
         """The index file of a file: of the same analysis, and of its name with a suffix, case aside."""
         return self._siblings(entity).get(entity.file_name.lower())
 
+    def record(self, object_id: str) -> dict[str, Any] | None:
+        """What was registered of a file (``fileSize``, ``fileMd5sum`` …), None where the metadata service does not
+        tell; each call is made once. With the second file of an analysis come the records of all of them."""
+        with self._recording:
+            found = self._records.get(object_id.lower())
+            if found is not None or self._away:
+                return found
+            try:
+                return self._ask_for_record(object_id)
+            except Unavailable:
+                self._away = True  # the Score server asks it too, and has the last word
+            except ScoreError:
+                pass
+            return None
+
+    def _ask_for_record(self, object_id: str) -> dict[str, Any] | None:
+        entity = self.known(object_id) or self._song.entity(object_id)
+        study, analysis = entity.project_code, entity.gnos_id
+        self._asked[analysis] += 1
+        if self._asked[analysis] == 2:
+            try:
+                records = self._song.files(study, analysis)
+            except (NotFound, Refused):
+                records = []
+            self._records |= {str(record.get("objectId")).lower(): record for record in records}
+        found = self._records.get(object_id.lower())
+        return found if found is not None else self._song.file(study, object_id)
+
+    def known(self, object_id: str) -> Entity | None:
+        """What was said of an object before, in this run."""
+        return self._entities.get(object_id.lower())
+
     def _siblings(self, entity: Entity) -> dict[str, Entity]:
         """The index files of an analysis, by the names of what they index."""
         with self._lock:
@@ -60,10 +99,11 @@ class Catalog:
                 found = self._engine.persist(
                     lambda: list(self._song.entities(entity.gnos_id)), f"{entity.file_name}: looking for its index"
                 )
+                self._entities |= {sibling.id.lower(): sibling for sibling in found}
                 once.indexes = {
                     sibling.file_name.lower().removesuffix(suffix): sibling
+                    for suffix in reversed(INDEX_SUFFIXES)
                     for sibling in found
-                    for suffix in INDEX_SUFFIXES
                     if sibling.file_name.lower().endswith(suffix)
                 }
             return once.indexes

@@ -5,43 +5,60 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
-from score.client import settings as configuration
 from score.client.calls import Endpoint, Score, Song
 from score.client.catalog import Catalog
 from score.client.download import Download
 from score.client.layout import Claims, Layout, place
 from score.client.manifests import UploadEntry
-from score.client.outcome import Outcome, State
+from score.client.many import FATAL, Many, Once
+from score.client.outcome import Outcome, State, Stored
 from score.client.settings import Settings
+from score.client.source import ObjectSource
 from score.client.tls import unverified
+from score.client.transfer import Transfer
 from score.client.upload import BlockUpload, Upload
-from score.errors import Cancelled, NoSpace, Refused, ScoreError, Unauthenticated, Unavailable
-from score.protocol.digests import check_md5
+from score.errors import (
+    Cancelled,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Refused,
+    ScoreError,
+    Unauthenticated,
+    Unavailable,
+)
+from score.protocol.digests import check_md5, to_hex
 from score.protocol.ids import check_object_id
-from score.protocol.wire import Entity, Specification
+from score.protocol.wire import Entity, Listed, Specification
+from score.reading import RemoteFile, RemoteObject, Shared
 from score.transfer.engine import Engine
-from score.transfer.events import Ended, Listener, ignore
+from score.transfer.events import Event, Listener, ignore
 from score.transfer.files import md5_of_file, translate
 from score.transfer.http import Http
+from score.transfer.journal import elsewhere
+from score.transfer.lock import held
 from score.transfer.retry import Stop
 from score.transfer.workers import Workers
 
 T = TypeVar("T")
+R = TypeVar("R")
+P = ParamSpec("P")
+ObjectIds: TypeAlias = list[str]
+ObjectsByName: TypeAlias = dict[str, str]
+Outcomes: TypeAlias = list[Outcome]  # within the class, ``list`` is a method
 
 FILES = 4
 """Files under way for each part under way: small files spend their time on calls, not on bytes."""
-GRACE = 3.0
-"""Seconds for transfers to notice that the user asked to stop."""
 PROFILES = ("s3", "az")
 """The kinds of stores that this client can upload to."""
-FATAL = (Unauthenticated, NoSpace)
-"""What every further item of a run would meet too."""
 
 
 class Client:
@@ -53,9 +70,11 @@ class Client:
     def __init__(self, settings: Settings | None = None, *, listener: Listener = ignore) -> None:
         """Raises Misconfigured where no settings are given and none are found in the usual places."""
         if settings is None:
-            settings = configuration.settings(configuration.read((), os.environ, Path()))
+            settings = Settings.load()
         self.settings = settings
         self.stop = Stop()
+        self._listener = listener
+        self._transfers: list[Transfer[Any]] = []
         context, name = settings.tls.context(), settings.tls.trusted_name
         self.http = Http(settings.parallel * 2, settings.timeouts, context, trusted_name=name)
         self._song_http = self.http
@@ -63,12 +82,13 @@ class Client:
         if not settings.verify_metadata and settings.metadata_url.startswith("https:"):
             # Nobody knows who answers: whoever it is, it does not get the token.
             self._song_http, song_token = Http(settings.parallel, settings.timeouts, unverified()), ""
-        self.engine = Engine(self.http, Workers(settings.parallel), settings.patience, self.stop, listener)
+        self.engine = Engine(self.http, Workers(settings.parallel), settings.patience, self.stop, self._tell)
         self.score = Score(Endpoint(self.http, settings.storage_url, settings.token))
         self.song = Song(Endpoint(self._song_http, settings.metadata_url, song_token))
         self.catalog = Catalog(self.engine, self.song)
         self._profile: str | None = None
         self._asking = threading.Lock()
+        self._shared: Shared | None = None
 
     def __enter__(self) -> Client:
         return self
@@ -82,6 +102,8 @@ class Client:
         """Give back threads and connections."""
         self.stop.set()  # whatever still runs after a failure ends soon
         self.engine.workers.close()
+        if self._shared is not None:
+            self._shared.close()
         self.http.close()
         self._song_http.close()
 
@@ -111,33 +133,46 @@ class Client:
                 ) from error
         return profile
 
-    def upload(self, path: Path, object_id: str, md5: str = "", *, force: bool = False) -> Outcome:
+    def upload(self, path: Path | str, object_id: str, md5: str = "", *, force: bool = False) -> Outcome:
         """Upload a file; without ``md5`` the file's own is computed first. Raises the error that stopped it."""
         check_object_id(object_id)
-        expected = check_md5(md5) if md5 else md5_of_file(path, self.stop.check)
+        path = Path(path)
         state = self.settings.upload_state
-        given = (self.engine, self.score, self.song, object_id, path, expected, force, state)
-        if self._kind() == "az":
-            return BlockUpload(*given, self.settings.block_size).run()
-        return Upload(*given).run()
+        with held([state or path.parent, elsewhere()], object_id, str(path)):
+            expected = check_md5(md5) if md5 else md5_of_file(path, self.stop.check)
+            given = (self.engine, self.score, self.catalog, object_id, path, expected, force, state)
+            if self._kind() == "az":
+                return BlockUpload(*given, self.settings.block_size).run()
+            return Upload(*given).run()
 
     def _kind(self) -> str:
         """How the server wants uploads; asked once, by whichever thread comes first."""
         with self._asking:
             return self._profile or self.connect(verify=False)
 
-    def upload_all(self, entries: Sequence[UploadEntry], *, force: bool = False) -> list[Outcome]:
-        """Upload the files of a manifest, several at once. One that fails does not stop the rest."""
+    def upload_each(self, entries: Iterable[UploadEntry], *, force: bool = False) -> Iterator[Outcome]:
+        """Upload files, several at once, and give what became of each as they end.
 
-        def one(entry: UploadEntry) -> Outcome:
-            return self.upload(entry.path, entry.object_id, entry.md5, force=force)
+        One that fails does not stop the rest. Entries are taken as they are needed, and outcomes are not kept:
+        memory does not grow with their number.
+        """
+        for _, outcome in self._upload(entries, force):
+            yield outcome
 
-        return self._each(entries, one, lambda entry: (entry.object_id, entry.path))
+    def upload_all(self, entries: Sequence[UploadEntry], *, force: bool = False) -> Outcomes:
+        """:meth:`upload_each`, with the outcomes in the order of the entries, when all have ended."""
+        return _in_order(self._upload(entries, force))
 
-    def download(
+    def _upload(self, entries: Iterable[UploadEntry], force: bool) -> Iterator[tuple[int, Outcome]]:
+        def one(entry: UploadEntry) -> Outcomes:
+            return [self.upload(entry.path, entry.object_id, entry.md5, force=force)]
+
+        return self._run(entries, one, lambda entry: (entry.object_id, Path(entry.path)))
+
+    def download_each(
         self,
         object_ids: Iterable[str],
-        out: Path,
+        out: Path | str,
         *,
         layout: Layout = Layout.FILENAME,
         index: bool = True,
@@ -145,51 +180,99 @@ class Client:
         length: int = -1,
         force: bool = False,
         validate: bool = True,
-    ) -> list[Outcome]:
-        """Download objects into a folder, several at once. One that fails does not stop the rest.
+    ) -> Iterator[Outcome]:
+        """Download objects into a folder, several at once, and give what became of each as they end.
 
-        With ``index`` the index file of a BAM, CRAM or VCF comes along. Raises where the folder cannot be made.
+        One that fails does not stop the rest. With ``index`` the index file of a BAM, CRAM or VCF comes along. Raises
+        where the folder cannot be made, and Invalid where an id is none.
         """
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise translate(error, out) from error
-        claims = Claims()
-        begun: set[str] = set()
-        lock = threading.Lock()
-        pairs: list[tuple[str, str]] = []
+        wanted = Wanted(Path(out), layout, index, offset, length, force, validate)
+        for _, outcome in self._download(object_ids, wanted):
+            yield outcome
 
-        def once(entity: Entity) -> list[Outcome]:
-            with lock:
-                if entity.id in begun:
-                    return []
-                begun.add(entity.id)
+    def download(
+        self,
+        object_ids: Iterable[str],
+        out: Path | str,
+        *,
+        layout: Layout = Layout.FILENAME,
+        index: bool = True,
+        offset: int = 0,
+        length: int = -1,
+        force: bool = False,
+        validate: bool = True,
+    ) -> Outcomes:
+        """:meth:`download_each`, with the outcomes in the order of the ids, when all have ended."""
+        wanted = Wanted(Path(out), layout, index, offset, length, force, validate)
+        return _in_order(self._download(object_ids, wanted))
+
+    def _download(self, object_ids: Iterable[str], wanted: Wanted) -> Iterator[tuple[int, Outcome]]:
+        try:
+            wanted.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise translate(error, wanted.out) from error
+        claims = Claims()
+        once = Once()
+        pairs: list[tuple[Entity, Entity]] = []
+
+        def fetch(entity: Entity) -> Outcomes:
+            if not once.begin(entity.id):
+                return []
             path: Path | None = None
             try:
-                path = place(out, layout, entity)
-                job = Download(self.engine, self.score, entity, out, layout, claims, offset, length, force, validate)
-                return [job.run()]
+                path = place(wanted.out, wanted.layout, entity)
+                with held([wanted.out], entity.id, str(path)):
+                    return [wanted.job(self.engine, self.score, entity, claims).run()]
             except (Cancelled, *FATAL):
                 raise
             except ScoreError as error:
                 return [Outcome(entity.id, State.FAILED, path, error=error)]
 
-        def one(object_id: str) -> list[Outcome]:
+        def one(object_id: str) -> Outcomes:
             entity = self.catalog.entity(object_id)
-            found = self.catalog.index_of(entity) if index else None
-            if found is None:
-                return once(entity)
-            pairs.append((entity.id, found.id))
-            return once(entity) + once(found)
+            index = self.catalog.index_of(entity) if wanted.index else None
+            if index is None:
+                return fetch(entity)
+            outcomes = fetch(entity) + fetch(index)
+            if len(outcomes) == 2:
+                _date_index(outcomes[0].path, outcomes[1].path)
+            else:  # one of them was named for itself, and may be under way elsewhere
+                pairs.append((entity, index))
+            return outcomes
 
-        ids = list(dict.fromkeys(check_object_id(object_id) for object_id in object_ids))
-        outcomes = self._each_of_many(ids, one, lambda object_id: (object_id, None))
-        _date_indexes({outcome.object_id: outcome for outcome in outcomes}, pairs)
-        return outcomes
+        ids = dict.fromkeys(check_object_id(object_id) for object_id in object_ids)
+        yield from self._run(ids, one, lambda object_id: (object_id, None))
+        for pair in pairs:
+            with contextlib.suppress(ScoreError):
+                _date_index(*(place(wanted.out, wanted.layout, entity) for entity in pair))
 
-    def analysis(self, study: str, analysis: str) -> list[str]:
+    def analysis(self, study: str, analysis: str) -> ObjectIds:
         """The object ids of an analysis. Raises NotFound where it has none."""
         return [entity.id for entity in self.catalog.analysis(study, analysis)]
+
+    def files(self, study: str, analysis: str) -> ObjectsByName:
+        """The object ids of an analysis by the names of its files. Raises NotFound where it has none."""
+        return {entity.file_name: entity.id for entity in self.catalog.analysis(study, analysis)}
+
+    def open(self, object_id: str, name: str = "") -> RemoteFile:
+        """An object as a file: read-only, seekable, nothing is downloaded but what is read and what follows it.
+
+        ``name`` is what messages call it. Errors, here and of reads, are those of
+        :class:`score.reading.remote.RemoteObject`.
+        """
+        return RemoteFile(self.remote(object_id, name))
+
+    def remote(self, object_id: str, name: str = "") -> RemoteObject:
+        """An object to be read at any place, by any number of threads; nothing is asked before the first use."""
+        return RemoteObject(self.shared, ObjectSource(self.score, check_object_id(object_id)), name)
+
+    @property
+    def shared(self) -> Shared:
+        """Threads and cache of all objects that this client reads."""
+        with self._asking:
+            if self._shared is None:
+                self._shared = Shared(self.engine)
+            return self._shared
 
     def url(self, object_id: str) -> str:
         """A pre-signed URL of an object for any HTTP client. It is a secret while it lasts."""
@@ -201,63 +284,119 @@ class Client:
             raise Refused(f"{object_id}: the server gave no URL.", hint="Tell the operator of the server.")
         return found.parts[0].url
 
-    def _each(
-        self, items: Sequence[T], one: Callable[[T], Outcome], name: Callable[[T], tuple[str, Path | None]]
-    ) -> list[Outcome]:
-        return self._each_of_many(items, lambda item: [one(item)], name)
-
-    def _each_of_many(
-        self, items: Sequence[T], one: Callable[[T], list[Outcome]], name: Callable[[T], tuple[str, Path | None]]
-    ) -> list[Outcome]:
-        """Run ``one`` on every item in threads; failures become outcomes, in the order of the items.
-
-        An error that every further item would meet too ends the rest at once.
-        """
-        fatal: list[ScoreError] = []
-
-        def guarded(item: T) -> list[Outcome]:
-            object_id, path = name(item)
-            if fatal:
-                return [Outcome(object_id, State.FAILED, path, error=fatal[0])]
-            try:
-                outcomes = one(item)
-            except Cancelled:
-                raise
-            except ScoreError as error:
-                if isinstance(error, FATAL):
-                    fatal.append(error)
-                outcomes = [Outcome(object_id, State.FAILED, path, error=error)]
-            for outcome in outcomes:
-                text = str(outcome.error) if outcome.error else ""
-                self.engine.listener(Ended(str(outcome.path or outcome.object_id), outcome.state, text))
-            return outcomes
-
-        pool = ThreadPoolExecutor(min(FILES * self.settings.parallel, len(items) or 1), thread_name_prefix="file")
-        futures = [pool.submit(guarded, item) for item in items]
+    def exists(self, object_id: str) -> bool:
+        """Whether the object is in the store, published or not."""
+        check_object_id(object_id)
         try:
-            return [outcome for future in futures for outcome in self._result(future)]
-        except (KeyboardInterrupt, Cancelled):
-            self.stop.set()
-            for future in futures:
-                future.cancel()
-            wait(futures, timeout=GRACE)
-            raise Cancelled(
-                "Interrupted; what is finished is kept.", hint="Run the same command again to go on from there."
-            ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            return self.engine.persist(lambda: self.score.exists(object_id), f"{object_id}: asking for the object")
+        except NotFound:
+            return False
+        except (Unauthenticated, Forbidden):  # who may not upload is not told so
+            try:
+                return bool(self.stat(object_id))
+            except NotFound:
+                return False
 
-    def _result(self, future: Future[list[Outcome]]) -> list[Outcome]:
-        while not future.done():
-            wait([future], timeout=0.5)  # in pieces, so that an interrupt is seen
-        return future.result()
+    def modified(self, object_id: str) -> datetime:
+        """When the object came into the store, by the store's clock. Raises NotFound.
+
+        Costs the answer to :meth:`list` while the analysis is not published.
+        """
+        try:
+            url = self.url(object_id)
+            response = self.engine.persist(
+                lambda: self.http.request("GET", url, stream=True), f"{object_id}: its age"
+            )
+            response.close()  # only its head is wanted
+            when = response.headers.get("Last-Modified")
+            if response.status < 300 and when:
+                return parsedate_to_datetime(when)
+        except (Conflict, Refused):
+            pass
+        for listed in self.list():
+            if listed.id == object_id:
+                return datetime.fromtimestamp(listed.last_modified / 1000, UTC)
+        raise NotFound(f"{object_id}: there is no such object.")
+
+    def stat(self, object_id: str) -> Stored:
+        """What is known of an object in the store, whether its analysis is published or not. Raises NotFound."""
+        check_object_id(object_id)
+        entity = self.catalog.entity(object_id)
+        found = self.engine.persist(
+            lambda: self.score.download(object_id, urls=False), f"{object_id}: asking for its size"
+        )
+        md5 = to_hex(found.object_md5)
+        return Stored(
+            entity.id, found.object_size, md5, entity.file_name, entity.gnos_id, entity.project_code, entity.access
+        )
+
+    def begin(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Transfer[R]:
+        """Make a call of this client in a thread of its own, and come back at once.
+
+        ::
+
+            transfer = client.begin(client.download, ids, Path("data"))
+            for event in transfer:
+                ...
+            outcomes = transfer.result()
+        """
+        transfer = Transfer(lambda: call(*args, **kwargs), self.cancel)
+        with self._asking:
+            self._transfers = [known for known in self._transfers if not known.done] + [transfer]
+            transfer.start()
+        return transfer
+
+    def cancel(self) -> None:
+        """End what runs, from any thread: calls raise Cancelled within seconds. What is finished is kept.
+
+        The client is of no use afterwards; the same calls of another one go on from there.
+        """
+        self.stop.set()
+
+    def list(self) -> Iterator[Listed]:
+        """Every object of the store, published or not, as the server lists them; its list may be minutes old."""
+        found = self.engine.persist(self.score.listing, "asking for the list of objects")
+        return iter(found)
+
+    def _tell(self, event: Event) -> None:
+        self._listener(event)
+        for transfer in self._transfers:
+            transfer.tell(event)
+
+    def _run(
+        self, items: Iterable[T], one: Callable[[T], Outcomes], name: Callable[[T], tuple[str, Path | None]]
+    ) -> Iterator[tuple[int, Outcome]]:
+        many = Many(one, name, FILES * self.settings.parallel, self.stop, self.engine.listener)
+        for number, outcomes in many.run(items):
+            for outcome in outcomes:
+                yield number, outcome
 
 
-def _date_indexes(outcomes: Mapping[str, Outcome], pairs: Iterable[tuple[str, str]]) -> None:
-    """Make no index older than its data: tools that read it warn of that, or refuse it."""
-    for data, index in pairs:
-        paths = [outcomes[one].path for one in (data, index) if one in outcomes and outcomes[one].good]
-        if len(paths) == 2 and paths[0] and paths[1]:
-            with contextlib.suppress(OSError):
-                if paths[1].stat().st_mtime_ns < paths[0].stat().st_mtime_ns:
-                    os.utime(paths[1])
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be downloaded of every object, and where to."""
+
+    out: Path
+    layout: Layout
+    index: bool
+    offset: int
+    length: int
+    force: bool
+    validate: bool
+
+    def job(self, engine: Engine, score: Score, entity: Entity, claims: Claims) -> Download:
+        """The download of one object."""
+        where = (self.out, self.layout, claims, self.offset, self.length, self.force, self.validate)
+        return Download(engine, score, entity, *where)
+
+
+def _in_order(outcomes: Iterable[tuple[int, Outcome]]) -> Outcomes:
+    return [outcome for _, outcome in sorted(outcomes, key=lambda numbered: numbered[0])]
+
+
+def _date_index(data: Path | None, index: Path | None) -> None:
+    """Make an index no older than its data: tools that read it warn of that, or refuse it."""
+    if data and index:
+        with contextlib.suppress(OSError):
+            if index.stat().st_mtime_ns < data.stat().st_mtime_ns:
+                os.utime(index)

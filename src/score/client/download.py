@@ -41,7 +41,7 @@ class Download:
         """
         object_id = self.entity.id
         target = place(self.out, self.layout, self.entity)
-        journal = DownloadJournal(self.out, object_id)
+        journal = DownloadJournal(self.out, object_id, self._say)
         for path in {target, journal.data}:
             self.claims.claim(path, object_id)
         wanted = self._specify()
@@ -80,6 +80,9 @@ class Download:
         return Outcome(
             object_id, State.DOWNLOADED if proven else State.UNVERIFIED, target, wanted.object_size, md5 or whole
         )
+
+    def _say(self, text: str) -> None:
+        self.engine.listener(Note(str(self.entity.file_name or self.entity.id), text))
 
     @property
     def _is_whole(self) -> bool:

@@ -35,3 +35,17 @@ class Outcome:
     def good(self) -> bool:
         """Whether the object is where it should be."""
         return self.state is not State.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object in the store: ``size`` in bytes, ``md5`` in hex of the whole object, None where nobody knows it,
+    and what the metadata service says of it."""
+
+    object_id: str
+    size: int
+    md5: str | None
+    name: str
+    analysis: str
+    study: str
+    access: str | None

@@ -46,10 +46,13 @@ FOREIGN = ("mount.logging",)
 
 @dataclass(frozen=True)
 class Settings:
-    """What a client works with. ``token`` is empty where none is set; addresses end without a slash."""
+    """What a client works with. ``token`` is empty where none is set; addresses end without a slash.
+
+    ``metadata_url`` is that of Song; where it is not given, the Score server's, as with the embedded registry.
+    """
 
     storage_url: str
-    metadata_url: str
+    metadata_url: str = ""
     token: str = ""
     portal_url: str = ""
     patience: Patience = field(default_factory=Patience)
@@ -60,6 +63,17 @@ class Settings:
     block_size: int = 104_857_600
     tls: Tls = field(default_factory=Tls)
     verify_metadata: bool = True
+
+    @classmethod
+    def load(cls, **given: str) -> Settings:
+        """The settings as score-client finds them, in the current folder and the environment; those ``given`` count
+        more (``storage_url="..."`` is ``storage.url``). Raises Misconfigured."""
+        arguments = [f"--{name.replace('_', '.')}={value}" for name, value in given.items()]
+        return settings(read(arguments, os.environ, Path()))
+
+    def __post_init__(self) -> None:
+        for name, url in (("storage_url", self.storage_url), ("metadata_url", self.metadata_url or self.storage_url)):
+            object.__setattr__(self, name, url.rstrip("/"))
 
     def __repr__(self) -> str:  # the token stays out of every trace
         return f"Settings({self.storage_url}, {self.metadata_url}, token {'set' if self.token else 'not set'})"

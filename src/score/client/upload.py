@@ -7,9 +7,8 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from platformdirs import user_state_path
-
-from score.client.calls import Score, Song
+from score.client.calls import Score
+from score.client.catalog import Catalog
 from score.client.outcome import Outcome, State
 from score.errors import (
     AlreadyExists,
@@ -29,7 +28,7 @@ from score.transfer.blocks import BlockPush, cut_blocks
 from score.transfer.engine import Engine, SharedUrl, Urls
 from score.transfer.events import Note, Planned
 from score.transfer.files import Source, md5_of_span
-from score.transfer.journal import UploadJournal
+from score.transfer.journal import UploadJournal, elsewhere
 from score.transfer.push import Push
 
 
@@ -39,7 +38,7 @@ class Upload:
 
     engine: Engine
     score: Score
-    song: Song
+    catalog: Catalog
     object_id: str
     path: Path
     md5: str
@@ -53,14 +52,14 @@ class Upload:
         """
         source = Source(self.path)
         folder = self.state_folder or self.path.parent
-        journal = UploadJournal(folder, self.object_id, user_state_path("score") / "uploads")
+        journal = UploadJournal(folder, self.object_id, elsewhere(), self._say)
         if self._exists() and not self.force:
             self._require_same(source)
             journal.forget()
             return self._outcome(State.PRESENT, source)
         begun = self._resume(source, journal)
         if begun and not self._fits(source, begun[1]):
-            self.engine.listener(Note(str(self.path), "the file changed since its upload was begun; starting over"))
+            self._say("the file changed since its upload was begun; starting over")
             begun = None
         upload_id, parts = begun or self._start(source, journal)
         try:
@@ -78,6 +77,9 @@ class Upload:
 
     def _what(self, doing: str) -> str:
         return f"{self.path.name}: {doing}"
+
+    def _say(self, text: str) -> None:
+        self.engine.listener(Note(str(self.path), text))
 
     def _exists(self) -> bool:
         return self.engine.persist(lambda: self.score.exists(self.object_id), self._what("asking for the object"))
@@ -113,6 +115,8 @@ class Upload:
                 lambda: self.score.status(self.object_id, source.size), self._what("asking for an upload in progress")
             )
         except NotFound:
+            if recorded is not None:
+                self._say("the server does not know the upload that was begun from here any more; starting over")
             return None
         except Conflict as error:
             if self.force:
@@ -163,11 +167,7 @@ class Upload:
 
     def _require_registered(self, source: Source) -> None:
         """Compare size and MD5 with Song's record, where it gives one, before a byte moves. Raises Integrity."""
-        try:
-            entity = self.song.entity(self.object_id)
-            record = self.song.file(entity.project_code, self.object_id)
-        except ScoreError:
-            return  # the server asks Song itself and has the last word
+        record = self.catalog.record(self.object_id)
         if record is None:
             return
         hint = "Register the file as it is now, or find the file that was registered."

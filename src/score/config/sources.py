@@ -1,7 +1,7 @@
 """Where settings come from, lowest to highest: files, dotenv files, environment, command line. Protocol, section 8.
 
 Names are relaxed as in Spring Boot: case, ``.``, ``-`` and ``_`` do not matter, so that ``s3.accessKey``,
-``S3_ACCESSKEY`` and ``S3_ACCESS_KEY`` are one setting. No message that is made here holds a value: it may be secret.
+``S3_ACCESSKEY`` and ``S3_ACCESS_KEY`` are one setting. No message that is made here holds a secret value.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from score.errors import Misconfigured
 _INDEX = re.compile(r"\[(\d+)]")
 _PROFILE = re.compile(r"[\w.@+-]{1,100}")
 """A profile's name, which is a part of the names of files too."""
+_CREDENTIALS = re.compile(r"://[^/?#]*@")
+"""User and password in a URL."""
 _PLACEHOLDER = re.compile(r"\$\{([^${}:]+)(?::([^${}]*))?}")
 # Kubernetes gives every service's address to every pod: S3_SERVICE_HOST, S3_PORT_9000_TCP, ...
 _KUBERNETES = re.compile(r"_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP)\w*)?)\Z")
@@ -110,7 +112,8 @@ class Values:
 
 def wrong(name: str, value: Value, expected: str, *, secret: bool = False) -> Misconfigured:
     """The error for a value that cannot be right."""
-    said = "has a value that cannot be right" if secret else f"is {value.text[:80]!r}"
+    hidden = secret or _CREDENTIALS.search(value.text)
+    said = "has a value that cannot be right" if hidden else f"is {value.text[:80]!r}"
     return Misconfigured(f"{name} ({value.origin}) {said}: {expected} is expected.")
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
-from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from yarl import URL
 
 from score.errors import NotFound, Refused, Unavailable
 from score.metadata.base import AnalysisState
-from score.protocol.wire import Entity, EntityPage
+from score.protocol.wire import Entity, EntityPage, Wire
 
 _WAITS = (0.2, 0.5, 1.0)
 """Seconds before each repetition of a call that failed in a way that may pass."""
@@ -25,6 +23,12 @@ _LARGEST = 64 * 1024 * 1024
 _PAGE = 2000
 """Entities of a page; Song gives no more."""
 _MOST_PAGES = 50
+
+
+class _Analysis(Wire):
+    """An analysis; of what may be megabytes about its files only the state is looked at."""
+
+    state: AnalysisState = Field(alias="analysisState")
 
 
 class Song:
@@ -44,8 +48,9 @@ class Song:
         status, body = await self._get(f"/entities/{_piece(object_id)}", f"object {object_id}")
         if status == 404:
             raise NotFound(f"The object {object_id} is not registered in Song.", hint="Submit its analysis first.")
+        _check(status, f"object {object_id}")
         try:
-            return Entity.model_validate(_document(status, body, f"object {object_id}"))
+            return Entity.model_validate_json(body)
         except ValidationError:
             raise Unavailable(f"Song's answer about object {object_id} is no entity.") from None
 
@@ -56,8 +61,9 @@ class Song:
         for number in range(_MOST_PAGES):
             query = urlencode({"gnosId": analysis, "size": _PAGE, "page": number})
             status, body = await self._get(f"/entities?{query}", what)
+            _check(status, what)
             try:
-                page = EntityPage.model_validate(_document(status, body, what))
+                page = EntityPage.model_validate_json(body)
             except ValidationError:
                 raise Unavailable(f"Song's answer about {what} is no page of entities.") from None
             found += page.content
@@ -71,10 +77,10 @@ class Song:
         status, body = await self._get(f"/studies/{_piece(study)}/analysis/{_piece(analysis)}", what)
         if status in (400, 404):
             raise NotFound(f"Song does not know {what}.")
-        document = _document(status, body, what)
+        _check(status, what)
         try:
-            return AnalysisState(str(document.get("analysisState", "")))
-        except ValueError:
+            return _Analysis.model_validate_json(body).state
+        except ValidationError:
             raise Unavailable(f"Song's answer about {what} has no publication state that is known.") from None
 
     async def probe(self) -> str:
@@ -131,15 +137,8 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes | None:
     return bytes(body)
 
 
-def _document(status: int, body: bytes, what: str) -> dict[str, Any]:
-    """The JSON object of a good answer. Refused: another 4xx or a redirection; Unavailable: garbage."""
+def _check(status: int, what: str) -> None:
+    """Refused: a 4xx that says nothing about the thing asked for, or a redirection."""
     if status >= 300:
         hint = "Its reads must be public." if status >= 400 else "Set metadata.url to where it sends us."
         raise Refused(f"Song refuses to tell about {what}: {status}.", hint=hint)
-    try:
-        document = json.loads(body)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise Unavailable(f"Song's answer about {what} is no JSON object.", hint="Check metadata.url.")
-    return document

@@ -33,8 +33,11 @@ BASE: ContextVar[str] = ContextVar("base", default="")
 """``scheme://host[:port]`` that the request at hand was sent to."""
 
 _HOST = re.compile(rb"[A-Za-z0-9._~-]{1,255}(:\d{1,5})?\Z|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?\Z")
+_SHOWN = 500
+"""Bytes of a path that logs show."""
 _TOO_LONG = f"The head of the request is longer than {LARGEST_HEAD} bytes."
 _TOO_MANY = f"The request has more than {MOST_HEADERS} headers."
+_OTHER_PROTOCOL = "No other protocol is spoken here: send a request with a body without the header Upgrade."
 _TOO_SLOW = "The head of the request did not arrive in time."
 _WITH_BODIES = ("/store/", "/submit/", HTSGET)
 """Paths of the calls that take bodies, and limit them themselves."""
@@ -69,7 +72,7 @@ class Edge:
         start = time.perf_counter()
         path: str = scope["path"]
         raw: bytes = scope.get("raw_path") or path.encode()
-        call = f"{scope['method']} {raw.decode('ascii', 'backslashreplace')}"
+        call = f"{scope['method']} {raw[:_SHOWN].decode('ascii', 'backslashreplace')}"
         status = 0
         answered = False
         trail = Trail(request_id(scope), client_of(scope, self._proxies))
@@ -139,6 +142,9 @@ class Protocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits to the head of a request, its size and its time, and to a body that nobody
     reads; and JSON for requests that are no HTTP.
 
+    A request for another protocol is answered in this one, and nothing after its head is read: the parser would take
+    what a proxy sees as its body for the next request.
+
     ``head_within``: seconds in which a head must be there, counted from its first byte. A connection on which nothing
     comes is closed like one that was kept.
     """
@@ -151,6 +157,7 @@ class Protocol(HttpToolsProtocol):
     _head = 0
     _unfinished = 0
     _in_head = False
+    _is_last = False
     _refusal = ""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -191,7 +198,21 @@ class Protocol(HttpToolsProtocol):
         """The head of the request is there."""
         self._in_head = False
         self._head_is_there()
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+            return
+        self._is_last = True
+        if any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+            for name, value in self.headers
+        ):
+            self._refusal = _OTHER_PROTOCOL
+            raise ValueError(_OTHER_PROTOCOL)
         super().on_headers_complete()
+        self.cycle.keep_alive = False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing to tell: it is answered as any request."""
 
     def on_body(self, body: bytes) -> None:
         """A piece of the request's body."""
@@ -221,7 +242,7 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the connection. A header that never ends, of which the parser does not tell, is cut off too."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._is_last:
             return
         if not self._hearing and not self._is_answering():
             self._hearing = True

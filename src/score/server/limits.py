@@ -8,6 +8,7 @@ from collections import Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from score.server.problems import problem
+from score.server.routes import token_of
 
 
 class PerToken:
@@ -23,11 +24,12 @@ class PerToken:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
-        token = next((value for name, value in scope.get("headers", ()) if name == b"authorization"), None)
+        header = next((value for name, value in scope.get("headers", ()) if name == b"authorization"), b"")
+        token = token_of(header.decode("latin-1"))
         if token is None:
             await self._app(scope, receive, send)
             return
-        who = hashlib.sha256(token).digest()
+        who = hashlib.sha256(token.encode()).digest()
         if self._running[who] >= self._most:
             refusal = problem(
                 503, scope["path"], f"This token has {self._most} calls under way already.", {"Retry-After": "1"}

@@ -110,9 +110,14 @@ def answer(request: Request, error: errors.ScoreError) -> Response:
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = _challenge(request, error)
+    return problem(status, path, str(error), headers | when_again(error), name)
+
+
+def when_again(error: errors.ScoreError) -> dict[str, str]:
+    """The header that says when to ask again, where that is known."""
     if isinstance(error, errors.Unavailable) and error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    return problem(status, path, str(error), headers, name)
+        return {"Retry-After": str(max(1, round(error.retry_after)))}
+    return {}
 
 
 def install(app: FastAPI) -> None:

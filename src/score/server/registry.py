@@ -43,6 +43,7 @@ from score.metadata.embedded import (
 )
 from score.metadata.payload import Document
 from score.metadata.publication import Held, MissingObjects, OtherChecksums, OtherSizes, check_objects
+from score.server.problems import when_again
 from score.server.routes import bearer
 
 LARGEST_PAYLOAD = 64 * 1024**2
@@ -352,12 +353,12 @@ def _told_as_song(call: Handler) -> Handler:
             return _problem(request, refusal.fault, str(refusal))
         except ScoreError as error:
             fault = next(fault for kind, fault in _FAULTS if isinstance(error, kind))
-            return _problem(request, fault, str(error))
+            return _problem(request, fault, str(error), when_again(error))
 
     return answer
 
 
-def _problem(request: Request, fault: Fault, message: str) -> Response:
+def _problem(request: Request, fault: Fault, message: str, headers: dict[str, str] | None = None) -> Response:
     """An error document of Song."""
     now = datetime.now(UTC)
     document = {
@@ -371,7 +372,8 @@ def _problem(request: Request, fault: Fault, message: str) -> Response:
         "debugMessage": "N/A",
         "stackTrace": [],
     }
-    return _json(document, fault.status, {"WWW-Authenticate": "Bearer"} if fault.status == 401 else None)
+    challenge = {"WWW-Authenticate": "Bearer"} if fault.status == 401 else {}
+    return _json(document, fault.status, challenge | (headers or {}))
 
 
 def _json(document: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:

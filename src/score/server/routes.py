@@ -67,7 +67,12 @@ def bearer(request: Request) -> str | None:
     given = request.headers.getlist("authorization")
     if len(given) > 1:
         raise Invalid("The request has more than one Authorization header.")
-    scheme, _, token = given[0].partition(" ") if given else ("", "", "")
+    return token_of(given[0]) if given else None
+
+
+def token_of(header: str) -> str | None:
+    """The token of an Authorization header, None where it is of another scheme."""
+    scheme, _, token = header.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 

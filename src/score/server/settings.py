@@ -39,6 +39,12 @@ def _url(text: object) -> object:
     return str(text).rstrip("/")
 
 
+def _key_location(text: object) -> object:
+    if re.match(r"(?i)https?://[^/?#]*@", str(text)):
+        raise ValueError("a file, or a URL without user and password")
+    return text
+
+
 def _folder(text: object) -> object:
     inner = str(text).strip("/")
     if len(inner.encode()) > 200 or any(name in ("", ".", "..") for name in inner.split("/") if inner):
@@ -102,6 +108,7 @@ Whole = Annotated[int, BeforeValidator(whole)]
 Url = Annotated[str, BeforeValidator(_url)]
 Cron = Annotated[str, BeforeValidator(_cron)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
+KeyLocation = Annotated[str, BeforeValidator(_key_location)]
 Folder = Annotated[str, BeforeValidator(_folder)]
 Name = Annotated[str, BeforeValidator(_name)]
 Bucket = Annotated[str, BeforeValidator(_bucket)]
@@ -327,8 +334,10 @@ class Settings(BaseModel):
     auth_multiplier: float = Field(
         2.0, alias="auth.connection.multiplier", ge=1, le=100, description="Factor of each wait to the one before."
     )
-    jwt_key: str = Field("", alias=f"{JWT}.public-key-location", description="URL or file of the key of JWTs.")
-    jwt_keys: str = Field("", alias=f"{JWT}.jwk-set-uri", description="URL of the key set of JWTs.")
+    jwt_key: KeyLocation = Field(
+        "", alias=f"{JWT}.public-key-location", description="URL or file of the key of JWTs."
+    )
+    jwt_keys: KeyLocation = Field("", alias=f"{JWT}.jwk-set-uri", description="URL of the key set of JWTs.")
 
     profiles: tuple[str, ...] = Field((), description="The active profiles, s3 and local made explicit.")
 

@@ -64,6 +64,11 @@ def _keycloak() -> Path | None:
     return which("kc.sh") if which("java") else None
 
 
+def _nextflow() -> Path | None:
+    """Nextflow is usable where Java is there to run it."""
+    return which("nextflow") if which("java") else None
+
+
 def _mounts() -> Path | None:
     """Private mounts are usable where this user may make one."""
     unshare = which("unshare")
@@ -87,6 +92,8 @@ COMPONENTS = {
         Component("bcftools", "bcftools, for variants", ("bcftools",)),
         Component("htsget", "htsget, the client of that protocol on PyPI", ("htsget",)),
         Component("aws", "the AWS command line, for the pages on stores and as a rival in the benchmarks", ("aws",)),
+        Component("snakemake", "Snakemake, a workflow engine", ("snakemake",)),
+        Component("nextflow", "Nextflow, a workflow engine, and Java to run it", recognise=_nextflow),
         Component("s5cmd", "s5cmd, a rival in the benchmarks", ("s5cmd",)),
     )
 }

@@ -101,6 +101,8 @@ class FakeScore(FakeService):
         """Answer PUTs as a store does that encrypts with SSE-KMS."""
         self.ranges = True
         """False: answer every GET with the whole object, as stores behind some proxies do."""
+        self.conditions = True
+        """False: take no notice of ``If-Match``."""
         self._generation = 0
         self._count = 0
 
@@ -158,6 +160,7 @@ class FakeScore(FakeService):
     def routes(self) -> Iterable[web.RouteDef]:
         return [
             web.get("/profile", self._profile),
+            web.get("/listing", self._listing),
             web.get("/download/ping", self._ping),
             web.get("/download/{id}", self._download),
             web.get("/upload/{id}", self._exists),
@@ -183,6 +186,10 @@ class FakeScore(FakeService):
 
     async def _profile(self, request: web.Request) -> web.Response:
         return web.Response(text="s3")
+
+    async def _listing(self, request: web.Request) -> web.Response:
+        objects = self.objects.items()
+        return web.json_response([{"id": one, "lastModified": 0, "size": len(each.data)} for one, each in objects])
 
     async def _ping(self, request: web.Request) -> web.Response:
         return web.Response(text=self._sign(SENTINEL))
@@ -273,6 +280,8 @@ class FakeScore(FakeService):
         if stored is None:
             raise _StoreError(404, "NoSuchKey", "The specified key does not exist.")
         headers = {"ETag": f'"{stored.etag}"'}
+        if self.conditions and request.headers.get("If-Match", headers["ETag"]) != headers["ETag"]:
+            raise _StoreError(412, "PreconditionFailed", "At least one of the pre-conditions did not hold.")
         asked = request.headers.get("Range", "")
         if not asked or not self.ranges:
             return web.Response(body=stored.data, headers=headers)

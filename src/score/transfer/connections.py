@@ -1,11 +1,16 @@
 """Connections of the client, made by urllib3, with two checks more: where they lead, and whose certificate it is.
 
+urllib3 writes whole URLs into its debugging log, which programs that use the SDK may turn on; queries with a
+signature are left out of it.
+
 Addresses come from servers, manifests and redirections too. None of them may lead to a link-local address: that is
 where clouds keep the keys of the machine that a program runs on.
 """
 
 from __future__ import annotations
 
+import logging
+import re
 import socket
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -18,6 +23,7 @@ from urllib3.util.ssl_match_hostname import CertificateError, match_hostname
 from score.errors import Refused
 
 _FORBIDDEN = tuple(map(ip_network, ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "100.100.100.200/32")))
+_SIGNED = re.compile(r"\?\S*\b(?i:signature|sig)=\S*")
 NO_NAME = "CERTIFICATE_VERIFY_FAILED: the certificate is of another host"
 
 
@@ -37,6 +43,16 @@ def refuse(host: str) -> Refused:
         f"{host} is a link-local address, where no server or store of Score can be; it is not called.",
         hint="Check storage.url, metadata.url and the manifest; tell the operator if the server gave it.",
     )
+
+
+def _hide_signatures(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple):
+        record.args = tuple(_SIGNED.sub("?...", one) if isinstance(one, str) else one for one in record.args)
+    return True
+
+
+for _name in ("urllib3.connectionpool", "urllib3.util.retry"):
+    logging.getLogger(_name).addFilter(_hide_signatures)
 
 
 class _Checked(HTTPConnection):

@@ -2,24 +2,44 @@
 
 Protocol, section 5: an upload keeps ``<dir>/.<object id>/uploadId``; a download keeps ``<out>/.<object id>/meta`` and
 a file ``part-%08x`` for each finished part, beside the bytes in ``<out>/<object id>``. These places and forms
-are those of the reference's client.
+are those of the reference's client. A file ``about`` beside them, which that client does not look at, says which
+version of this form it is, and of which object. State that cannot be used is told of, and then counts as none.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+from platformdirs import user_state_path
 from pydantic import ValidationError
 
-from score.errors import NotFound, Refused
+from score._version import __version__
+from score.errors import NotFound, Refused, ScoreError
 from score.protocol.wire import Part, Specification, to_json
 from score.transfer.files import translate
 
+VERSION = 1
+"""Of the form of what is kept. State without a mark is the reference's, or an older version's, and of this form."""
+_ABOUT = "about"
 _ID = "uploadId"
 _INTENT = "starting"
+
+Say = Callable[[str], None]
+"""Takes a line about state that cannot be used."""
+
+
+def silence(text: str) -> None:
+    """For whoever does not want to know."""
+
+
+def elsewhere() -> Path:
+    """Where the state of an upload is kept whose own folder cannot be written to: in the user's state folder."""
+    return user_state_path("score") / "uploads"
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -31,7 +51,16 @@ def _write(path: Path, data: bytes) -> None:
             file.write(data)
         os.replace(passing, path)
     except OSError as error:
-        raise translate(error, path) from error
+        raise _unwritable(error, path) from error
+
+
+def _unwritable(error: OSError, path: Path) -> ScoreError:
+    """The error for state that cannot be kept: without it nothing could be gone on with."""
+    known = translate(error, path)
+    if isinstance(error, PermissionError):
+        hint = "The state of the transfer is kept there. Use a folder that is yours, or have this one made writable."
+        return Refused(known.message, hint=hint)
+    return known
 
 
 def _make(folder: Path) -> None:
@@ -40,7 +69,32 @@ def _make(folder: Path) -> None:
         if folder.is_symlink():
             raise Refused(f"{folder} is a link, where the state of a transfer is kept.", hint="Remove it.")
     except OSError as error:
-        raise translate(error, folder) from error
+        raise _unwritable(error, folder) from error
+
+
+def _mark(folder: Path, object_id: str) -> None:
+    """Say what the state in ``folder`` is: its form, the oldest form whose readers understand it, and the object."""
+    about = {"version": VERSION, "readable": VERSION, "object": object_id, "by": f"score-client {__version__}"}
+    _write(folder / _ABOUT, json.dumps(about).encode())
+
+
+def _is_ours(folder: Path, object_id: str, say: Say) -> bool:
+    """Whether this version can use the state in ``folder``, and it is of that object. Tells why not."""
+    try:
+        about = json.loads((folder / _ABOUT).read_bytes())
+        least, version, found = int(about["readable"]), about.get("version"), str(about["object"])
+    except OSError:
+        return True  # the reference's, or an older version's
+    except (ValueError, TypeError, KeyError, AttributeError):
+        say(f"{folder / _ABOUT} is damaged; what lies beside it is looked at all the same")
+        return True
+    if least > VERSION:
+        say(f"{folder} is state of a newer version of Score (form {version}), which this one cannot read")
+        return False
+    if found.lower() != object_id.lower():
+        say(f"{folder} is state of another object, {found[:60]}; it is not used")
+        return False
+    return True
 
 
 class UploadJournal:
@@ -49,8 +103,10 @@ class UploadJournal:
     A folder that cannot be written to does not stop an upload: the state then lies in ``fallback``.
     """
 
-    def __init__(self, folder: Path, object_id: str, fallback: Path) -> None:
+    def __init__(self, folder: Path, object_id: str, fallback: Path, say: Say = silence) -> None:
+        self._object_id = object_id
         self._folders = [folder / f".{object_id}", fallback / f".{object_id}"]
+        self._say = say
 
     def upload_id(self) -> str | None:
         """The recorded id; None where nothing was begun from here. Nonsense where the file is damaged."""
@@ -62,7 +118,7 @@ class UploadJournal:
                 continue
             except OSError as error:
                 raise translate(error, path) from error
-            if text:
+            if text and _is_ours(folder, self._object_id, self._say):
                 return text
         return None
 
@@ -72,7 +128,7 @@ class UploadJournal:
 
     def relent(self) -> None:
         """The server refused to start it."""
-        self._remove(_INTENT)
+        self._remove(_INTENT, _ABOUT)
 
     @property
     def intended(self) -> bool:
@@ -86,16 +142,20 @@ class UploadJournal:
 
     def forget(self) -> None:
         """The upload is completed or cancelled."""
-        self._remove(_ID, _INTENT)
+        self._remove(_ID, _INTENT, _ABOUT)
 
     def _keep(self, name: str, data: bytes) -> None:
         beside, fallback = self._folders
         try:
-            _make(beside)
-            _write(beside / name, data)
+            self._keep_in(beside, name, data)
         except (NotFound, Refused):
-            _make(fallback)
-            _write(fallback / name, data)
+            self._keep_in(fallback, name, data)
+
+    def _keep_in(self, folder: Path, name: str, data: bytes) -> None:
+        _make(folder)
+        if name == _INTENT:
+            _mark(folder, self._object_id)
+        _write(folder / name, data)
 
     def _remove(self, *names: str) -> None:
         for folder in self._folders:
@@ -109,7 +169,9 @@ class UploadJournal:
 class DownloadJournal:
     """The specification of a download and its finished parts."""
 
-    def __init__(self, folder: Path, object_id: str) -> None:
+    def __init__(self, folder: Path, object_id: str, say: Say = silence) -> None:
+        self._object_id = object_id
+        self._say = say
         self._folder = folder / f".{object_id}"
         self._meta = self._folder / "meta"
         self.data = folder / object_id
@@ -120,11 +182,18 @@ class DownloadJournal:
         return self._folder.is_dir()
 
     def specification(self) -> Specification | None:
-        """What was being downloaded; None where there is nothing to go on with, or it cannot be read."""
-        try:
-            return Specification.model_validate_json(self._meta.read_bytes())
-        except (OSError, ValidationError):
+        """What was being downloaded; None where there is nothing to go on with, or it cannot be used."""
+        if not self.begun or not _is_ours(self._folder, self._object_id, self._say):
             return None
+        try:
+            found = Specification.model_validate_json(self._meta.read_bytes())
+        except (OSError, ValidationError):
+            self._say(f"{self._meta} is damaged or cannot be read; the download is begun anew")
+            return None
+        if found.object_id.lower() != self._object_id.lower():
+            self._say(f"{self._meta} is of another object, {found.object_id[:60]}; the download is begun anew")
+            return None
+        return found
 
     def begin(self, specification: Specification) -> None:
         """Start afresh: whatever was kept is dropped."""
@@ -134,15 +203,22 @@ class DownloadJournal:
         except OSError as error:
             raise translate(error, self.data) from error
         _make(self._folder)
+        _mark(self._folder, self._object_id)
         _write(self._meta, to_json(specification))
 
     def finished(self) -> dict[int, Part]:
         """The finished parts, by number; files that cannot be read count as parts that are not finished."""
         found: dict[int, Part] = {}
+        damaged = 0
         for path in self._folder.glob("part-*"):
-            with contextlib.suppress(OSError, ValidationError):
+            try:
                 part = Part.model_validate_json(path.read_bytes())
                 found[part.part_number] = part
+            except (OSError, ValidationError):
+                damaged += 1
+        if damaged:
+            what = "a record of a finished part is" if damaged == 1 else f"{damaged} records of finished parts are"
+            self._say(f"{what} damaged; what they stand for is fetched again")
         return found
 
     def record(self, part: Part) -> None:

@@ -80,6 +80,24 @@ def test_never_beyond_the_end_of_the_token() -> None:
     run(test)
 
 
+def test_a_token_that_ended_while_the_machine_slept() -> None:
+    """Claim: the end of a token counts by the time of day, also where the clock of the process stood still."""
+
+    async def main() -> None:
+        oracle, day = Oracle(), NOW
+        oracle.expires = NOW + 20
+        remembered = Remembered(oracle, 30, lambda: 0.0, lambda: day)
+        await remembered.identify("a")
+        day = NOW + 19.9
+        await remembered.identify("a")
+        assert oracle.asked == ["a"]
+        day = NOW + 20
+        await remembered.identify("a")
+        assert oracle.asked == ["a", "a"]
+
+    asyncio.run(main())
+
+
 def test_the_time_begins_with_the_question() -> None:
     async def test(oracle: Oracle, remembered: Remembered, clock: Clock) -> None:
         oracle.gate.clear()

@@ -35,6 +35,19 @@ def owner(path: Path, key: str, now: float = NOW) -> set[str]:
     return asyncio.run(ask())
 
 
+def end(path: Path, key: str) -> float | None:
+    """When a key ends, as who remembers it is told."""
+
+    async def ask() -> float | None:
+        keys = EmbeddedKeys(path, lambda: NOW)
+        try:
+            return (await keys.identify(key)).expires
+        finally:
+            await keys.close()
+
+    return asyncio.run(ask())
+
+
 def made(path: Path, *scopes: str, expires: float | None = None) -> str:
     file = KeyFile(path, lambda: NOW)
     try:
@@ -57,6 +70,7 @@ def test_it_ends_when_it_expires_or_is_revoked(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     short, long = made(path, "a.READ", expires=NOW + 10), made(path, "a.READ")
     assert owner(path, short, NOW + 9.9) == {"a.READ"}
+    assert (end(path, short), end(path, long)) == (NOW + 10, None)
     with pytest.raises(Unauthenticated):
         owner(path, short, NOW + 10)
     assert owner(path, long, NOW + 1e9) == {"a.READ"}
@@ -81,6 +95,17 @@ def test_the_file_is_the_owners_and_holds_no_key(tmp_path: Path) -> None:
     for secret in (key, key.replace("-", ""), key[:18]):
         assert secret.encode() not in raw
     assert bytes.fromhex(key.replace("-", "")) not in raw
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, True), (0o604, True), (0o622, True)])
+def test_a_file_of_others_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: bool
+) -> None:
+    path = tmp_path / "keys"
+    made(path)
+    path.chmod(mode)
+    made(path)
+    assert (f"chmod 600 {path}" in caplog.text) is warned
 
 
 def test_keys_are_found_by_their_hash(tmp_path: Path) -> None:

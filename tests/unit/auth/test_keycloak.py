@@ -171,6 +171,9 @@ def test_a_wrong_realm_or_host_is_seen_by_the_probe(fake: FakeKeycloak) -> None:
             await permissions.close()
 
     assert asyncio.run(look(Realm(fake.url, "r", "score"))) == ""
+    assert Realm("http://k/", "a b/../c", "x").token_url == (
+        "http://k/realms/a%20b%2F..%2Fc/protocol/openid-connect/token"
+    )
     assert "404" in asyncio.run(look(Realm(fake.url, "other/../r", "score")))
     assert "does not answer" in asyncio.run(look(Realm("http://127.0.0.1:1", "r", "score")))
 
@@ -205,8 +208,9 @@ def test_a_new_key_that_cannot_be_fetched_is_not_a_bad_token(fake: FakeKeycloak)
         new = fake.issue_jwt("a.READ")
         fake.traffic.inject(Answer.unavailable(), path="/certs")
         for _ in range(2):
-            with pytest.raises(Unavailable, match="certs"):
+            with pytest.raises(Unavailable, match="certs") as caught:
                 await jwts.identify(new)
+            assert caught.value.retry_after
         clock.now = 22
         assert (await jwts.identify(new)).scopes == {"a.READ"}
         assert len(fake.traffic.seen(path="/certs")) == 3

@@ -17,6 +17,12 @@ from score.auth.scopes import Right, Scopes, fold
         (["programdata-a.write"], False, True),
         (["PROGRAMDATA-A.READ"], False, False),
         (["PROGRAMDATA-AB.WRITE", "PROGRAMDATA-.WRITE", "score.READ"], False, False),
+        (
+            ["score", "score.", "score.W", "score.WRITEX", "xscore.WRITE", "PROGRAMDATA-A", "PROGRAMDATA-A.W"],
+            False,
+            False,
+        ),
+        (["", ".*", "score.*", "PROGRAMDATA-?.WRITE"], False, False),
     ],
 )
 def test_rights(granted: list[str], everywhere: bool, within: bool) -> None:

@@ -123,6 +123,11 @@ def test_keys_that_are_none(ego: FakeEgo) -> None:
         (207, {"scope": ["a.READ"], "exp": -7}, None),
         (207, {"scope": ["a.READ"], "revoked": True}, None),
         (207, {"scope": ["a.READ"], "valid": False}, None),
+        (207, {"scope": ["a.READ"], "exp": "0"}, None),
+        (207, {"scope": ["a.READ"], "exp": True}, None),
+        (207, {"scope": ["a.READ"], "exp": None, "revoked": None, "valid": None}, {"a.READ"}),
+        (207, {"scope": ["a.READ"], "revoked": "true"}, None),
+        (207, {"scope": ["a.READ"], "valid": "false"}, None),
         (200, {"scope": ["a.READ"], "error": "no"}, None),
         (200, {"error": None}, None),
         (400, {"message": "malformed"}, None),
@@ -197,6 +202,17 @@ def test_an_outage_of_half_a_minute_is_outlived_by_default(ego: FakeEgo, monkeyp
     assert asked == [0, 15, 40]
 
 
+def test_a_server_that_never_answers_is_given_up_in_time() -> None:
+    """Claim: an attempt ends with the time that there is, however long the server is silent."""
+
+    async def silent() -> tuple[int, bytes]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with pytest.raises(Unavailable, match="TimeoutError"):
+        asyncio.run(ask(silent, "http://ego", Patience(retries=5, backoff=0.01, total=0.05)))
+
+
 def test_no_server_at_all(ego: FakeEgo) -> None:
     async def test(keys: ApiKeys) -> None:
         with pytest.raises(Unavailable):
@@ -239,7 +255,16 @@ def test_keys_are_probed(ego: FakeEgo) -> None:
     async def in_another_field(keys: ApiKeys) -> None:
         assert "auth.server.tokenName" in await keys.probe()
 
+    async def to_a_page(keys: ApiKeys) -> None:
+        for answer in (Answer(302, headers={"Location": "/login"}), Answer(200, b"<html>Log in")):
+            ego.traffic.inject(answer, path="/o/")
+            assert "Check auth.server.url" in await keys.probe()
+            ego.traffic.inject(answer, path="/o/", times=2)
+            with pytest.raises(Unavailable):
+                await keys.identify(KEY)
+
     with_keys(ego, test)
+    with_keys(ego, to_a_page, retries=1)
     with_keys(ego, elsewhere, url=f"{ego.url}/elsewhere")
     with_keys(ego, as_stranger, client_secret="wrong")
     with_keys(ego, in_another_field, form_field="apiToken")

@@ -125,12 +125,15 @@ def test_every_url_and_every_deed_has_its_line(site: Site) -> None:
     done = {"outcome": "done"}
     assert told[:2] == [
         {"deed": "upload", **done, **who, **what},
-        {"deed": "completion", **done, **who, "object": site.object_id, "status": 200, "from": "127.0.0.1"},
+        {"deed": "completion", **done, **who, **what},
     ]
     downloads = [line for line in told if line["deed"] == "download"]
     assert downloads == [{"deed": "download", **done, **who, **what}] * 2
     assert [line["deed"] for line in told].count("ping") == 1
     assert told[-1]["deed"] == "cancellation"
+    site.call("POST", f"/upload/{site.object_id}?uploadId={begun['uploadId']}")
+    again = site.lines[-1]
+    assert (again["deed"], again["parts"], again["bytes"]) == ("completion", 1, len(DATA)), "a repeated one too"
     assert site.lines[2]["request"] == answer.headers["x-request-id"]
     text = site.audit.read_text()
     for secret in (site.key, urlsplit(begun["parts"][0]["url"]).query.rpartition("=")[2], "signature", "http://"):
@@ -247,6 +250,15 @@ def test_nobody_else_is_believed_about_addresses(tmp_path: Path, http: urllib3.P
         with FakeEgo() as ego, make_site(ego, *more) as server:
             http.request("GET", f"{server.url}/download/ping", headers={"X-Forwarded-For": "203.0.113.9"})
         assert json.loads((tmp_path / "audit.log").read_text().splitlines()[-1])["from"] == "127.0.0.1"
+
+
+def test_no_line_is_longer_than_it_has_to_be(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Logs cannot be filled by addresses of any length."""
+    with caplog.at_level(logging.INFO):
+        site.call("GET", f"/store/object/{'x' * 60_000}?signature=0", key="")
+    assert site.lines[-1]["status"] == 403
+    assert len(site.audit.read_text()) < 3000
+    assert sum(len(record.getMessage()) for record in caplog.records if record.name == "score.access") < 3000
 
 
 def test_no_line_can_be_forged(site: Site, caplog: pytest.LogCaptureFixture) -> None:

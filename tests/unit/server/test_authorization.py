@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
+import urllib3
 
 from score.config.sources import canonical
-from score.errors import Misconfigured
+from score.errors import Misconfigured, Unauthenticated
 from score.server.authorization import open_authorizer
 from score.server.reading import Reading, read_settings
-from score.server.settings import JWT
+from score.server.settings import JWT, Settings
+from score.testing.ego import FakeEgo
+from score.testing.fake_keycloak import FakeKeycloak
 
 EGO = {
     "auth.server.url": "http://ego/o/check_api_key",
@@ -56,6 +60,12 @@ def test_who_is_asked(tmp_path: Path, given: dict[str, str], provider: str) -> N
         ({**KEYCLOAK, "auth.server.url": "http://k/apikey"}, ["auth.server.clientSecret"]),
         ({**KEYCLOAK, "auth.server.keycloak.host": "keycloak:8080"}, ["auth.server.keycloak.host", "a URL"]),
         ({"auth.server.provider": "acne"}, ["acne", "score.authorizers"]),
+        (
+            {f"{JWT}.jwk-set-uri": "https://score:hunter2@keycloak/certs"},
+            ["jwk-set-uri", "without user and password"],
+        ),
+        ({f"{JWT}.public-key-location": "http://score:hunter2@ego/key"}, ["public-key-location", "without user"]),
+        ({"auth.server.url": "http://score:hunter2@ego/o/check_api_key"}, ["auth.server.url", "a URL such as"]),
         ({"auth.cache.seconds": "-1"}, ["auth.cache.seconds"]),
         ({"auth.anonymous.open": "perhaps"}, ["auth.anonymous.open"]),
     ],
@@ -65,6 +75,7 @@ def test_what_stops_the_start(tmp_path: Path, given: dict[str, str], missing: li
         read(tmp_path, given)
     for word in missing:
         assert word in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -123,11 +134,31 @@ def test_what_is_right_is_not_warned_of(tmp_path: Path, given: dict[str, str]) -
     assert read(tmp_path, given).warnings == ()
 
 
+def test_of_two_keys_of_jwts_the_set_wins(tmp_path: Path) -> None:
+    """Claim: with public-key-location and jwk-set-uri both set, only keys of the set prove tokens."""
+    with FakeEgo() as of_the_pem, FakeKeycloak() as of_the_set, urllib3.PoolManager() as http:
+        (tmp_path / "key.pem").write_text(of_the_pem.public_key)
+        (tmp_path / "set.json").write_bytes(http.request("GET", of_the_set.keys_url).data)
+        both = {f"{JWT}.public-key-location": "key.pem", f"{JWT}.jwk-set-uri": "set.json"}
+        given = {name: str(tmp_path / file) for name, file in both.items()}
+        realm = {"auth.server.keycloak.host": of_the_set.url, "auth.server.keycloak.realm": of_the_set.realm}
+
+        async def subjects(settings: Settings) -> list[str]:
+            authorizer = open_authorizer(settings)
+            try:
+                with pytest.raises(Unauthenticated, match="none of the authorization server's keys"):
+                    await authorizer.identify(of_the_pem.issue_jwt("a.READ"))
+                return [(await authorizer.identify(of_the_set.issue_jwt("a.READ"))).subject]
+            finally:
+                await authorizer.close()
+
+        for more in ({}, KEYCLOAK | realm):
+            assert asyncio.run(subjects(read(tmp_path, given | more).settings))
+
+
 @pytest.mark.parametrize("given", [EGO, KEYCLOAK, {}])
 def test_no_secret_is_shown(tmp_path: Path, given: dict[str, str]) -> None:
     """Claim: neither settings nor authorizers show the client secret when they are printed."""
-    import asyncio
-
     settings = read(
         tmp_path, {**given, "auth.server.clientSecret": "hunter2", "local.directory": str(tmp_path)}
     ).settings

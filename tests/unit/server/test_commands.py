@@ -395,6 +395,7 @@ def test_delete_is_a_rehearsal_without_yes(place: Place, caplog: pytest.LogCaptu
     begun, done = [json.loads(one.message) for one in caplog.records if one.name == "score.audit"]
     assert (begun["outcome"], done["outcome"], done["deed"], done["object"]) == ("begun", "done", "deletion", gone)
     assert "on the command line" in done["by"]
+    assert begun["bytes"] == done["bytes"] == 10000
     assert place.run("delete", gone, "--yes")[0] == 1
     with pytest.raises(Invalid):
         place.run("delete", kept, "../x", "--yes")

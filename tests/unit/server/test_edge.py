@@ -18,7 +18,7 @@ import urllib3
 
 from score.errors import Misconfigured
 from score.server.build import Service, open_service
-from score.server.edge import LARGEST_BODY, LONGEST_QUERY, MOST_HEADERS, Protocol
+from score.server.edge import LARGEST_BODY, LARGEST_HEAD, LONGEST_QUERY, MOST_HEADERS, Protocol
 from score.server.reading import read_settings
 from score.testing.certificates import Authority
 from score.testing.server import RunningServer
@@ -77,6 +77,8 @@ def rest(connection: socket.socket) -> bytes:
         (HEAD + b"X: 1\r\n" * (MOST_HEADERS - 1) + b"\r\n", 400, b"more than 100 headers"),
         (HEAD.replace(b"/profile", b"/profile?" + b"x" * LONGEST_QUERY) + b"\r\n", 200, b"s3"),
         (HEAD.replace(b"/profile", b"/profile?" + b"x" * (LONGEST_QUERY + 1)) + b"\r\n", 414, b"query is longer"),
+        (HEAD + b"X: %s\r\n\r\n" % (b"x" * (LARGEST_HEAD - 2000)), 200, b"s3"),
+        (HEAD + b"X: %s\r\n\r\n" % (b"x" * LARGEST_HEAD), 400, b"longer than 65536 bytes"),
         (HEAD + b"Content-Length: %d\r\n\r\n" % (LARGEST_BODY + 1), 413, b"takes no body of that size"),
         (HEAD + b"Content-Length: 000000000000000000001\r\n\r\n", 413, b"takes no body of that size"),
     ],
@@ -196,8 +198,8 @@ def test_calls_at_once_with_one_token(tmp_path: Path, http: urllib3.PoolManager)
     settings = read_settings([f"--local.directory={tmp_path}", "--server.requestsPerToken=2"], {}, tmp_path).settings
     with pytest.MonkeyPatch.context() as monkey, RunningServer(opening, settings) as server:
 
-        def call(token: str) -> urllib3.BaseHTTPResponse:
-            headers = {"Authorization": f"Bearer {token}"} if token else {}
+        def call(token: str, scheme: str = "Bearer ") -> urllib3.BaseHTTPResponse:
+            headers = {"Authorization": scheme + token} if token else {}
             return http.request(
                 "GET", f"{server.url}/download/{OBJECT}?offset=0&length=-1&exclude-urls=true", headers=headers
             )
@@ -206,9 +208,10 @@ def test_calls_at_once_with_one_token(tmp_path: Path, http: urllib3.PoolManager)
             try:
                 first = [pool.submit(call, "a"), pool.submit(call, "a")]
                 assert all(inside.acquire(timeout=30) for _ in first)
-                refused = call("a")
-                assert (refused.status, refused.headers["retry-after"]) == (503, "1")
-                assert "2 calls under way" in refused.json()["message"]
+                for spelling in ("Bearer ", "bearer ", "BEARER    "):
+                    refused = call("a", spelling)
+                    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+                    assert "2 calls under way" in refused.json()["message"]
                 others = [pool.submit(call, "b"), pool.submit(call, "")]
                 assert all(inside.acquire(timeout=30) for _ in others)
             finally:

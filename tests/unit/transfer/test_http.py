@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -320,6 +321,19 @@ def test_a_reason_is_never_taken_from_an_earlier_failure(http: Http) -> None:
     except Expired:
         with pytest.raises(Unavailable, match="connection refused"):
             http.request("GET", f"http://127.0.0.1:{free_port()}/x")
+
+
+@pytest.mark.parametrize(
+    "query", ["X-Amz-Date=1&X-Amz-Signature=SECRET", "Signature=SECRET", "se=1&sig=SECRET", "sig=SECRET"]
+)
+def test_urllib3s_own_log_has_no_signature(
+    http: Http, store: FaultyScore, caplog: pytest.LogCaptureFixture, query: str
+) -> None:
+    """Claim: whoever uses the SDK may log everything: what is signed is not in it."""
+    with caplog.at_level(logging.DEBUG):
+        http.request("GET", f"{store.url}/nothing?{query}")
+    assert "GET /nothing?... HTTP/1.1" in caplog.text
+    assert "SECRET" not in caplog.text
 
 
 def test_redirects_are_not_followed(http: Http, store: FaultyScore) -> None:

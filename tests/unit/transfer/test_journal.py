@@ -150,7 +150,7 @@ class TestDownload:
         journal.record(SPECIFICATION.parts[1].model_copy(update={"md5": "0" * 32}))
         folder = tmp_path / f".{OBJECT}"
         assert journal.data == tmp_path / OBJECT
-        assert sorted(os.listdir(folder)) == ["meta", "part-00000001", "part-0000000a"]
+        assert sorted(os.listdir(folder)) == ["about", "meta", "part-00000001", "part-0000000a"]
         assert json.loads((folder / "meta").read_bytes()) == META
         recorded = json.loads((folder / "part-00000001").read_bytes())
         assert recorded == META["parts"][0] | {"md5": "2557a14c4f749712fcad6370054035bc", "url": None}  # type: ignore[index]
@@ -254,3 +254,92 @@ def test_a_record_that_never_came_to_its_place_is_none(tmp_path: Path) -> None:
     with pytest.raises(ScoreError):
         journal.record(SPECIFICATION.parts[0])
     assert journal.finished() == {}
+
+
+class TestStateThatCannotBeUsed:
+    """It is told of, and counts as none; what other versions left is read as far as they say that it can be."""
+
+    @pytest.fixture
+    def said(self) -> list[str]:
+        return []
+
+    def about(self, folder: Path, **changes: object) -> None:
+        (folder / f".{OBJECT}" / "about").write_text(
+            json.dumps({"version": 1, "readable": 1, "object": OBJECT} | changes)
+        )
+
+    def test_it_says_of_which_version_and_object_it_is(self, tmp_path: Path) -> None:
+        DownloadJournal(tmp_path, OBJECT).begin(SPECIFICATION)
+        UploadJournal(tmp_path / "up", OBJECT, tmp_path / "fallback").intend()
+        for folder in (tmp_path, tmp_path / "up"):
+            path = folder / f".{OBJECT}" / "about"
+            found = json.loads(path.read_bytes())
+            assert (found["version"], found["readable"], found["object"]) == (1, 1, OBJECT)
+            assert path.stat().st_mode & 0o077 == 0
+
+    def test_a_newer_version_that_can_still_be_read_is_read(self, tmp_path: Path, said: list[str]) -> None:
+        journal = DownloadJournal(tmp_path, OBJECT, said.append)
+        journal.begin(SPECIFICATION)
+        self.about(tmp_path, version=7, more={"of": "it"})
+        assert journal.specification() == SPECIFICATION
+        assert said == []
+
+    @pytest.mark.parametrize(
+        "changes, says", [({"version": 2, "readable": 2}, "newer version"), ({"object": "other"}, "another object")]
+    )
+    def test_what_is_not_for_us_is_left_aside(
+        self, tmp_path: Path, said: list[str], changes: dict[str, object], says: str
+    ) -> None:
+        download = DownloadJournal(tmp_path, OBJECT, said.append)
+        download.begin(SPECIFICATION)
+        self.about(tmp_path, **changes)
+        assert download.specification() is None
+        upload = UploadJournal(tmp_path / "up", OBJECT, tmp_path / "fallback", said.append)
+        upload.record("MmJi")
+        self.about(tmp_path / "up", **changes)
+        assert upload.upload_id() is None
+        assert [says in line and OBJECT in line for line in said] == [True, True]
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"version": 1}', '{"readable": "x", "object": 1}'])
+    def test_a_damaged_mark_is_no_loss(self, tmp_path: Path, said: list[str], text: str) -> None:
+        journal = DownloadJournal(tmp_path, OBJECT, said.append)
+        journal.begin(SPECIFICATION)
+        (tmp_path / f".{OBJECT}" / "about").write_text(text)
+        assert journal.specification() == SPECIFICATION
+        assert ["damaged" in line for line in said] == [True]
+
+    def test_a_specification_of_another_object_is_none(self, tmp_path: Path, said: list[str]) -> None:
+        journal = DownloadJournal(tmp_path, OBJECT, said.append)
+        journal.begin(SPECIFICATION.model_copy(update={"object_id": "5c0eca11-0000-4000-8000-000000000099"}))
+        assert journal.specification() is None
+        assert ["another object, 5c0eca11-0000-4000-8000-000000000099" in line for line in said] == [True]
+
+    def test_what_is_cut_short_is_told(self, tmp_path: Path, said: list[str]) -> None:
+        journal = DownloadJournal(tmp_path, OBJECT, said.append)
+        journal.begin(SPECIFICATION)
+        for part in SPECIFICATION.parts:
+            journal.record(part)
+        for name in ("part-00000001", "meta"):
+            path = tmp_path / f".{OBJECT}" / name
+            path.write_bytes(path.read_bytes()[:20])
+        assert [part.part_number for part in parts(journal)] == [10]
+        assert journal.specification() is None
+        assert "a record of a finished part is damaged" in said[0]
+        assert "meta is damaged" in said[1]
+
+    def test_nothing_begun_is_nothing_to_tell(self, tmp_path: Path, said: list[str]) -> None:
+        assert DownloadJournal(tmp_path, OBJECT, said.append).specification() is None
+        assert UploadJournal(tmp_path, OBJECT, tmp_path / "fallback", said.append).upload_id() is None
+        assert said == []
+
+    def test_a_folder_of_somebody_else_is_named_with_what_to_do(self, tmp_path: Path) -> None:
+        state = tmp_path / f".{OBJECT}"
+        state.mkdir()
+        (state / "meta").touch()
+        state.chmod(0o500)
+
+        def run() -> None:
+            with pytest.raises(Refused, match="Use a folder that is yours"):
+                DownloadJournal(tmp_path, OBJECT).begin(SPECIFICATION)
+
+        unprivileged(run)

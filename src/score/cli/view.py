@@ -1,0 +1,276 @@
+"""``view``: parts of files of reads and variants."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from score._version import __version__
+from score.cli import exits
+from score.cli.progress import Screen, make
+from score.cli.session import session
+from score.client import manifests
+from score.client import settings as configuration
+from score.client.outcome import Outcome, State
+from score.errors import ScoreError
+from score.protocol.ids import check_object_id
+from score.transfer.files import translate
+
+if TYPE_CHECKING:
+    from score.client.client import Client
+    from score.slicing.view import Item, Request, Written
+
+Open = Callable[[], "AbstractContextManager[Item]"]
+
+FORMATS = ("sam", "bam", "cram", "vcf", "bcf")
+TYPES = ("trimmed", "merged", "cross")
+
+
+@click.command()
+@click.option("--object-id", "object_ids", multiple=True, metavar="ID", help="Object to look at.")
+@click.option(
+    "--input-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Local file to look at."
+)
+@click.option(
+    "--input-file-index",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Index of --input-file; else the one beside it, else one is built for this run.",
+)
+@click.option("--manifest", metavar="FILE", help="Manifest of objects: a path, a URL, or a UUID of the portal.")
+@click.option("--query", "queries", multiple=True, metavar="REGION...", help="Regions, such as chr1:1000-2000.")
+@click.argument("more_queries", nargs=-1, metavar="")
+@click.option(
+    "--bed-query",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="BED file of regions, in the place of --query.",
+)
+@click.option("--contained", is_flag=True, help="Only records that lie within a region, not those that overlap one.")
+@click.option("--header-only", is_flag=True, help="The header alone; needs no index.")
+@click.option(
+    "--output-original-header", is_flag=True, help="The header word for word, without a line of this program."
+)
+@click.option(
+    "--output-format",
+    type=click.Choice(FORMATS, case_sensitive=False),
+    help="Format; sam where not given, and vcf for variants. Files of vcf are packed (.vcf.gz).",
+)
+@click.option(
+    "--output-type",
+    type=click.Choice(TYPES, case_sensitive=False),
+    default="trimmed",
+    show_default=True,
+    help="One file for each input with all regions; one file out of all inputs; or one for each input and region.",
+)
+@click.option("--output-dir", type=click.Path(path_type=Path), metavar="DIR", help="Where to; else standard output.")
+@click.option("--output-index", is_flag=True, help="Write an index beside each file.")
+@click.option("--stdout", is_flag=True, help="To standard output, whatever --output-dir says.")
+@click.option(
+    "--reference-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FASTA",
+    help="Reference of CRAM; else REF_PATH and what is in the file.",
+)
+@click.option(
+    "--allow-missing-contig", is_flag=True, help="Warn of contigs that the header does not have, and go on."
+)
+@click.option("--scan", is_flag=True, help="Where there is no index, read all of the file for the regions.")
+@click.option(
+    "--verify-connection",
+    type=bool,
+    default=True,
+    show_default=True,
+    metavar="BOOLEAN",
+    help="First fetch a small object from the store, to see that it can be reached.",
+)
+@click.pass_context
+def view(
+    ctx: click.Context,
+    object_ids: tuple[str, ...],
+    input_file: Path | None,
+    input_file_index: Path | None,
+    manifest: str | None,
+    queries: tuple[str, ...],
+    more_queries: tuple[str, ...],
+    bed_query: Path | None,
+    contained: bool,
+    header_only: bool,
+    output_original_header: bool,
+    output_format: str | None,
+    output_type: str,
+    output_dir: Path | None,
+    output_index: bool,
+    stdout: bool,
+    reference_file: Path | None,
+    allow_missing_contig: bool,
+    scan: bool,
+    verify_connection: bool,
+) -> int:
+    """Show or store parts of BAM, CRAM, SAM, VCF and BCF files without downloading them."""
+    from score.slicing.records import Format, pysam
+    from score.slicing.regions import read_bed
+    from score.slicing.view import OutputType, Request
+
+    if [bool(object_ids), input_file is not None, manifest is not None].count(True) != 1:
+        raise click.UsageError("Give one of --object-id, --input-file and --manifest.")
+    if input_file_index is not None and input_file is None:
+        raise click.UsageError("--input-file-index belongs to --input-file.")
+    if more_queries and not queries:
+        raise click.UsageError(f"What is {more_queries[0]!r}? Regions follow --query.")
+    kind = OutputType(output_type.lower())
+    folder = None if stdout else output_dir
+    several = manifest is not None or len(object_ids) > 1
+    if folder is None and (kind is OutputType.CROSS or (several and kind is not OutputType.MERGED)):
+        raise click.UsageError("Several files need --output-dir; standard output takes one.")
+    if folder is None and output_index:
+        raise click.UsageError("--output-index needs --output-dir: what goes to standard output has no index.")
+    if reference_file is not None and not reference_file.is_file():
+        raise click.UsageError(f"--reference-file {reference_file}: there is no such file.")
+    regions = tuple(read_bed(_text(bed_query), str(bed_query))) if bed_query is not None else None
+    request = Request(
+        queries=(*queries, *more_queries),
+        bed=regions,
+        bed_name=bed_query.name if bed_query is not None else "",
+        contained=contained,
+        header_only=header_only,
+        original_header=output_original_header,
+        format=Format(output_format.lower()) if output_format else None,
+        type=kind,
+        output_dir=folder,
+        output_index=output_index,
+        reference=reference_file,
+        allow_missing=allow_missing_contig,
+        scan=scan,
+        command=_command(ctx),
+        version=__version__,
+    )
+    pysam()
+    if input_file is not None:
+        return _view_local(ctx, input_file, input_file_index, request)
+    with session(ctx) as (client, screen):
+        ids = list(object_ids)
+        if manifest is not None:
+            source = manifests.fetch(manifest, client.settings.portal_url, client.http)
+            ids = _sliceable(client, manifests.parse_download(source), screen)
+        for object_id in ids:
+            check_object_id(object_id)
+        opens = [_remote(client, one, request, verify_connection and not at) for at, one in enumerate(ids)]
+        return _run(list(zip(ids, opens, strict=True)), request, screen, client.stop.set)
+
+
+def _view_local(ctx: click.Context, path: Path, index: Path | None, request: Request) -> int:
+    """A local file needs no server, and no settings of one."""
+    from score.slicing.inputs import local
+
+    values = configuration.read(ctx.obj["settings"], os.environ, Path())
+    with make(configuration.display(values), sys.stderr) as screen:
+
+        def note(text: str) -> None:
+            screen.line(f"{path}: {text}")
+
+        return _run([(str(path), lambda: local(path, index, note))], request, screen, lambda: None)
+
+
+def _remote(client: Client, object_id: str, request: Request, verify: bool) -> Open:
+    from score.slicing.inputs import remote
+
+    return lambda: remote(client, object_id, indexed=request.sliced, verify=verify)
+
+
+def _run(inputs: Sequence[tuple[str, Open]], request: Request, screen: Screen, stop: Callable[[], None]) -> int:
+    """Write the slices of all inputs; one that fails does not stop the others, unless all become one file."""
+    from score.slicing.inputs import interruptible
+    from score.slicing.view import OutputType, view, view_merged
+
+    def tell(written: Written) -> None:
+        if request.output_dir is not None:
+            screen.line(f"{written.path}: {written.records:,} records")
+
+    if request.type is OutputType.MERGED:
+
+        def merge() -> Written:
+            with ExitStack() as stack:
+                return view_merged([stack.enter_context(open_()) for _, open_ in inputs], request)
+
+        with _quiet_end():
+            tell(interruptible(merge, stop))
+        return exits.OK
+    failed = []
+    for name, open_ in inputs:
+
+        def one(open_: Open = open_) -> list[Written]:
+            with open_() as item:
+                return view(item, request)
+
+        try:
+            with _quiet_end():
+                for written in interruptible(one, stop):
+                    tell(written)
+        except ScoreError as error:
+            if len(inputs) == 1:
+                raise
+            failed.append(Outcome(name, State.FAILED, error=error))
+    if failed:
+        screen.conclude(failed)
+        return exits.SOME_FAILED
+    return exits.OK
+
+
+@contextmanager
+def _quiet_end() -> Iterator[None]:
+    """Nobody reads standard output any more (``| head``): end as every filter does, by the signal for that."""
+    sys.stdout.flush()
+    try:
+        yield
+    except BrokenPipeError:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)
+
+
+def _sliceable(client: Client, ids: Sequence[str], screen: Screen) -> list[str]:
+    """The objects of a manifest that hold reads or variants."""
+    from score.slicing.names import sliceable
+
+    found = []
+    for object_id in ids:
+        name = client.catalog.entity(object_id).file_name
+        if sliceable(name):
+            found.append(object_id)
+        else:
+            screen.line(f"{name or object_id}: left out, it is no file of reads or variants")
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{path} is no BED file: it is not text.") from None
+    except OSError as error:
+        raise translate(error, path) from error
+
+
+def _command(ctx: click.Context) -> str:
+    """The command line for the header of what is written: the options of ``view``, not settings: a token is one."""
+    words = ["score-client", "view"]
+    for parameter in ctx.command.params:
+        value = ctx.params.get(parameter.name or "")
+        if value in (None, False, ()) or ctx.get_parameter_source(parameter.name or "") is None:
+            continue
+        option = parameter.opts[0] if parameter.opts[0].startswith("--") else ""
+        if value is True:
+            words.append(option)
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        for one in values:
+            words += [word for word in (option, str(one)) if word]
+    return shlex.join(words)

@@ -1,0 +1,242 @@
+"""Records from a pipe to a file or to standard output, by pysam: those that are wanted, in the format asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from score.errors import Conflict, Integrity, Invalid, Misconfigured, NoSpace
+from score.slicing.regions import Wanted
+
+THREADS = 2
+"""Threads of htslib that pack what is written."""
+STDOUT = Path("-")
+
+
+class Format(StrEnum):
+    """What is written."""
+
+    SAM = "sam"
+    BAM = "bam"
+    CRAM = "cram"
+    VCF = "vcf"
+    BCF = "bcf"
+
+    @property
+    def variants(self) -> bool:
+        """Whether it is a format of variants, not of reads."""
+        return self in (Format.VCF, Format.BCF)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be written of one file. ``target`` is ``-`` for standard output.
+
+    ``wanted`` None: every record; ``header`` alone, or with the ``original`` header, word for word; ``reference`` of
+    CRAM; ``command`` is what the header will say that made the file.
+    """
+
+    name: str
+    target: Path
+    format: Format
+    wanted: Wanted | None = None
+    header_only: bool = False
+    original: bool = False
+    reference: Path | None = None
+    command: str = ""
+    version: str = ""
+
+
+def pysam() -> Any:
+    """The library. Raises Misconfigured where the extra is not installed."""
+    try:
+        import pysam as library
+        import pysam.bcftools
+    except ImportError:
+        raise Misconfigured(
+            "Slicing needs pysam, which is not installed.", hint="Install it: pip install 'score-transfer[slicing]'"
+        ) from None
+    library.set_verbosity(1)
+    return library
+
+
+def copy_reads(fd: int, opened: Callable[[], None], task: Task, check: Callable[[], None]) -> int:
+    """Write the wanted reads; gives their number. ``opened`` is called when ``fd`` is no longer needed, ``check`` now
+    and then: it may raise to stop."""
+    library = pysam()
+    reference = str(task.reference) if task.reference else None
+    try:
+        source = library.AlignmentFile(fd, "r", check_sq=False, reference_filename=reference)
+    except (OSError, ValueError) as error:
+        raise _unreadable(task, error) from None
+    finally:
+        opened()
+    with source:
+        if source.format not in ("SAM", "BAM", "CRAM"):
+            raise Invalid(f"{task.name} is {source.format}, and not SAM, BAM or CRAM.")
+        header = source.header
+        if not task.original:
+            header = library.AlignmentHeader.from_text(with_program(str(header), task))
+        mode = {Format.SAM: "wh", Format.BAM: "wb", Format.CRAM: "wc"}[task.format]
+        options = [b"no_ref=1"] if task.format is Format.CRAM and reference is None else None
+        count = 0
+        try:
+            sink = library.AlignmentFile(
+                str(task.target),
+                mode,
+                header=header,
+                reference_filename=reference,
+                format_options=options,
+                threads=1 if task.format is Format.SAM else THREADS,
+            )
+        except (OSError, ValueError) as error:
+            raise unwritable(task, error) from None
+        with closing(sink, task):
+            if not task.header_only:
+                count = _select_reads(source, sink, task, check)
+    return count
+
+
+def _select_reads(source: Any, sink: Any, task: Task, check: Callable[[], None]) -> int:
+    names = [*source.references]
+    takes = task.wanted.takes if task.wanted is not None else None
+    count = seen = 0
+    reads = source.fetch(until_eof=True)
+    while True:
+        try:
+            read = next(reads)
+        except StopIteration:
+            return count
+        except OSError as error:
+            raise _undecodable(task, source, error) from None
+        seen += 1
+        if not seen % 1024:
+            check()
+        if takes is not None:
+            number, begin = read.reference_id, read.reference_start
+            if not takes(names[number] if number >= 0 else None, begin, read.reference_end or begin + 1):
+                continue
+        try:
+            sink.write(read)
+        except OSError as error:
+            raise unwritable(task, error) from None
+        count += 1
+
+
+def copy_variants(fd: int, opened: Callable[[], None], task: Task, check: Callable[[], None]) -> int:
+    """Write the wanted variants; see :func:`copy_reads`."""
+    library = pysam()
+    try:
+        source = library.VariantFile(fd)
+    except (OSError, ValueError) as error:
+        raise _unreadable(task, error) from None
+    finally:
+        opened()
+    with source:
+        if not task.original:
+            source.header.add_line(f"##score-client_viewCommand={task.command}; version {task.version}")
+        mode = {Format.VCF: "w" if task.target == STDOUT else "wz", Format.BCF: "wb"}[task.format]
+        try:
+            sink = library.VariantFile(str(task.target), mode, header=source.header, threads=THREADS)
+        except (OSError, ValueError) as error:
+            raise unwritable(task, error) from None
+        with closing(sink, task):
+            return 0 if task.header_only else _select_variants(source, sink, task, check)
+
+
+def _select_variants(source: Any, sink: Any, task: Task, check: Callable[[], None]) -> int:
+    takes = task.wanted.takes if task.wanted is not None else None
+    count = seen = 0
+    while True:
+        try:
+            record = next(source)
+        except StopIteration:
+            return count
+        except (OSError, ValueError) as error:
+            raise _undecodable(task, source, error) from None
+        seen += 1
+        if not seen % 1024:
+            check()
+        if takes is not None and not takes(record.chrom, record.start, record.stop):
+            continue
+        try:
+            sink.write(record)
+        except OSError as error:
+            raise unwritable(task, error) from None
+        count += 1
+
+
+def with_program(text: str, task: Task) -> str:
+    """A SAM header with a line that says what made the file."""
+    programs = [
+        dict(cell.partition(":")[::2] for cell in line.split("\t")[1:])
+        for line in text.splitlines()
+        if line.startswith("@PG\t")
+    ]
+    taken = {program.get("ID") for program in programs}
+    name = next(name for name in ("score", *(f"score.{n}" for n in range(1, len(taken) + 2))) if name not in taken)
+    previous = f"\tPP:{programs[-1]['ID']}" if programs and programs[-1].get("ID") else ""
+    line = f"@PG\tID:{name}\tPN:score-client{previous}\tVN:{task.version}\tCL:{task.command}"
+    return f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}{line}\n"
+
+
+class closing(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as a verb
+    """Close what was written; what only then goes wrong counts, unless something else did before."""
+
+    def __init__(self, sink: Any, task: Task) -> None:
+        self._sink = sink
+        self._task = task
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            self._sink.close()
+        except OSError as late:
+            if error is None:
+                raise unwritable(self._task, late) from None
+
+
+def unwritable(task: Task, error: Exception) -> Exception:
+    """What a failure to write means: BrokenPipeError where nobody reads standard output any more."""
+    if task.target == STDOUT:
+        if is_broken(1):
+            return BrokenPipeError()
+        return NoSpace("Standard output takes no more.", hint="Look for room where it goes.")
+    if "does not match" in str(error) or isinstance(error, ValueError):
+        return Conflict(f"{task.target}: {task.name} cannot be written as {task.format}: {error}")
+    return NoSpace(f"{task.target} cannot be written.", hint="Look for room on the disk, and for permissions.")
+
+
+def is_broken(fd: int) -> bool:
+    """Whether a descriptor is a pipe that nobody reads any more."""
+    watch = select.poll()
+    try:
+        watch.register(fd, select.POLLERR)
+        return any(event & (select.POLLERR | select.POLLNVAL) for _, event in watch.poll(0))
+    except OSError:
+        return False
+
+
+def _unreadable(task: Task, error: Exception) -> Invalid:
+    return Invalid(f"{task.name} cannot be read: its beginning is not that of a file of reads or variants.")
+
+
+def _undecodable(task: Task, source: Any, error: Exception) -> Exception:
+    if getattr(source, "is_cram", False):
+        if task.reference is None:
+            return Misconfigured(
+                f"{task.name} is CRAM, and its reference is not to be found.",
+                hint="Name the FASTA file that it was made with: --reference-file, or set REF_PATH.",
+            )
+        return Integrity(
+            f"{task.name} cannot be unpacked with the reference {task.reference}.",
+            hint="The reference is not the one that the file was made with, or the file is damaged.",
+        )
+    return Integrity(
+        f"{task.name} cannot be read to its end: a record is damaged, or the file was cut short.",
+        hint="If there is an index, it may be one of another file.",
+    )

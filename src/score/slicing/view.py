@@ -1,0 +1,324 @@
+"""``view``: parts of files, to standard output or to files of their own. Protocol, section 9."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from score.errors import Invalid, NotFound, ScoreError
+from score.genomics import formats
+from score.genomics.indexes import Index
+from score.slicing import indexes, merging, names, spans
+from score.slicing.feed import Feed
+from score.slicing.records import STDOUT, Format, Task, copy_reads, copy_variants, pysam
+from score.slicing.regions import Missing, Region, Wanted, parse, refuse
+from score.slicing.sources import Input
+from score.transfer.files import translate
+
+_BAI_MOST = 1 << 29
+"""Bases of a contig that BAI and TBI can hold."""
+
+
+class OutputType(StrEnum):
+    """How slices become files: one for each input with all regions, one of all inputs, or one for each input and
+    each region."""
+
+    TRIMMED = "trimmed"
+    MERGED = "merged"
+    CROSS = "cross"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of every input. ``bed`` are the regions of a BED file, called ``bed_name``, in the place of
+    ``queries``; ``scan``: without an index, read all; ``format`` None: SAM, or VCF for variants."""
+
+    queries: tuple[str, ...] = ()
+    bed: tuple[Region, ...] | None = None
+    bed_name: str = ""
+    contained: bool = False
+    header_only: bool = False
+    original_header: bool = False
+    format: Format | None = None
+    type: OutputType = OutputType.TRIMMED
+    output_dir: Path | None = None
+    output_index: bool = False
+    reference: Path | None = None
+    allow_missing: bool = False
+    scan: bool = False
+    command: str = "score-client view"
+    version: str = ""
+
+    @property
+    def sliced(self) -> bool:
+        """Whether regions are wanted, not all of a file."""
+        return not self.header_only and (self.bed is not None or bool(self.queries))
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input. ``name`` is that of the file without folders, ``index`` finds what belongs to it, None where there
+    is none; ``note`` tells something about it; ``check`` may raise to stop."""
+
+    name: str
+    file: Input
+    index: Callable[[], Index | None]
+    note: Callable[[str], None]
+    check: Callable[[], None] = field(default=lambda: None)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A slice that was written, and its number of records. ``path`` is ``-`` for standard output."""
+
+    path: Path
+    records: int
+
+
+def view(item: Item, request: Request) -> list[Written]:
+    """Write what is wanted of one input, trimmed or cross.
+
+    Raises Invalid (regions, formats), NotFound (no index), Integrity (damaged, or index and file do not fit),
+    Misconfigured (a reference is missing), NoSpace, BrokenPipeError (standard output was closed), and what reading
+    raises.
+    """
+    format = _format(item.file, request)
+    if not request.sliced:
+        pieces = _all if not request.header_only else _header
+        what = ["header"] if request.header_only else []
+        return [_write(item, request, format, what, None, pieces)]
+    index = _find_index(item, request)
+    regions = _regions(item, request, index)
+    groups: list[tuple[list[str], list[Region]]] = [(_said(request), regions)]
+    if request.type is OutputType.CROSS:
+        groups = [([_text(region)], [region]) for region in regions]
+    written = []
+    for what, some in groups:
+        wanted = Wanted(some, contained=request.contained)
+
+        def pieces(file: Input, wanted: Wanted = wanted) -> Iterator[bytes]:
+            return spans.sliced(file, index, wanted) if index is not None else spans.whole(file)
+
+        written.append(_write(item, request, format, what, wanted, pieces))
+    return written
+
+
+def view_merged(items: Sequence[Item], request: Request) -> Written:
+    """Write what is wanted of all inputs as one file, sorted. See :func:`view`; Invalid where they do not fit."""
+    if not items:
+        raise Invalid("There is nothing to merge.")
+    format = _format(items[0].file, request)
+    for item in items:
+        if _format(item.file, request) is not format:
+            raise Invalid(f"{item.name} and {items[0].name} cannot be merged: one holds reads, the other variants.")
+    with tempfile.TemporaryDirectory(prefix="score-view-", dir=request.output_dir) as folder:
+        between = Format.BCF if format.variants else Format.BAM
+        paths = []
+        count = 0
+        for number, item in enumerate(items):
+            part = _Part(request, Path(folder) / f"{number:06}.{between}", between)
+            (written,) = _one(item, part)
+            paths.append(written.path)
+            count += written.records
+        target = STDOUT
+        if request.output_dir is not None:
+            what = ["header"] if request.header_only else _said(request)
+            target = request.output_dir / names.output("merged", what, format)
+        with _in_place(target, request, format) as path:
+            merging.merge(paths, path, format, request.reference)
+    return Written(target, count)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A slice on its way to be merged."""
+
+    request: Request
+    target: Path
+    format: Format
+
+
+def _one(item: Item, part: _Part) -> list[Written]:
+    request = part.request
+    if not request.sliced:
+        pieces = _all if not request.header_only else _header
+        return [_copy(item, request, part.format, part.target, None, pieces)]
+    index = _find_index(item, request)
+    wanted = Wanted(_regions(item, request, index), contained=request.contained)
+
+    def sliced(file: Input) -> Iterator[bytes]:
+        return spans.sliced(file, index, wanted) if index is not None else spans.whole(file)
+
+    return [_copy(item, request, part.format, part.target, wanted, sliced)]
+
+
+def _all(file: Input) -> Iterator[bytes]:
+    return spans.whole(file)
+
+
+def _header(file: Input) -> Iterator[bytes]:
+    return spans.header_only(file) if file.header is not None else spans.whole(file)
+
+
+def _format(file: Input, request: Request) -> Format:
+    format = request.format or (Format.VCF if file.variants else Format.SAM)
+    if format.variants != file.variants:
+        holds, fit = ("variants", "vcf or bcf") if file.variants else ("reads", "sam, bam or cram")
+        raise Invalid(f"{file.name} holds {holds}, and cannot be written as {format}.", hint=f"--output-format {fit}")
+    if request.output_index and format is Format.SAM:
+        raise Invalid("SAM has no index.", hint="--output-format bam or cram")
+    return format
+
+
+def _find_index(item: Item, request: Request) -> Index | None:
+    """The index, None where the file is read from beginning to end instead."""
+    if not item.file.sliceable:
+        item.note("no index leads into a text: all of it is read")
+        return None
+    index = item.index()
+    if index is not None:
+        return index
+    if request.scan:
+        item.note("no index: all of it is read")
+        return None
+    assert item.file.kind is not None
+    expected = ", ".join(formats.index_names(item.name, item.file.kind.format))
+    raise NotFound(
+        f"{item.name} has no index, so that its regions cannot be found.",
+        hint=f"Its analysis would have to hold {expected}. To read all of the file for them: --scan.",
+    )
+
+
+def _regions(item: Item, request: Request, index: Index | None) -> list[Region]:
+    contigs = _contigs(item, index)
+    if request.bed is not None:
+        found: list[Region | Missing] = [
+            region if region.contig in contigs else Missing(region.contig, region.contig) for region in request.bed
+        ]
+    else:
+        found = [parse(text, contigs, single=item.file.variants) for text in request.queries]
+    missing = [one for one in found if isinstance(one, Missing)]
+    if missing:
+        error = refuse(missing, contigs, item.name)
+        if not request.allow_missing:
+            raise error
+        item.note(error.message)
+    return [one for one in found if isinstance(one, Region)]
+
+
+def _contigs(item: Item, index: Index | None) -> list[str]:
+    """The names of the contigs, in the order of the header."""
+    if item.file.header is not None:
+        more = spans.contigs(item.file, index) if index is not None else {}
+        return list({**item.file.header.references, **more})
+    library = pysam()
+    with Feed(spans.whole(item.file)) as feed:
+        try:
+            source = library.AlignmentFile(feed.fd, "r", check_sq=False)
+        except (OSError, ValueError):
+            raise Invalid(f"{item.name} is no SAM file.") from None
+        finally:
+            feed.close()
+        with source:
+            return [*source.references]
+
+
+def _said(request: Request) -> list[str]:
+    return [request.bed_name] if request.bed is not None else list(request.queries)
+
+
+def _text(region: Region) -> str:
+    from score.slicing.regions import FAR
+
+    if region.end == FAR:
+        return region.contig if not region.begin else f"{region.contig}:{region.begin + 1}-"
+    return f"{region.contig}:{region.begin + 1}-{region.end}"
+
+
+def _write(
+    item: Item,
+    request: Request,
+    format: Format,
+    what: Sequence[str],
+    wanted: Wanted | None,
+    pieces: Callable[[Input], Iterator[bytes]],
+) -> Written:
+    if request.output_dir is None:
+        return _copy(item, request, format, STDOUT, wanted, pieces)
+    target = request.output_dir / names.output(item.name, what, format)
+    with _in_place(target, request, format) as path:
+        return Written(target, _copy(item, request, format, path, wanted, pieces).records)
+
+
+def _copy(
+    item: Item,
+    request: Request,
+    format: Format,
+    target: Path,
+    wanted: Wanted | None,
+    pieces: Callable[[Input], Iterator[bytes]],
+) -> Written:
+    task = Task(
+        name=item.name,
+        target=target,
+        format=format,
+        wanted=wanted,
+        header_only=request.header_only,
+        original=request.original_header,
+        reference=request.reference,
+        command=request.command,
+        version=request.version,
+    )
+    copy = copy_variants if format.variants else copy_reads
+    with Feed(pieces(item.file)) as feed:
+        return Written(target, copy(feed.fd, feed.close, task, item.check))
+
+
+@contextlib.contextmanager
+def _in_place(target: Path, request: Request, format: Format) -> Iterator[Path]:
+    """Where to write what is to become ``target``: nobody sees it there before it is whole, index and all."""
+    if target == STDOUT:
+        yield target
+        return
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    index = unfinished.with_name(unfinished.name + ".index")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield unfinished
+        suffix = _index(unfinished, index, format) if request.output_index else ""
+        os.replace(unfinished, target)
+        if suffix:
+            os.replace(index, target.with_name(target.name + suffix))
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise translate(error, target) from error
+    finally:
+        for path in (unfinished, index):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _index(path: Path, made: Path, format: Format) -> str:
+    """Index what was written; gives the suffix of the index."""
+    library = pysam()
+    kind = formats.Format(format.upper())
+    if format is Format.CRAM:
+        indexes.build(path, made, kind)
+        return ".crai"
+    if format is Format.BAM:
+        with library.AlignmentFile(str(path), "rb", check_sq=False) as file:
+            long = any(length > _BAI_MOST for length in file.lengths)
+    else:
+        with library.VariantFile(str(path)) as file:
+            long = any((contig.length or 0) > _BAI_MOST for contig in file.header.contigs.values())
+    indexes.build(path, made, kind, long=long)
+    return ".csi" if long or format is Format.BCF else ".bai" if format is Format.BAM else ".tbi"
+
+
+__all__ = ["Item", "OutputType", "Request", "ScoreError", "Written", "view", "view_merged"]

@@ -1,0 +1,233 @@
+"""The real workflow engines read and write objects: Snakemake by its storage plugin, Nextflow by the module."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from score.testing.components import find
+from score.testing.faults import Answer
+from score.testing.processes import clean_environment
+from score.testing.site import Registered, Site, md5_of
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = ROOT / "integrations" / "snakemake-storage-plugin-score"
+MODULE = ROOT / "integrations" / "nextflow" / "score.nf"
+
+Maker = Callable[[str, int], Path]
+locally = pytest.mark.parametrize("site", ["local"], indirect=True)
+
+
+def run(command: list[str], folder: Path, site: Site, more: Mapping[str, str], status: int = 0) -> str:
+    """Run an engine; all that it said."""
+    settings = {"storage.url": site.url, "storage.retryTimeout": "0.05", "storage.retryNumber": "3"}
+    environment = {**clean_environment(folder / "home", settings), **more}
+    ended = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    said = ended.stdout + ended.stderr
+    assert ended.returncode == status, said
+    assert "ignature=" not in said
+    return said
+
+
+@pytest.fixture
+def published(site: Site, make_file: Maker) -> Registered:
+    """A published file of two parts."""
+    files = site.register([make_file("reads.txt", 6_000_000)])
+    site.run("upload", "--manifest", files.manifest)
+    site.publish(files)
+    return files
+
+
+@pytest.fixture
+def result(site: Site, tmp_path: Path) -> Registered:
+    """What the workflow is to make, registered and not yet there: workflows make the same of the same."""
+    path = tmp_path / "expected" / "size.txt"
+    path.parent.mkdir()
+    path.write_text("6000000\n")
+    return site.register([path])
+
+
+SNAKEFILE = """
+storage score:
+    provider="score"
+
+rule all:
+    input:
+        storage.score("score://{result_study}/{result_analysis}/size.txt"),
+        "by-name.txt",
+
+rule count:
+    input: storage.score("score://{object_id}/any-name.txt")
+    output: storage.score("score://{result_study}/{result_analysis}/size.txt")
+    shell: "wc -c < {{input}} | tr -d ' ' > {{output}}"
+
+rule by_name:
+    input: storage.score("score://{study}/{analysis}/reads.txt")
+    output: "by-name.txt"
+    shell: "md5sum < {{input}} > {{output}}"
+"""
+
+
+@locally
+@pytest.mark.needs("snakemake")
+class TestSnakemake:
+    def engine(self, folder: Path, site: Site, *words: str, status: int = 0, **more: str) -> str:
+        """Run Snakemake, with the plugin and the SDK of this checkout."""
+        program = find("snakemake")
+        assert program is not None
+        path = os.pathsep.join(map(str, (ROOT / "src", PLUGIN / "src")))
+        command = [str(program), "--cores", "1", "--nocolor", *words]
+        return run(command, folder, site, {"PYTHONPATH": path, **more}, status)
+
+    def test_objects_are_inputs_and_outputs(
+        self, site: Site, published: Registered, result: Registered, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "workflow"
+        folder.mkdir()
+        text = SNAKEFILE.format(
+            object_id=published.id,
+            study=published.study,
+            analysis=published.analysis,
+            result_study=result.study,
+            result_analysis=result.analysis,
+        )
+        (folder / "Snakefile").write_text(text)
+        self.engine(folder, site)
+        assert (folder / "by-name.txt").read_text().split()[0] == md5_of(published.paths[0])
+        assert site.has_object(result.id)
+        site.publish(result)
+
+        site.score.forget()
+        assert "Nothing to be done" in self.engine(folder, site)
+        assert site.sent(result.id) == []
+
+    def test_what_is_not_as_registered_fails_with_its_reason(
+        self, site: Site, published: Registered, result: Registered, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "workflow"
+        folder.mkdir()
+        (folder / "Snakefile").write_text(
+            'storage score:\n    provider="score"\n\n'
+            f'rule:\n    output: storage.score("score://{result.id}/size.txt")\n    shell: "echo 1 > {{output}}"\n'
+        )
+        said = self.engine(folder, site, status=1)
+        assert "has 2 bytes, but 8 are registered" in said
+        assert not site.has_object(result.id)
+
+    def test_files_of_an_analysis_are_found_by_wildcards(
+        self, site: Site, published: Registered, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "workflow"
+        folder.mkdir()
+        analysis = f"score://{published.study}/{published.analysis}"
+        (folder / "Snakefile").write_text(
+            'storage score:\n    provider="score"\n\n'
+            f'NAMES = glob_wildcards(storage.score("{analysis}/{{name}}.txt")).name\n'
+            'rule all:\n    input: expand("{name}.md5", name=NAMES)\n\n'
+            f'rule:\n    input: storage.score("{analysis}/{{name}}.txt")\n    output: "{{name}}.md5"\n'
+            '    shell: "md5sum < {input} > {output}"\n'
+        )
+        self.engine(folder, site, "all")
+        assert (folder / "reads.md5").read_text().split()[0] == md5_of(published.paths[0])
+
+    def test_settings_of_the_plugin(self, site: Site, published: Registered, tmp_path: Path) -> None:
+        folder = tmp_path / "workflow"
+        folder.mkdir()
+        (folder / "Snakefile").write_text(
+            f'storage score:\n    provider="score",\n    url="{site.url}"\n\n'
+            f'rule:\n    input: storage.score("score://{published.id}")\n    output: "out"\n'
+            '    shell: "cp {input} {output}"\n'
+        )
+        self.engine(folder, site, STORAGE_URL="http://127.0.0.1:9")
+        assert md5_of(folder / "out") == md5_of(published.paths[0])
+
+    @pytest.mark.parametrize("query", ["score://x", "score://../etc/passwd", "score://a/b/c/d", "s3://a/b/c"])
+    def test_queries_that_are_none(self, site: Site, tmp_path: Path, query: str) -> None:
+        (tmp_path / "Snakefile").write_text(
+            'storage score:\n    provider="score"\n\n'
+            f'rule:\n    input: storage.score("{query}")\n    output: "out"\n    shell: "cp {{input}} {{output}}"\n'
+        )
+        assert query in self.engine(tmp_path, site, status=1)
+
+    def test_the_suite_of_the_interface(self, site: Site, published: Registered, tmp_path: Path) -> None:
+        """What the interface itself asks of every plugin that reads."""
+        program = find("snakemake")
+        assert program is not None
+        (tmp_path / "suite.py").write_text(
+            "from pathlib import Path\n"
+            "from snakemake_interface_storage_plugins.tests import TestStorageBase\n"
+            "from snakemake_storage_plugin_score import StorageProvider, StorageProviderSettings\n"
+            "class Suite(TestStorageBase):\n"
+            "    retrieve_only = True\n"
+            "    def get_query(self, tmp_path): return 'score://OBJECT/reads.txt'\n"
+            "    def get_query_not_existing(self, tmp_path): return 'score://00000000-0000-4000-8000-000000000000'\n"
+            "    def get_storage_provider_cls(self): return StorageProvider\n"
+            "    def get_storage_provider_settings(self): return StorageProviderSettings()\n"
+            "for name in dir(Suite):\n"
+            "    if name.startswith('test_'):\n"
+            "        getattr(Suite(), name)(Path('for-' + name)); print(name)\n".replace("OBJECT", published.id)
+        )
+        path = os.pathsep.join(map(str, (ROOT / "src", PLUGIN / "src")))
+        python = str(program.resolve().parent / "python")
+        said = run([python, "suite.py"], tmp_path, site, {"PYTHONPATH": path})
+        assert {"test_storage", "test_storage_not_existing", "test_query_validation"} <= set(said.split())
+
+
+@locally
+@pytest.mark.needs("nextflow")
+class TestNextflow:
+    def engine(self, folder: Path, site: Site, workflow: str, status: int = 0) -> str:
+        """Run Nextflow on a workflow that may include the module, with the client of this checkout."""
+        program = find("nextflow")
+        assert program is not None
+        folder.mkdir(exist_ok=True)
+        (folder / "score.nf").write_text(MODULE.read_text("utf-8"), "utf-8")
+        (folder / "main.nf").write_text(workflow, "utf-8")
+        scripts = str(Path(sys.executable).parent)
+        more = {"NXF_HOME": str(folder / "nextflow"), "NXF_OFFLINE": "true", "NXF_ANSI_LOG": "false"}
+        more["PATH"] = f"{scripts}{os.pathsep}{os.environ['PATH']}"
+        return run([str(program), "run", "main.nf", "-resume"], folder, site, more, status)
+
+    def test_objects_go_through_a_workflow(
+        self, site: Site, published: Registered, result: Registered, tmp_path: Path
+    ) -> None:
+        workflow = f"""
+            include {{ SCORE_DOWNLOAD; SCORE_UPLOAD }} from './score'
+            process COUNT {{
+                input: tuple val(meta), path(file)
+                output: tuple val(meta), path('size.txt')
+                script: "wc -c < ${{file}} | tr -d ' ' > size.txt"
+            }}
+            workflow {{
+                SCORE_DOWNLOAD(Channel.of([[id: 'a'], '{published.id}']))
+                COUNT(SCORE_DOWNLOAD.out.files)
+                SCORE_UPLOAD(COUNT.out.map {{ meta, file -> [meta, '{result.id}', file, ''] }})
+                SCORE_UPLOAD.out.objects.view()
+            }}
+        """
+        said = self.engine(tmp_path / "workflow", site, workflow)
+        assert result.id in said
+        site.publish(result)
+
+    def test_a_task_that_is_tried_again_goes_on(
+        self, site: Site, make_file: Maker, result: Registered, tmp_path: Path
+    ) -> None:
+        """The store is away in the middle: the second task, in a folder of its own, sends what the first did not."""
+        files = site.register([make_file("reads.txt", 11_000_000)])
+        site.store.inject(Answer.unavailable(), method="PUT", path=site.path_of(files.id), part=3, times=3)
+        workflow = f"""
+            include {{ SCORE_UPLOAD }} from './score'
+            workflow {{
+                SCORE_UPLOAD(Channel.of([[id: 'a'], '{files.id}', file('{files.paths[0]}'), '']))
+            }}
+        """
+        self.engine(tmp_path / "workflow", site, workflow)
+        assert sorted(call.part or 0 for call in site.sent(files.id)) == [1, 2, 3, 3, 3, 3]
+        site.publish(files)

@@ -1,0 +1,152 @@
+"""Regions mean what they mean to samtools and bcftools on the local file: random ones, over every format."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pysam
+import pytest
+
+from score.slicing.view import Written
+
+CONTIGS = {"chr1": 600_000, "chr2": 90_000, "chrEmpty": 5_000, "6": 40_000}
+READS = ("bam", "straddling", "csi", "cram")
+VARIANTS = ("tbi", "vcf-csi", "vcf-straddling", "bcf")
+EACH = 125
+"""Regions for each of eight files: a thousand."""
+
+
+def some_region(dice: random.Random) -> str:
+    name, length = dice.choice([*CONTIGS.items()])
+    begin = dice.randrange(1, length + 2000)
+    width = dice.choice((1, 50, 1000, 1000, 20_000, 300_000))
+    return dice.choice([f"{name}:{begin}-", f"{name}:-{begin}", name] + [f"{name}:{begin:,}-{begin + width}"] * 7)
+
+
+def samtools(path: Path, reference: Path, *regions: str) -> list[str]:
+    if len(regions) > 1:  # with -M it takes neither chr1:-5 nor chr1:5- as it does without
+        regions = tuple(re.sub("-$", "-1000000", region.replace(":-", ":1-")) for region in regions)
+    command = ["samtools", "view", "-T", str(reference), *(["-M"] if len(regions) > 1 else []), str(path), *regions]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def bcftools(path: Path, *regions: str) -> list[str]:
+    text = ",".join(region.replace(",", "") for region in regions)
+    # it has no word for "from the first base to this one"
+    text = text.replace(":-", ":1-")
+    command = ["bcftools", "view", "-H", "-r", text, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def written(outputs: list[Written]) -> list[str]:
+    (one,) = outputs
+    if one.path.name.endswith(".sam"):
+        found = [line for line in one.path.read_text().splitlines() if line[0] != "@"]
+    else:
+        with pysam.BGZFile(str(one.path)) as file:
+            found = [line for line in file.read().decode().splitlines() if line[0] != "#"]
+    assert len(found) == one.records
+    return found
+
+
+def plain(lines: list[str]) -> list[str]:
+    """Reads with their tags in order, which CRAM does not keep, and without those that it adds."""
+    found = []
+    for line in lines:
+        cells = line.split("\t")
+        found.append("\t".join(cells[:11] + sorted(c for c in cells[11:] if c[:2] not in ("MD", "NM"))))
+    return found
+
+
+@pytest.mark.needs("samtools")
+@pytest.mark.parametrize("kind", READS)
+def test_reads_of_random_regions(kind: str, files: Any, slice_file: Callable[..., list[Written]]) -> None:
+    dice = random.Random(kind)
+    path = files.of(kind)
+    some = 0
+    for _ in range(EACH):
+        regions = [some_region(dice) for _ in range(dice.choice((1, 1, 1, 2, 5)))]
+        expected = samtools(path, files.reference, *(region.replace(",", "") for region in regions))
+        assert plain(written(slice_file(path, *regions))) == plain(expected), regions
+        some += len(expected)
+    assert some > 500
+
+
+@pytest.mark.needs("bcftools")
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_variants_of_random_regions(kind: str, files: Any, slice_file: Callable[..., list[Written]]) -> None:
+    dice = random.Random(kind)
+    path = files.of(kind)
+    order = [*CONTIGS]
+    some = 0
+    for _ in range(EACH):
+        regions = [some_region(dice) for _ in range(dice.choice((1, 1, 1, 2, 5)))]
+        regions.sort(key=lambda region: order.index(region.partition(":")[0]))  # it takes contigs in the order given
+        expected = bcftools(path, *regions)
+        assert written(slice_file(path, *regions)) == expected, regions
+        some += len(expected)
+    assert some > 500
+
+
+@pytest.mark.needs("samtools")
+@pytest.mark.parametrize("kind", READS)
+def test_thousands_of_regions(
+    kind: str, files: Any, slice_file: Callable[..., list[Written]], tmp_path: Path
+) -> None:
+    dice = random.Random(5)
+    bed = tmp_path / "panel.bed"
+    rows = [
+        (name, at, at + 20)
+        for name, at in ((dice.choice(["chr1", "chr2"]), dice.randrange(600_000)) for _ in range(3000))
+    ]
+    bed.write_text("track name=panel\n#x\n" + "".join(f"{c}\t{b}\t{e}\tname\n" for c, b, e in rows))
+    from score.slicing.regions import read_bed
+
+    regions = tuple(read_bed(bed.read_text(), "panel.bed"))
+    found = slice_file(files.of(kind), bed=regions, bed_name="panel.bed")
+    command = ["samtools", "view", "-M", "-T", str(files.reference), "-L", str(bed), str(files.of(kind))]
+    expected = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert plain(written(found)) == plain(expected)
+    assert found[0].path.name == f"{files.of(kind).stem}.panel.bed.sam"
+
+
+@pytest.mark.needs("samtools")
+@pytest.mark.parametrize("kind", READS)
+def test_reads_without_a_place(kind: str, files: Any, slice_file: Callable[..., list[Written]]) -> None:
+    expected = samtools(files.of(kind), files.reference, "*")
+    assert len(expected) == 50
+    assert plain(written(slice_file(files.of(kind), "*"))) == plain(expected)
+
+
+@pytest.mark.needs("samtools")
+@pytest.mark.parametrize("kind", [*READS, "sam"])
+def test_all_of_a_file(kind: str, files: Any, slice_file: Callable[..., list[Written]]) -> None:
+    expected = samtools(files.of(kind), files.reference)
+    assert plain(written(slice_file(files.of(kind)))) == plain(expected)
+
+
+def test_contained(files: Any, slice_file: Callable[..., list[Written]]) -> None:
+    begin, end = 10_000, 60_000
+    with pysam.AlignmentFile(str(files.of("bam"))) as file:
+        reads = list(file.fetch("chr1", begin - 1, end))
+    inside = [r.query_name for r in reads if r.reference_start >= begin - 1 and (r.reference_end or r.pos + 1) <= end]
+    assert 0 < len(inside) < len(reads)
+    found = written(slice_file(files.of("bam"), f"chr1:{begin}-{end}", contained=True))
+    assert [line.split("\t")[0] for line in found] == inside
+
+
+def test_texts_are_searched_from_beginning_to_end(
+    files: Any, slice_file: Callable[..., list[Written]], notes: list[str]
+) -> None:
+    assert written(slice_file(files.of("sam"), "chr2:100-5000")) == written(
+        slice_file(files.of("bam"), "chr2:100-5000")
+    )
+    assert written(slice_file(files.of("vcf"), "chr2:100-5000")) == written(
+        slice_file(files.of("tbi"), "chr2:100-5000")
+    )
+    assert notes == ["no index leads into a text: all of it is read"] * 2
