@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import itertools
+import os
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,10 +26,12 @@ from score.broker.htsget.query import Datatype, Query, Region
 from score.broker.htsget.refusals import BadIndex, InvalidRange, UnsupportedFormat
 from score.broker.htsget.tickets import Ticket, Tickets
 from score.broker.state import Layout
+from score.errors import NotFound
 from score.genomics import bgzf
 from score.genomics.formats import Format
 from score.metadata.base import AnalysisState
 from score.metadata.embedded import EmbeddedRegistry
+from score.protocol.parts import MIB, Span
 from score.storage.local import LocalStore
 from score.testing import genomics
 from score.testing.genomics import REFERENCES, UNPLACED, assemble, reads_of, variants_of
@@ -563,5 +566,29 @@ def test_an_object_that_is_replaced_is_read_anew(tmp_path: Path) -> None:
             await shelf.objects.put(LAYOUT.object(shelf.ids["a.bam.bai"]), index_of(made).read_bytes())
             (tmp_path / "answer.bam").write_bytes(shelf.bytes_of(await shelf.ticket("a.bam", Region(*region))))
             assert reads_of(tmp_path / "answer.bam", region) == reads_of(made, region, indexed=True)
+
+    run(tmp_path / "store", test)
+
+
+def test_long_spans_are_cut(tmp_path: Path) -> None:
+    async def test(shelf: Shelf) -> None:
+        bam = genomics.write_bam(tmp_path / "a.bam", reads=100)
+        await shelf.add(a__bam=bam)
+        stored = shelf.root / "object" / LAYOUT.object(shelf.ids["a.bam"])
+        os.truncate(stored, 300 * MIB)  # what follows is a hole
+        ranges = [one.range for one in (await shelf.ticket("a.bam")).urls]
+        assert ranges == [Span(at * MIB, size * MIB).http_range for at, size in ((0, 128), (128, 128), (256, 44))]
+
+    run(tmp_path / "store", test)
+
+
+def test_names_that_may_be_meant(tmp_path: Path) -> None:
+    async def test(shelf: Shelf) -> None:
+        bam = genomics.write_bam(tmp_path / "a.bam", reads=100)
+        await shelf.add(a__bam=bam, a__bam__bai=index_of(bam))
+        with pytest.raises(NotFound, match=r"a\.bam has no reference '1'\. Is 'chr1' meant\?"):
+            await shelf.ticket("a.bam", Region("1"))
+        with pytest.raises(NotFound, match=r"a\.bam has no reference 'chr9'\.$"):
+            await shelf.ticket("a.bam", Region("chr9"))
 
     run(tmp_path / "store", test)
