@@ -134,9 +134,12 @@ def download(
     from score.client.rehearsal import rehearse_downloads
 
     with session(ctx) as run:
-        found = inputs.download_objects(run, manifest, [*object_ids, *more_ids], analysis_id, study_id)
+        if analysis_id is not None:  # before the registry is asked, as the reference's client does it
+            run.client.connect(verify=verify_connection)
+        found = inputs.download_objects(run, manifest, [*object_ids, *more_ids], analysis_id, study_id, shard)
         mine = inputs.shard_objects(found, shard)
-        run.client.connect(verify=verify_connection)
+        if analysis_id is None:
+            run.client.connect(verify=verify_connection)
         ranged = offset > 0 or length >= 0
         # Index files come along, and are not known yet; those of a whole analysis are all in it.
         complete = analysis_id is not None or not index or ranged
