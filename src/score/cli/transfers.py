@@ -126,6 +126,11 @@ def download(
 ) -> int:
     """Download objects, verified. Run it again to go on after an interruption."""
     options.require_one_selection(manifest, object_ids, more_ids, analysis_id, study_id)
+    if force and shard is not None and shard[1] > 1 and output_layout.lower() == "filename":
+        raise click.UsageError(
+            "Tasks of a job array do not see each other's file names, so that with --force one could overwrite the "
+            "file of another. Add --output-layout bundle or id."
+        )
 
     from score.cli import inputs
     from score.cli.progress import total
