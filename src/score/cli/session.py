@@ -83,6 +83,9 @@ def session(ctx: click.Context, *, server: bool = True, live: bool = True) -> It
         settings = configuration.settings(values, server=server)
         report = Report(ctx.obj["report"]) if ctx.obj.get("report") else None
         with Client(settings, listener=screen) as client, screen:
+            client.limit_bandwidth(ctx.obj.get("bwlimit") or "")
+            if ctx.obj.get("max_duration"):
+                client.stop_after(ctx.obj["max_duration"])
             run = Session(client, screen, records, report, bool(ctx.obj.get("no_transfer")))
             yield run
     except (ScoreError, KeyboardInterrupt) as error:

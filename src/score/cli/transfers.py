@@ -33,6 +33,7 @@ REHEARSED = "; nothing was moved"
 @options.shard
 @options.state_dir
 @options.verify_connection
+@options.limits
 @options.no_transfer
 @options.told
 @click.pass_context
@@ -103,6 +104,7 @@ def upload(
 @options.dry_run
 @options.shard
 @options.verify_connection
+@options.limits
 @options.no_transfer
 @options.told
 @click.pass_context

@@ -107,7 +107,7 @@ def view(
     from score.cli.session import session
     from score.client import manifests
     from score.protocol.ids import check_object_id
-    from score.slicing.records import Format, pysam
+    from score.slicing.records import Format, require_pysam
     from score.slicing.regions import read_bed
     from score.slicing.view import OutputType, Request
 
@@ -144,7 +144,7 @@ def view(
         command=_command(ctx),
         version=__version__,
     )
-    pysam()
+    require_pysam()
     if input_file is not None:
         return _view_local(ctx, input_file, input_file_index, request)
     with session(ctx, live=False) as run:
