@@ -25,7 +25,6 @@ _COMMANDS = {
     "upload": ("score.cli.transfers", "Upload files."),
     "download": ("score.cli.transfers", "Download objects, verified."),
     "verify": ("score.cli.verification", "Compare downloaded files with registry and store, and repair them."),
-    "view": ("score.cli.view", "Print the reads of regions of a BAM or CRAM file."),
     "url": ("score.cli.transfers", "Print a URL of an object for any HTTP client."),
     "view": ("score.cli.view", "Show parts of files of reads and variants."),
     "manifest": ("score.cli.manifest", "Fetch a manifest, print it, and check it."),
@@ -142,9 +141,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         _say("Interrupted; what is finished is kept. Run the same command again to go on from there.")
         status = exits.INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # whoever read the output has seen enough; click makes a SystemExit of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        status = exits.INTERRUPTED
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not error.code:  # of a completion
+            status = exits.OK
+        else:  # whoever read the output has seen enough; click makes a SystemExit of it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            status = exits.INTERRUPTED
     except Exception as error:  # the last line of defence: a defect is told as one, without a page of code
         if os.environ.get("SCORE_DEBUG"):
             raise
