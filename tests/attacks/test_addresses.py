@@ -17,7 +17,7 @@ from score.auth import calls
 from score.auth.apikeys import ApiKeys, KeyServer
 from score.auth.keycloak import Realm, RealmPermissions
 from score.client.client import Client
-from score.client.manifests import fetch
+from score.client.manifest_source import fetch
 from score.client.settings import Settings
 from score.client.tls import Tls
 from score.errors import NotFound, Refused, ScoreError, Unavailable

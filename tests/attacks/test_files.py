@@ -13,15 +13,20 @@ import pytest
 
 from score.client.client import Client
 from score.client.layout import Layout, plain
-from score.client.manifests import Source, parse_download
+from score.client.manifest_source import Source
+from score.client.manifests import parse_download
 from score.client.settings import Settings, advice, read
 from score.errors import Invalid, Misconfigured, ScoreError
 from score.protocol.wire import to_json
+from score.slicing.inputs import local, remote
+from score.slicing.records import Format
+from score.slicing.view import Request, view
 from score.storage.local import LocalStore
 from score.testing.faults import Answer
 from score.testing.score import FaultyScore, faulty_score
 from score.testing.song import FakeSong, SongFile
 from score.transfer.http import Timeouts
+from score.transfer.journal import UploadJournal
 from score.transfer.retry import Patience
 
 DATA = b"d" * 50_000
@@ -116,6 +121,32 @@ def test_names_from_the_registry_stay_within_the_folder(
     assert list(folder.out.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name])
+def test_names_from_the_registry_stay_within_the_folder_of_slices(
+    client: Client, add: Callable[..., SongFile], folder: Folder, name: str
+) -> None:
+    with (
+        pytest.raises(Invalid, match="is not a plain file name") as raised,
+        remote(client, add(name).object_id, indexed=True),
+    ):
+        pass
+    assert str(raised.value).isprintable()
+    folder.check()
+
+
+def test_links_in_the_places_of_slices(tmp_path: Path, folder: Folder) -> None:
+    sam = tmp_path / "out" / "in.sam"
+    sam.write_text("@SQ\tSN:c\tLN:9\nr\t0\tc\t1\t60\t4M\t*\t0\t0\tACGT\tFFFF\n")
+    for name in ("in.bam", "in.bam.bai"):
+        (folder.out / name).symlink_to(folder.victim)
+    request = Request(output_dir=folder.out, format=Format.BAM, output_index=True)
+    with local(sam, None, lambda text: None) as item:
+        view(item, request)
+    assert not (folder.out / "in.bam").is_symlink()
+    assert not (folder.out / "in.bam.bai").is_symlink()
+    folder.check()
+
+
 @pytest.mark.parametrize("analysis", ["..", "../elsewhere", "/etc", ".", "a/b"])
 def test_analysis_ids_from_the_registry_stay_within_the_folder(
     client: Client, add: Callable[..., SongFile], folder: Folder, analysis: str
@@ -135,13 +166,14 @@ def test_names_in_a_manifest_are_not_believed(client: Client, add: Callable[...,
     """The column of file names is for people; what a file is called is the registry's affair."""
     file = add("f.bam")
     columns = "object_id\tfile_name\n"
-    ids = parse_download(Source(f"{columns}{file.object_id}\t../elsewhere/victim\n", "manifest", folder.out))
+    text = f"{columns}{file.object_id}\t../elsewhere/victim\n"
+    ids = parse_download(Source.of(text.encode(), "manifest", folder.out)).ids
     (outcome,) = client.download(ids, folder.out, index=False)
     assert outcome.path == folder.out / "f.bam"
     folder.check()
     for wrong in ("../elsewhere/victim", "/etc/passwd", f"../{file.object_id}", f"{file.object_id}/../x"):
         with pytest.raises(Invalid):
-            parse_download(Source(f"object_id\n{wrong}\n", "manifest", folder.out))
+            parse_download(Source.of(f"object_id\n{wrong}\n".encode(), "manifest", folder.out))
         with pytest.raises(Invalid):
             client.download([wrong], folder.out)
 
@@ -261,6 +293,20 @@ def test_state_is_its_owners_alone(
     found = sorted(state.iterdir())
     assert found
     assert {mode(path) for path in found} == {0o600}
+
+
+def test_a_file_planted_in_the_state_learns_nothing(tmp_path: Path) -> None:
+    """A neighbour who made the folder of the state, and a file in it that is open, reads nothing there."""
+    identity = str(uuid.uuid4())
+    (tmp_path / f".{identity}").mkdir()
+    planted = tmp_path / f".{identity}" / "new-uploadId"
+    planted.touch(0o666)
+    with planted.open() as eye:
+        UploadJournal(tmp_path, identity, tmp_path / "elsewhere").record("the-upload-id")
+        assert eye.read() == ""
+    kept = planted.with_name("uploadId")
+    assert kept.read_text() == "the-upload-id\n"
+    assert kept.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_token_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_server_that_goes_and_comes_back(site: Site, make_file: Callable[[str,
         site.store_proxy.shut()
         with ThreadPoolExecutor(1) as pool:
             rest = pool.submit(os.pread, file.fileno(), 1000, 11_000_000)
-            client.wait_until(lambda: "trying again" in client.stderr)
+            client.wait_until(lambda: "retry 1/" in client.stderr)
             site.store_proxy.open()
             assert rest.result() == data[11_000_000:11_001_000]
         with pytest.raises(OSError) as caught:

@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from score.auth.embedded import KeyFile
 from score.testing.components import find
 from score.testing.faults import Answer
 from score.testing.processes import clean_environment
+from score.testing.secured import STUDY, secured_site
 from score.testing.site import Registered, Site, md5_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -178,6 +181,41 @@ class TestSnakemake:
         python = str(program.resolve().parent / "python")
         said = run([python, "suite.py"], tmp_path, site, {"PYTHONPATH": path})
         assert {"test_storage", "test_storage_not_existing", "test_query_validation"} <= set(said.split())
+
+
+@pytest.mark.needs("snakemake")
+@pytest.mark.parametrize("good", [True, False], ids=["with its scope", "without"])
+def test_a_controlled_object_needs_a_token(tmp_path: Path, good: bool) -> None:
+    """One that may download and nothing else is enough; it is given in the way of Snakemake."""
+    with closing(KeyFile(tmp_path / "own" / "keys")) as keys, secured_site(tmp_path / "server", keys) as site:
+        analysis, identity = site.register("reads.txt")
+        site.publish(analysis, identity)
+        token = site.make_key(f"PROGRAMDATA-{STUDY}.READ" if good else "PROGRAMDATA-OTHER.READ")
+        folder = tmp_path / "workflow"
+        folder.mkdir()
+        (folder / "Snakefile").write_text(
+            f'storage score:\n    provider="score",\n    url="{site.url}"\n\n'
+            f'rule:\n    input: storage.score("score://{identity}")\n    output: "out"\n'
+            '    shell: "cp {input} {output}"\n'
+        )
+        program = find("snakemake")
+        assert program is not None
+        path = os.pathsep.join(map(str, (ROOT / "src", PLUGIN / "src")))
+        environment = clean_environment(folder / "home") | {"PYTHONPATH": path}
+        done = subprocess.run(
+            [str(program), "--cores", "1", "--nocolor"],
+            cwd=folder,
+            env=environment | {"SNAKEMAKE_STORAGE_SCORE_TOKEN": token},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert token not in said
+        assert (done.returncode == 0) == good, said
+        assert good or "scope" in said
+        assert (folder / "out").is_file() == good
 
 
 @locally

@@ -40,6 +40,7 @@ METHODS = {
     "files": ["study", "analysis"],
     "list": [],
     "modified": ["object_id"],
+    "open": ["object_id", "name"],
     "stat": ["object_id"],
     "upload": ["path", "object_id", "md5", "force"],
     "upload_all": ["entries", "force"],

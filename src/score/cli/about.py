@@ -33,3 +33,19 @@ def help(ctx: click.Context, command: str | None) -> None:
         )
     with click.Context(found, parent=top, info_name=command) as inner:
         click.echo(found.get_help(inner))
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print what makes a shell complete commands and options.
+
+    In ~/.bashrc, or in ~/.zshrc with zsh for bash: eval "$(score-client completion bash)". In
+    ~/.config/fish/config.fish: score-client completion fish | source
+    """
+    from click.shell_completion import get_completion_class
+
+    made = get_completion_class(shell)
+    assert made is not None
+    click.echo(made(ctx.find_root().command, {}, "score-client", "_SCORE_CLIENT_COMPLETE").source())

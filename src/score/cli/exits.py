@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from score import errors
@@ -19,6 +20,7 @@ TEMPORARY = 5
 UNAUTHENTICATED = 6
 FORBIDDEN = 7
 INTEGRITY = 8
+NOTHING_TO_DO = 9
 NO_SPACE = 10
 INTERRUPTED = 130
 
@@ -32,6 +34,7 @@ MEANINGS = {
     UNAUTHENTICATED: "no valid access token",
     FORBIDDEN: "the access token lacks the scope",
     INTEGRITY: "bytes are not what they were promised to be",
+    NOTHING_TO_DO: "there was nothing to do; only with --error-on-no-transfer",
     NO_SPACE: "the disk is too full",
     INTERRUPTED: "interrupted; the same command goes on from there",
 }
@@ -56,16 +59,41 @@ def of_error(error: errors.ScoreError) -> int:
     return next(status for kind, status in _BY_ERROR if isinstance(error, kind))
 
 
-def of_outcomes(outcomes: Iterable[Outcome]) -> int:
-    """The exit status of a command whose items ended so: of one item its own, of several whether all are good.
+@dataclass
+class Statuses:
+    """The exit status of a command, from how its items end, one after the other: of one item its own, of several
+    whether all are good.
 
     No valid token and no space left end the whole command, and are told as such.
     """
-    all_of_them = list(outcomes)
-    failures = [outcome.error for outcome in all_of_them if outcome.error is not None]
-    if not failures:
-        return OK
-    whole = next((e for e in failures if isinstance(e, errors.Unauthenticated | errors.NoSpace)), None)
-    if whole is not None:
-        return of_error(whole)
-    return of_error(failures[0]) if len(all_of_them) == 1 else SOME_FAILED
+
+    count: int = 0
+    failed: int = 0
+    _first: int = OK
+    _whole: int = OK
+
+    def add(self, outcome: Outcome) -> None:
+        """An item ended."""
+        self.count += 1
+        if outcome.error is None:
+            return
+        self.failed += 1
+        status = of_error(outcome.error)
+        self._first = self._first or status
+        if isinstance(outcome.error, errors.Unauthenticated | errors.NoSpace):
+            self._whole = self._whole or status
+
+    @property
+    def status(self) -> int:
+        """Of the items so far."""
+        if not self.failed:
+            return OK
+        return self._whole or (self._first if self.count == 1 else SOME_FAILED)
+
+
+def of_outcomes(outcomes: Iterable[Outcome]) -> int:
+    """The exit status of a command whose items ended so, see :class:`Statuses`."""
+    statuses = Statuses()
+    for outcome in outcomes:
+        statuses.add(outcome)
+    return statuses.status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,17 +18,27 @@ from score._version import __version__
 from score.cli import exits
 from score.errors import ScoreError
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 _COMMANDS = {
-    "upload": "score.cli.transfers",
-    "download": "score.cli.transfers",
-    "url": "score.cli.transfers",
-    "view": "score.cli.view",
-    "mount": "score.cli.mount",
-    "register": "score.cli.registry",
-    "publish": "score.cli.registry",
-    "version": "score.cli.about",
-    "help": "score.cli.about",
+    "upload": ("score.cli.transfers", "Upload files."),
+    "download": ("score.cli.transfers", "Download objects, verified."),
+    "verify": ("score.cli.verification", "Compare downloaded files with registry and store, and repair them."),
+    "url": ("score.cli.transfers", "Print a URL of an object for any HTTP client."),
+    "view": ("score.cli.view", "Show parts of files of reads and variants."),
+    "mount": ("score.cli.mount", "Show objects as files of a folder."),
+    "manifest": ("score.cli.manifest", "Fetch a manifest, print it, and check it."),
+    "register": ("score.cli.registry", "Register the files of a folder as one analysis."),
+    "publish": ("score.cli.registry", "Publish an analysis whose files are all uploaded."),
+    "check": ("score.cli.check", "Try out addresses, token, clock, store and disk."),
+    "config": ("score.cli.configuration", "Show all settings in force, and where each came from."),
+    "info": ("score.cli.configuration", "Show the profile, the addresses, and whether there is a token."),
+    "completion": ("score.cli.about", "Print what makes a shell complete commands and options."),
+    "version": ("score.cli.about", "Show the version of this client."),
+    "help": ("score.cli.about", "Show the help of a command."),
 }
+"""The modules of the commands, which are imported when they are asked for, and what the list says of each."""
 _SETTING = re.compile(
     r"--[A-Za-z][A-Za-z0-9]*\.[A-Za-z0-9._-]+(=.*)?\Z|--(accessToken|accessTokenFile|defaultProfile)(=.*)?\Z"
 )
@@ -43,9 +55,23 @@ class Commands(click.Group):
         """The command of that name."""
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(import_module(_COMMANDS[cmd_name]), cmd_name)
+        command = getattr(import_module(_COMMANDS[cmd_name][0]), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of the help, without a command being imported."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, says) for name, (_, says) in _COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What a word may become, without a command being imported."""
+        from click.shell_completion import CompletionItem
+
+        names = [
+            CompletionItem(name, help=says) for name, (_, says) in _COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
 
 @click.group(
@@ -56,7 +82,12 @@ class Commands(click.Group):
     + "; ".join(f"{number} {meaning}" for number, meaning in exits.MEANINGS.items())
     + ".",
 )
-@click.option("--profile", metavar="NAME", help="Take settings from application-NAME.properties as well.")
+@click.option(
+    "--profile",
+    metavar="NAME",
+    envvar="STORAGE_PROFILE",
+    help="Take settings from application-NAME.properties as well (environment: STORAGE_PROFILE).",
+)
 @click.option("--quiet", is_flag=True, help="No progress display.")
 @click.option("--silent", is_flag=True, help="No output but errors.")
 @click.option("--ansi/--no-ansi", default=None, help="Colours and a moving display, whatever the terminal.")
@@ -94,6 +125,8 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
+        signal.signal(signal.SIGHUP, _interrupt)
     words, settings = split(sys.argv[1:] if arguments is None else arguments)
     try:
         status = cli.main(args=words, prog_name="score-client", standalone_mode=False, obj={"settings": settings})
@@ -107,33 +140,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
         complain(error)
         status = exits.of_error(error)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted; what is finished is kept. Run the same command again to go on from there.", err=True)
+        _say("Interrupted; what is finished is kept. Run the same command again to go on from there.")
         status = exits.INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = exits.INTERNAL
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code != 1:
+            raise  # click has answered a shell that completes a command
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who read the output has seen enough; click says it by 1
+        status = exits.INTERRUPTED
     except Exception as error:  # the last line of defence: a defect is told as one, without a page of code
         if os.environ.get("SCORE_DEBUG"):
             raise
-        click.echo(
+        _say(
             f"Error: a defect of this program: {type(error).__name__}. Nothing was reported done that is not. "
-            "Set SCORE_DEBUG=1 to see where, and report it.",
-            err=True,
+            "Set SCORE_DEBUG=1 to see where, and report it."
         )
         status = exits.INTERNAL
     if status == exits.INTERRUPTED:
         # Threads may still wait for the network; all state on the disk is as good as after any crash.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
 
 
 def complain(error: ScoreError) -> None:
     """Say what went wrong, and what to do."""
-    click.echo(f"Error: {error.message}", err=True)
+    _say(f"Error: {error.message}")
     if error.hint:
-        click.echo(error.hint, err=True)
+        _say(error.hint)
+
+
+def _say(text: str) -> None:
+    """A line on standard error; where nobody listens any more, the exit status still tells."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -17,11 +17,14 @@ import platformdirs
 
 from score.cli import exits
 from score.cli.daemon import daemonize as to_background
-from score.cli.progress import Screen, duration, size
+from score.cli.progress import Screen
+from score.cli.session import read
+from score.cli.tally import duration, size
 from score.client import manifests
 from score.client import settings as configuration
 from score.client.client import Client
 from score.client.handles import Handles
+from score.client.manifest_source import fetch
 from score.transfer.files import translate
 
 if TYPE_CHECKING:
@@ -94,9 +97,9 @@ def mount(
     chosen = fuse.parse_options(options)
     fuse.check_device()
     fuse.load()
-    values = configuration.read(ctx.obj["settings"], os.environ, Path())
+    values = read(ctx)
     shown = configuration.display(values)
-    screen = Screen(sys.stderr, progress=False, silent=shown.silent)
+    screen = Screen(sys.stderr, silent=shown.silent)
     for line in [*values.warnings, *map(str, values.unknown), *configuration.advice(values)]:
         screen.line(f"Warning: {line}")
     settings = configuration.settings(values)
@@ -107,7 +110,7 @@ def mount(
         log = platformdirs.user_log_path("score") / f"mount{quote(str(point), safe='').replace('%2F', '-')}.log"
         screen.line(f"What happens in the background is written to {log}")
         ready = to_background(log)
-        background: Screen = Log(sys.stderr, progress=False, silent=shown.silent)
+        background: Screen = Log(sys.stderr, silent=shown.silent)
     else:
         background = screen
     clients: list[Client] = []
@@ -129,9 +132,9 @@ def mount(
         client.connect(verify=verify_connection)
         wanted = None
         if manifest is not None:
-            wanted = manifests.parse_download(
-                manifests.fetch(manifest, settings.portal_url, client.http), indexes=True
-            )
+            source = fetch(manifest, settings.portal_url, client.http, client.engine.persist)
+            named = manifests.parse_download(source)
+            wanted = tuple(dict.fromkeys((*named.ids, *named.indexes)))
         kept = _kept(settings.storage_url, settings.metadata_url, wanted) if cache_metadata else None
         repository = Repository(client, _index(kept), background.line, wanted)
         tree = Tree(

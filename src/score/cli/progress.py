@@ -1,136 +1,132 @@
-"""What a person, or a log, sees of a transfer: bytes, rate, time left, parts, files. All of it on standard error."""
+"""What a person, or a log, sees of a transfer: bytes, rate, time left, files, waits. All of it on standard error."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
+from score.cli.tally import Tally, duration, size, wait_text
 from score.client.outcome import Outcome, State
 from score.client.settings import Display
-from score.transfer.events import Ended, Event, Moved, Note, PartDone, Planned, Verifying, Waiting
+from score.transfer.events import Event, Note, Planned, Waiting
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from collections.abc import Iterable
+
+    from rich.console import RenderableType
 
 EVERY = 10.0
-"""Seconds between two plain lines about the whole."""
-
-
-def size(count: float) -> str:
-    """A number of bytes for people: ``1.5 GiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.2f} TiB"
-
-
-def duration(seconds: float) -> str:
-    """A time for people: ``2:05:09``, ``5:09``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-@dataclass
-class Item:
-    """One file under way."""
-
-    size: int
-    parts: int
-    done: int
-    done_parts: int
+"""Seconds between two plain lines about the whole; after some minutes they come less often."""
+_RARELY = 60.0
 
 
 class Screen:
-    """Plain lines: a file when it ends, the whole now and then, and every wait. Safe to be called from threads."""
+    """Plain lines: a file when it ends, the whole now and then, waits. Safe to be called from threads."""
 
-    def __init__(self, out: TextIO, *, progress: bool = True, silent: bool = False) -> None:
+    def __init__(self, out: TextIO, *, progress: bool = True, silent: bool = False, every: float = EVERY) -> None:
         self._out = out
         self._progress = progress and not silent
         self._silent = silent
-        self._lock = threading.RLock()
-        self._items: dict[str, Item] = {}
-        self._moved = 0
-        self._ended = 0
-        self._start = time.monotonic()
-        self._last = self._start
-        self.total: int | None = None
-        """Number of files of this run, where it is known."""
+        self._every = every
+        self._lock = threading.Lock()  # of what is counted; never held while a line is written
+        self._writing = threading.Lock()
+        self._finished = threading.Event()
+        self._ticker: threading.Thread | None = None
+        self._last_wait = float("-inf")
+        self._counts: dict[State, int] = {}
+        self._failed: list[Outcome] = []
+        self.tally = Tally(time.monotonic())
 
     def __enter__(self) -> Screen:
+        if self._progress:
+            self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
+            self._ticker.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pass
+        self._finished.set()
+        if self._ticker is not None:
+            self._ticker.join()
+
+    def expect(self, files: int | None, bytes_in_all: int | None = None) -> None:
+        """What the whole run is, as far as it is known."""
+        with self._lock:
+            self.tally.files, self.tally.size = files, bytes_in_all
 
     def line(self, text: str) -> None:
         """A line, unless the user wants silence."""
         if not self._silent:
             self._print(text)
 
+    def _step(self, text: str) -> None:
+        """A line about the progress, unless the user does not want to know."""
+        if self._progress:
+            self.line(text)
+
     def _print(self, text: str) -> None:
         """A line, whatever the user wants. A terminal that went away ends no transfer; exit statuses still tell."""
-        with self._lock, contextlib.suppress(OSError, ValueError):
+        with self._writing, contextlib.suppress(OSError, ValueError):
             print(text, file=self._out, flush=True)
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
-        with self._lock:
-            match event:
-                case Planned(item, total, parts, done, done_parts):
-                    self._items[item] = Item(total, parts, done, done_parts)
-                    if done_parts:
-                        self.line(f"{item}: going on, {done_parts} of {parts} parts ({size(done)}) are finished")
-                case Moved(item, count):
-                    self._moved += count
-                    if item in self._items:
-                        self._items[item].done += count
-                case PartDone(item, _):
-                    if item in self._items:
-                        self._items[item].done_parts += 1
-                case Waiting(what, why, seconds, attempt, attempts):
-                    self.line(
-                        f"{what}: {why.rstrip('.')}; trying again in {seconds:.1f} s ({attempt} of {attempts - 1})"
-                    )
-                case Note(item, text):
-                    self.line(f"{item}: {text}")
-                case Ended(item, state, _):
-                    self._ended += 1
-                    known = self._items.pop(item, None)
-                    if state != State.FAILED:
-                        self.line(f"{item}: {state}" + (f", {size(known.size)}" if known else ""))
-                case Verifying():
-                    pass
-            self._show(event)
-
-    def _show(self, event: Event) -> None:
         now = time.monotonic()
-        if self._progress and now - self._last >= EVERY:
-            self._last = now
-            self.line(self._summary(now))
+        with self._lock:
+            self.tally.take(event, now)
+        match event:
+            case Planned(item, _, parts, done, done_parts) if done_parts:
+                self._step(f"{item}: going on, {done_parts} of {parts} parts ({size(done)}) are finished")
+            case Waiting():
+                self._tell_wait(event, now)
+            case Note(item, text):
+                self.line(f"{item}: {text}")
+            case _:
+                pass
 
-    def _summary(self, now: float) -> str:
-        rate = self._moved / max(now - self._start, 1e-9)
-        left = sum(max(item.size - item.done, 0) for item in self._items.values())
-        parts = (
-            f"{sum(i.done_parts for i in self._items.values())}/{sum(i.parts for i in self._items.values())} parts"
-        )
-        files = f"{self._ended}" + (f"/{self.total}" if self.total is not None else "") + " files done"
-        eta = f", {duration(left / rate)} left for these" if rate > 0 and left else ""
-        return f"{size(self._moved)} moved, {size(rate)}/s, {parts} of {len(self._items)} under way, {files}{eta}"
+    def _tell_wait(self, wait: Waiting, now: float) -> None:
+        """One wait a second in full; how many there are stands in the line about the whole."""
+        with self._lock:
+            if now - self._last_wait < 1.0:
+                return
+            self._last_wait = now
+        self._step(f"{wait.what}: {wait_text(wait, wait.seconds)}")
 
-    def conclude(self, outcomes: Sequence[Outcome]) -> None:
+    def ended(self, outcome: Outcome) -> None:
+        """An object ended."""
+        name = str(outcome.path or outcome.object_id)
+        with self._lock:
+            self._counts[outcome.state] = self._counts.get(outcome.state, 0) + 1
+            if outcome.error is not None:
+                self._failed.append(outcome)
+            elif outcome.state in (State.PRESENT, State.PLANNED):
+                self.tally.skip(outcome.size)
+        if outcome.error is not None:
+            message = outcome.error.message
+            self._step(f"Failed: {message}" if name in message else f"{name}: failed: {message}")
+        else:
+            self._step(f"{name}: {outcome.state}, {size(outcome.size)}")
+
+    def _tick(self) -> None:
+        while not self._finished.wait(self._pause()):
+            now = time.monotonic()
+            with self._lock:
+                waits = self.tally.waits(now)
+                waiting = f"; {len(waits)} waiting: {wait_text(waits[0][1], waits[0][0])}" if waits else ""
+                text = f"{self.tally.summary(now)}{waiting}"
+            self._step(text)
+
+    def _pause(self) -> float:
+        elapsed = time.monotonic() - self.tally.start
+        return min(max(self._every, elapsed / 12), max(_RARELY, self._every))
+
+    def conclude(self, extra: str = "") -> None:
         """Name what failed, and sum up. Failures are shown even to those who want silence."""
-        failed = [outcome for outcome in outcomes if not outcome.good]
-        for outcome in failed:
+        for outcome in self._failed:
             assert outcome.error is not None
             name = str(outcome.path or outcome.object_id)
             message = outcome.error.message
@@ -138,93 +134,84 @@ class Screen:
             self._print(f"Error: {shown}")
             if outcome.error.hint:
                 self._print(f"  {outcome.error.hint}")
-        seconds = time.monotonic() - self._start
-        counts = {state: sum(outcome.state is state for outcome in outcomes) for state in State}
-        words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-        moved = self._moved
+        seconds = time.monotonic() - self.tally.start
+        count = sum(self._counts.values())
+        words = ", ".join(f"{self._counts[state]} {state}" for state in State if state in self._counts)
+        moved = self.tally.moved
         rate = f" ({size(moved)} moved in {duration(seconds)}, {size(moved / max(seconds, 1e-9))}/s)" if moved else ""
-        text = f"{len(outcomes)} file{'s' if len(outcomes) != 1 else ''}: {words}{rate}."
-        if failed:
+        text = f"{count} file{'s' if count != 1 else ''}: {words or 'nothing to do'}{rate}{extra}."
+        if self._failed:
             self._print(text)
         else:
             self.line(text)
 
 
 class Live(Screen):
-    """A moving display for a terminal: a bar for each file under way and one for all."""
+    """A moving display for a terminal: a row for each file under way, why it waits, and one for all."""
 
     def __init__(self, out: TextIO, *, force: bool = False) -> None:
         super().__init__(out)
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-        from rich.table import Column
+        from rich.live import Live as Display
 
-        self._bars: Progress = Progress(
-            # On a narrow terminal names are cut first, then the bar; figures stay whole.
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
-            BarColumn(bar_width=12),
-            DownloadColumn(binary_units=True, table_column=Column(no_wrap=True, min_width=15)),
-            TransferSpeedColumn(table_column=Column(no_wrap=True, min_width=10)),
-            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True, min_width=5)),
-            TextColumn("{task.fields[parts]}", markup=False, table_column=Column(no_wrap=True, min_width=11)),
-            console=Console(file=out, force_terminal=True if force else None, highlight=False),
+        self._console = Console(file=out, force_terminal=True if force else None, highlight=False)
+        self._live = Display(
+            get_renderable=self._render,
+            console=self._console,
             transient=True,
-            refresh_per_second=5,
+            refresh_per_second=4,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="crop",
         )
-        self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Screen:
-        self._bars.start()
+        self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        with contextlib.suppress(OSError, ValueError):
+            self._live.stop()
 
-    def line(self, text: str) -> None:
-        """A line above the bars."""
-        self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+    def _render(self) -> RenderableType:
+        from rich.text import Text
 
-    def _show(self, event: Event) -> None:
-        match event:
-            case Planned(item, total, parts, done, done_parts):
-                name = item.rsplit("/", 1)[-1]
-                self._tasks[item] = self._bars.add_task(
-                    name if len(name) < 40 else name[:18] + "…" + name[-20:],
-                    total=total,
-                    completed=done,
-                    parts=f"{done_parts}/{parts} parts",
-                )
-            case Moved(item, count) if item in self._tasks:
-                self._bars.advance(self._tasks[item], count)
-            case PartDone(item, _) if item in self._tasks:
-                known = self._items[item]
-                self._bars.update(self._tasks[item], parts=f"{known.done_parts}/{known.parts} parts")
-            case Verifying(item) if item in self._tasks:
-                self._bars.update(self._tasks[item], parts="checking MD5")
-            case Ended(item, _, _) if item in self._tasks:
-                self._bars.remove_task(self._tasks.pop(item))
-            case _:
-                pass
+        width, height = self._console.size
+        with self._lock:
+            lines = self.tally.lines(width - 1, height, time.monotonic())
+        return Text("\n".join(lines), no_wrap=True, overflow="crop", end="")
 
-    def conclude(self, outcomes: Sequence[Outcome]) -> None:
-        """Sum up below where the bars were."""
-        self._bars.stop()
-        super().conclude(outcomes)
+    def _tell_wait(self, wait: Waiting, now: float) -> None:
+        pass  # it stands in the display while it lasts
+
+    def _print(self, text: str) -> None:
+        """A line above the display."""
+        with contextlib.suppress(OSError, ValueError):
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def conclude(self, extra: str = "") -> None:
+        """Sum up below where the display was."""
+        with contextlib.suppress(OSError, ValueError):
+            self._live.stop()
+        super().conclude(extra)
 
 
-def make(display: Display, out: TextIO) -> Screen:
-    """The screen that fits the settings and the terminal."""
+def make(display: Display, out: TextIO, *, live: bool = True) -> Screen:
+    """The screen that fits the settings and the terminal; without ``live`` one of plain lines."""
     if display.silent or display.quiet:
         return Screen(out, progress=False, silent=display.silent)
-    if display.ansi or (display.ansi is None and out.isatty()):
+    if live and (display.ansi or (display.ansi is None and out.isatty())):
         return Live(out, force=bool(display.ansi))
     return Screen(out)
+
+
+def total(sizes: Iterable[int | None]) -> int | None:
+    """The sum, None where one of them is not known."""
+    known = 0
+    for one in sizes:
+        if one is None:
+            return None
+        known += one
+    return known

@@ -7,8 +7,6 @@ from pathlib import Path
 import click
 
 from score.cli import exits
-from score.cli.session import session
-from score.transfer.files import translate
 
 
 @click.command()
@@ -32,17 +30,19 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
 
     Prints the id of the analysis.
     """
+    from score.cli.session import session
     from score.client.register import register as submit
+    from score.transfer.files import translate
 
-    with session(ctx) as (client, screen):
+    with session(ctx, live=False) as run:
         _require_writable(manifest)  # an analysis whose manifest cannot be written would be of no use
         done = submit(
-            client.song,
+            run.client.song,
             study_id,
             folder,
             access,
-            client.settings.parallel,
-            lambda path: screen.line(f"{path}: checksum known"),
+            run.client.settings.parallel,
+            lambda path: run.screen.line(f"{path}: checksum known"),
         )
         try:
             manifest.write_text(done.manifest.text(), "utf-8")
@@ -50,13 +50,15 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
             raise translate(error, manifest) from error
         count = len(done.manifest.entries)
         files = "1 file" if count == 1 else f"{count} files"
-        screen.line(f"{files} registered as analysis {done.analysis_id} of {study_id}.")
-        screen.line(f"Next: score-client upload --manifest {manifest}")
+        run.screen.line(f"{files} registered as analysis {done.analysis_id} of {study_id}.")
+        run.screen.line(f"Next: score-client upload --manifest {manifest}")
         click.echo(done.analysis_id)
     return exits.OK
 
 
 def _require_writable(path: Path) -> None:
+    from score.transfer.files import translate
+
     try:
         found = path.exists()
         path.open("ab").close()
@@ -72,6 +74,8 @@ def _require_writable(path: Path) -> None:
 @click.pass_context
 def publish(ctx: click.Context, study_id: str, analysis_id: str) -> int:
     """Publish an analysis whose files are all uploaded, so that they can be downloaded."""
-    with session(ctx) as (client, screen):
-        screen.line(client.song.publish(study_id, analysis_id))
+    from score.cli.session import session
+
+    with session(ctx, live=False) as run:
+        run.screen.line(run.client.song.publish(study_id, analysis_id))
     return exits.OK

@@ -1,27 +1,100 @@
-"""What every command that talks to a server begins with: settings, a client, a display."""
+"""What every command that talks to a server begins and ends with: settings, client, display, records, status."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
+from score.cli import exits
 from score.cli.progress import Screen, make
+from score.cli.records import Records, Report
 from score.client import settings as configuration
 from score.client.client import Client
+from score.client.outcome import Outcome, State
+from score.config.sources import Values
+from score.errors import Cancelled, ScoreError
+
+
+@dataclass
+class Session:
+    """A run of a command."""
+
+    client: Client
+    screen: Screen
+    records: Records
+    report: Report | None = None
+    no_transfer: bool = False
+    _moved: int = 0
+    _statuses: exits.Statuses = field(default_factory=exits.Statuses)
+
+    def follow(self, outcomes: Iterable[Outcome], extra: str = "") -> int:
+        """Tell of each outcome as it comes, and sum up; the exit status."""
+        for outcome in outcomes:
+            self._statuses.add(outcome)
+            self._moved += outcome.state not in (State.PRESENT, State.FAILED)
+            if self.report is not None:
+                self.report.outcome(outcome)
+            self.records.outcome(outcome)
+            self.screen.ended(outcome)
+        self.screen.conclude(extra)
+        status = self._statuses.status
+        if status == exits.OK and self.no_transfer and not self._moved:
+            status = exits.NOTHING_TO_DO
+        return status
+
+    def end(self, status: int = exits.OK) -> int:
+        """The last record, and the exit status. Raises Refused or NoSpace where records could not be written."""
+        self.records.end(status, None, self._statuses.count, self._statuses.failed)
+        if self.report is not None:
+            self.report.close()
+        self.records.close()
+        return status
+
+    def fail(self, error: ScoreError) -> None:
+        """The last record of a run that an error ends."""
+        self.records.end(exits.of_error(error), error, self._statuses.count, self._statuses.failed)
+
+
+def read(ctx: click.Context) -> Values:
+    """The settings of this run. Raises Misconfigured."""
+    return configuration.read(ctx.obj["settings"], os.environ, Path())
 
 
 @contextmanager
-def session(ctx: click.Context) -> Iterator[tuple[Client, Screen]]:
-    """A client for the settings of this run, and the screen that shows what it does."""
-    values = configuration.read(ctx.obj["settings"], os.environ, Path())
-    shown = configuration.display(values)
-    screen = make(shown, sys.stderr)
-    for line in [*values.warnings, *map(str, values.unknown), *configuration.advice(values)]:
-        screen.line(f"Warning: {line}")
-    with Client(configuration.settings(values), listener=screen) as client, screen:
-        yield client, screen
+def session(ctx: click.Context, *, server: bool = True, live: bool = True) -> Iterator[Session]:
+    """A session for the settings of this run; with ``server`` the address of one must be set; without
+    ``live`` no display moves, for output that may go to the same terminal. Whatever ends it, the last record tells
+    the exit status."""
+    command = ctx.info_name or ""
+    records = Records(sys.stdout if ctx.obj.get("json") else None, command)
+    report: Report | None = None
+    run: Session | None = None
+    try:
+        values = read(ctx)
+        screen = make(configuration.display(values), sys.stderr, live=live and not ctx.obj.get("json"))
+        for line in [*values.warnings, *map(str, values.unknown), *configuration.advice(values)]:
+            screen.line(f"Warning: {line}")
+        settings = configuration.settings(values, server=server)
+        report = Report(ctx.obj["report"]) if ctx.obj.get("report") else None
+        with Client(settings, listener=screen) as client, screen:
+            client.limit_bandwidth(ctx.obj.get("bwlimit") or "")
+            if ctx.obj.get("max_duration"):
+                client.stop_after(ctx.obj["max_duration"])
+            run = Session(client, screen, records, report, bool(ctx.obj.get("no_transfer")))
+            yield run
+    except (ScoreError, KeyboardInterrupt) as error:
+        told = error if isinstance(error, ScoreError) else Cancelled("Interrupted; what is finished is kept.")
+        if run is not None:
+            run.fail(told)
+        else:
+            records.end(exits.of_error(told), told)
+        raise
+    finally:
+        if report is not None:
+            report.close()

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 from pydantic import Field, TypeAdapter, ValidationError
 from urllib3.response import BaseHTTPResponse
 
-from score.errors import NotFound, Refused, Unavailable
+from score.errors import Forbidden, NotFound, Refused, Unavailable
 from score.protocol.wire import Entity, EntityPage, Listed, Progress, Specification, Wire
 from score.transfer.http import Http, Timeouts, answer_text, place, retry_after, service_error
 
@@ -114,7 +114,10 @@ class Endpoint:
                 message = text[:300]
         after = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
         what = f"{method} {place(self.url + path)}"
-        return service_error(response.status, message, what, after)
+        error = service_error(response.status, message, what, after)
+        if isinstance(error, Forbidden) and not self.token:
+            error.hint = "No access token is set: ACCESSTOKEN, or accessToken in the settings."
+        return error
 
 
 def _id(text: str) -> str:
@@ -133,7 +136,7 @@ class Score:
 
     def ping(self) -> None:
         """Fetch the sentinel from the store, through the server's URL. Raises what stands in the way."""
-        url = self._to.call("GET", "/download/ping", timeouts=PING_TIMEOUT).decode("utf-8", "replace").strip()
+        url = self.ping_url()
         response = self._to.http.request("GET", url, timeouts=PING_TIMEOUT)
         response.close()
         if response.status == 404:
@@ -143,6 +146,14 @@ class Score:
             )
         if response.status >= 300:
             raise Unavailable(f"GET {place(url)}: the store answered {response.status}.")
+
+    def ping_url(self) -> str:
+        """A URL of the sentinel in the store, good for some minutes."""
+        return self._to.call("GET", "/download/ping", timeouts=PING_TIMEOUT).decode("utf-8", "replace").strip()
+
+    def test_upload(self, object_id: str) -> None:
+        """Raises Unauthenticated or Forbidden where the object may not be uploaded, NotFound where it is unknown."""
+        self._to.call("GET", f"/upload/test/{_id(object_id)}")
 
     def listing(self) -> list[Listed]:
         """Every object of the store."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from score.client.manifest_source import Source
 from score.errors import Invalid
 from score.protocol.digests import is_md5
 from score.protocol.ids import is_uuid
-from score.transfer.files import translate
-from score.transfer.http import Http, answer_text, place, service_error
 
 DOWNLOAD_HEADER = (
     "repo_code",
@@ -24,17 +25,27 @@ DOWNLOAD_HEADER = (
     "project_id/project_count",
     "study",
 )
-LARGEST = 256 * 1024 * 1024
-"""Bytes; a longer file is something else, named by mistake."""
+SHOWN = 5
+"""Wrong lines that are named; of the others only the number is told."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class UploadEntry:
-    """A line of an upload manifest; ``path`` is where the file was found."""
+    """A line of an upload manifest; ``path`` is where the file was found. Made small: there may be a million."""
 
     object_id: str
-    path: Path
+    _path: str
     md5: str
+
+    def __init__(self, object_id: str, path: Path | str, md5: str) -> None:
+        object.__setattr__(self, "object_id", object_id)
+        object.__setattr__(self, "_path", str(path))
+        object.__setattr__(self, "md5", md5)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self._path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,137 +62,139 @@ class UploadManifest:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """The text of a manifest and where it comes from; ``folder`` is what relative paths are relative to."""
+class DownloadManifest:
+    """The objects to be downloaded, each once, in their order, with their sizes in bytes; None where not told.
+    ``indexes`` are the objects that it names as index files of others."""
 
-    text: str
-    name: str
-    folder: Path
+    sizes: Mapping[str, int | None]
+    indexes: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The object ids."""
+        return tuple(self.sizes)
 
 
-def fetch(spec: str, portal_url: str, http: Http) -> Source:
-    """Read a manifest: a path, an ``http(s)`` URL, or a UUID, which stands for a manifest of the portal.
+class _Problems:
+    """The lines that are wrong: the first ones in full, the others counted, so that a file that is something else
+    altogether does not fill the memory."""
 
-    Raises NotFound, Invalid (a folder, no text, a UUID without ``portal.url``), and what the portal answers.
-    """
-    if is_uuid(spec):
-        if not portal_url:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._shown: list[str] = []
+        self._count = 0
+
+    def add(self, problem: str) -> None:
+        self._count += 1
+        if self._count <= SHOWN:
+            self._shown.append(problem)
+
+    def complain(self) -> None:
+        """Raises Invalid, naming what is wrong, where anything is."""
+        if self._count:
+            more = f"; and {self._count - SHOWN} more lines" if self._count > SHOWN else ""
             raise Invalid(
-                f"Manifest {spec} is kept by a portal, but no portal is known.",
-                hint="Set portal.url in the settings.",
+                f"{self._source.name} is no usable manifest: {'; '.join(self._shown)}{more}.",
+                hint="Columns are separated by tabs.",
             )
-        spec = f"{portal_url}/api/v1/manifests/{spec}"
-    if spec.startswith(("http://", "https://")):
-        response = http.request("GET", spec)
-        if response.status >= 300:
-            raise service_error(response.status, answer_text(response)[:200], f"GET {place(spec)}")
-        return Source(_decode(response.data, place(spec)), place(spec), Path())
-    path = Path(spec)
-    try:
-        if path.is_dir():
-            raise Invalid(f"{path} is a folder, not a manifest.", hint="Name the manifest file in it.")
-        if path.stat().st_size > LARGEST:
-            raise Invalid(
-                f"{path} is too large for a manifest.", hint="To upload one file: --object-id, --file, --md5."
-            )
-        return Source(_decode(path.read_bytes(), str(path)), str(path), path.parent)
-    except OSError as error:
-        raise translate(error, path) from error
-
-
-def _decode(data: bytes, name: str) -> str:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise Invalid(f"{name} is no manifest: it is not UTF-8 text.") from None
-    if text.lstrip().startswith("<"):
-        raise Invalid(
-            f"{name} is XML or HTML, not a manifest.",
-            hint="Old XML manifests are not supported, and an HTML page is what a portal answers to a wrong address.",
-        )
-    return text
 
 
 def parse_upload(source: Source) -> UploadManifest:
     """An upload manifest. Raises Invalid, naming every line that is wrong."""
     rows = _rows(source)
-    first, header = rows[0]
-    analysis = header[0]
-    problems: list[str] = []
+    first, header = next(rows)
+    if "object_id" in [cell.lower() for cell in header]:
+        raise Invalid(
+            f"{source.name} is a download manifest; an upload manifest is expected.",
+            hint="Song makes one, or give --analysis-id, --study-id and --dir.",
+        )
+    problems = _Problems(source)
     if len(header) > 1 and is_uuid(header[0]) and any(header[1:]):
-        problems.append(f"line {first} is a file already: the line with the analysis id before the files is missing")
+        problems.add(f"line {first} is a file already: the line with the analysis id before the files is missing")
     entries: list[UploadEntry] = []
     seen: dict[str, int] = {}
-    for number, cells in rows[1:]:
+    for number, cells in rows:
         where = f"line {number}"
         if len(cells) < 3 or not all(cells[:3]):
-            problems.append(f"{where}: three columns are needed (object id, path, md5), {len(cells)} are there")
+            problems.add(f"{where}: three columns are needed (object id, path, md5), {len(cells)} are there")
         elif not is_uuid(cells[0]):
-            problems.append(f"{where}: {cells[0][:60]!r} is not an object id")
+            problems.add(f"{where}: {cells[0][:60]!r} is not an object id")
         elif not is_md5(cells[2]):
-            problems.append(f"{where}: {cells[2][:60]!r} is not an MD5 checksum")
+            problems.add(f"{where}: {cells[2][:60]!r} is not an MD5 checksum")
         elif not cells[1].isprintable():
-            problems.append(f"{where}: {cells[1][:60]!r} cannot be the name of a file")
-        elif cells[0] in seen:
-            problems.append(f"{where}: object {cells[0]} is already in line {seen[cells[0]]}")
+            problems.add(f"{where}: {cells[1][:60]!r} cannot be the name of a file")
+        elif (before := seen.setdefault(cells[0], number)) != number:
+            problems.add(f"{where}: object {cells[0]} is already in line {before}")
         else:
-            seen[cells[0]] = number
-            entries.append(UploadEntry(cells[0], _locate(source, Path(cells[1])), cells[2].lower()))
-    _complain(source, problems)
+            entries.append(UploadEntry(cells[0], _locate(source, cells[1]), cells[2].lower()))
+    problems.complain()
     if not entries:
         raise Invalid(f"{source.name} names no file.", hint="An upload manifest has a line for each file.")
-    return UploadManifest(analysis, tuple(entries))
+    return UploadManifest(header[0], tuple(entries))
 
 
-def _locate(source: Source, path: Path) -> Path:
+def _locate(source: Source, path: str) -> str:
     """The file of a line: as it stands, as for the reference's client; else relative to the manifest's folder."""
-    return path if path.is_absolute() or path.exists() else source.folder / path
+    return path if os.path.isabs(path) or os.path.exists(path) else str(source.folder / path)
 
 
-def parse_download(source: Source, *, indexes: bool = False) -> tuple[str, ...]:
-    """The object ids of a download manifest, each once; with ``indexes`` those of column ``index_object_id`` too.
-
-    Raises Invalid, naming every line that is wrong.
-    """
+def parse_download(source: Source) -> DownloadManifest:
+    """A download manifest. Raises Invalid, naming every line that is wrong."""
     rows = _rows(source)
-    header = [cell.lower() for cell in rows[0][1]]
+    header = [cell.lower() for cell in next(rows)[1]]
     if "object_id" not in header:
         raise Invalid(
-            f"{source.name} is no download manifest: its first line has no column object_id.",
+            f"{source.name} is no download manifest: its first line has no column object_id{_found(header)}.",
             hint=f"The columns are {', '.join(DOWNLOAD_HEADER)}.",
         )
     column = header.index("object_id")
-    other = header.index("index_object_id") if indexes and "index_object_id" in header else None
-    problems: list[str] = []
-    found: dict[str, None] = {}
-    for number, cells in rows[1:]:
+    indexed = header.index("index_object_id") if "index_object_id" in header else len(header)
+    sized = header.index("file_size") if "file_size" in header else len(header)
+    problems = _Problems(source)
+    sizes: dict[str, int | None] = {}
+    indexes: dict[str, None] = {}
+    for number, cells in rows:
         object_id = cells[column] if column < len(cells) else ""
         if not is_uuid(object_id):
-            problems.append(f"line {number}: {object_id[:60]!r} is not an object id")
-        else:
-            found[object_id] = None
-            if other is not None and other < len(cells) and is_uuid(cells[other]):
-                found[cells[other]] = None
-    _complain(source, problems)
-    if not found:
+            problems.add(f"line {number}: {object_id[:60]!r} is not an object id")
+            continue
+        size = cells[sized] if sized < len(cells) else ""
+        if indexed < len(cells) and is_uuid(cells[indexed]):
+            indexes[cells[indexed]] = None
+        sizes[object_id] = int(size) if size.isascii() and size.isdigit() and len(size) < 17 else None
+    problems.complain()
+    if not sizes:
         raise Invalid(f"{source.name} names no object.")
-    return tuple(found)
+    return DownloadManifest(sizes, tuple(indexes))
 
 
-def _rows(source: Source) -> list[tuple[int, list[str]]]:
-    """The lines that are not blank, with their numbers, cut at tabs; the first is the header."""
-    rows = [
-        (number, [cell.strip() for cell in line.split("\t")])
-        for number, line in enumerate(source.text.splitlines(), 1)
-        if line.strip()
-    ]
-    if not rows:
+def parse(source: Source) -> UploadManifest | DownloadManifest:
+    """A manifest of either kind, by its first line. Raises Invalid."""
+    _, header = next(_rows(source))
+    return parse_upload(source) if len(header) < 4 and is_uuid(header[0]) else parse_download(source)
+
+
+def _found(header: list[str]) -> str:
+    """What stands there instead, for whoever took the manifest of another program."""
+    if is_uuid(header[0]) and not any(header[1:]):
+        return "; it seems to be an upload manifest"
+    return f", but {', '.join(cell[:30] for cell in header[:4])}" if len(header) > 1 else ""
+
+
+def _rows(source: Source) -> Iterator[tuple[int, list[str]]]:
+    """The lines that are not blank, with their numbers, cut at tabs; the first is the header. Raises Invalid."""
+    empty = True
+    for number, line in enumerate(source.lines(), 1):
+        if not (text := line.strip()):
+            continue
+        if empty and text[0] == "<":
+            raise Invalid(
+                f"{source.name} is XML or HTML, not a manifest.",
+                hint="XML manifests of old are not read; an HTML page is what a portal answers to a wrong address.",
+            )
+        if empty and text[0] in "{[":
+            raise Invalid(f"{source.name} is JSON, not a manifest.", hint="Columns are separated by tabs.")
+        empty = False
+        yield number, [cell.strip() for cell in line.split("\t")]
+    if empty:
         raise Invalid(f"{source.name} is empty.")
-    return rows
-
-
-def _complain(source: Source, problems: list[str]) -> None:
-    if problems:
-        shown = "; ".join(problems[:5])
-        more = f"; and {len(problems) - 5} more lines" if len(problems) > 5 else ""
-        raise Invalid(f"{source.name} is no usable manifest: {shown}{more}.", hint="Columns are separated by tabs.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -16,13 +16,17 @@ class State(StrEnum):
     DOWNLOADED = "downloaded"
     PRESENT = "already there"
     UNVERIFIED = "downloaded, not verified"
+    PLANNED = "would move"
+    VERIFIED = "verified"
+    REPAIRED = "repaired"
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One object of a transfer. ``path`` is the local file, None where it was never known; ``size`` in bytes; ``md5``
-    in hex, of the whole file, where it was computed; ``error`` is set exactly when ``state`` is ``failed``."""
+    in hex, of the whole file, where it is known; ``error`` is set exactly when ``state`` is ``failed``;
+    ``seconds`` is how long it took."""
 
     object_id: str
     state: State
@@ -30,6 +34,7 @@ class Outcome:
     size: int = 0
     md5: str | None = None
     error: ScoreError | None = None
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def good(self) -> bool:

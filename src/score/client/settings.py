@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,14 @@ from urllib.parse import urlsplit
 
 from score.client import tls
 from score.client.tls import Tls
+from score.config.shown import MASK, Row, Shown
 from score.config.sources import Values, load, wrong
 from score.errors import Misconfigured
 from score.protocol.blocks import LARGEST_BLOCK
 from score.transfer.http import Timeouts
 from score.transfer.retry import Patience
 
+# Of each setting what it means; its default, where it has one, stands in parentheses at the end.
 NAMES: Mapping[str, str] = {
     "accessToken": "API key or JWT for Score and Song (environment: ACCESSTOKEN)",
     "accessTokenFile": "file that holds the access token; read when accessToken is not set",
@@ -33,13 +36,20 @@ NAMES: Mapping[str, str] = {
     "client.readTimeoutSeconds": "seconds to wait for an answer (60)",
     "client.uploadStateDir": "folder for the state of uploads; beside each file where not set",
     "transport.parallel": "parts moved at once, over all files (6)",
-    "transport.memory": "upper bound in GiB for buffers; far less is used (1)",
+    "transport.memory": "upper bound in GiB for buffers, over all files; far less is used (1)",
     "transport.fileFrom": "accepted for compatibility; the way to read files is fixed",
     "mount.logging": "mount: true writes every open and close to the log (false)",
     "azure.blockSize": "bytes of each block of an upload to Azure (104857600)",
     "defaultProfile": "how to upload where the server does not tell: s3 or az (s3)",
     **tls.NAMES,
 }
+
+FOREIGN = ("storage.profile",)
+"""Settings of the reference's client that are read by nothing, or elsewhere."""
+MISSPELLED = {"client.accessToken": "accessToken"}
+"""Other names for settings that the reference's client knows."""
+SECRETS = ("accessToken", "client.ssl.trustStorePassword", "client.ssl.keyStorePassword")
+_DEFAULT = re.compile(r"\((?!environment: )([^()]+)\)\Z")
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     upload_state: Path | None = None
     parallel: int = 6
+    memory: float = 1.0
     default_profile: str = "s3"
     block_size: int = 104_857_600
     tls: Tls = field(default_factory=Tls)
@@ -88,20 +99,26 @@ class Display:
 
 def read(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> Values:
     """Collect the settings from files, environment and ``--name=value`` arguments. Raises Misconfigured."""
-    known = list(NAMES)
+    known = [*NAMES, *FOREIGN]
     prefixes = ("storage", "metadata", "transport", "client", "portal", "azure")
-    return load(arguments=arguments, environ=environ, folder=folder, known=known, prefixes=prefixes)
+    return load(
+        arguments=arguments,
+        environ=environ,
+        folder=folder,
+        known=known,
+        misspelled=MISSPELLED,
+        prefixes=prefixes,
+    )
 
 
-def settings(values: Values) -> Settings:
-    """The settings, checked. Raises Misconfigured, naming the setting, where it stands, and what is expected."""
+def settings(values: Values, *, server: bool = True) -> Settings:
+    """The settings, checked. Raises Misconfigured, naming the setting, where it stands, and what is expected.
+
+    With ``server`` the address of one must be set.
+    """
     storage = _address(values, "storage.url")
-    if not storage:
-        raise Misconfigured(
-            "No address of a Score server is set.",
-            hint="Set storage.url in conf/application.properties, STORAGE_URL in the environment, "
-            "or give --storage.url=http://localhost:8087.",
-        )
+    if not storage and server:
+        raise no_server()
     profile = values.text("defaultProfile", "s3")
     state = values.text("client.uploadStateDir")
     return Settings(
@@ -119,11 +136,41 @@ def settings(values: Values) -> Settings:
         ),
         upload_state=Path(state).expanduser() if state else None,
         parallel=values.integer("transport.parallel", 6, least=1, most=256),
+        memory=values.number("transport.memory", 1.0, least=0.001),
         default_profile=profile,
         block_size=values.integer("azure.blockSize", 104_857_600, least=1, most=LARGEST_BLOCK),
         tls=tls.read_tls(values),
         verify_metadata=values.boolean("metadata.ssl.enabled", True),
     )
+
+
+def no_server() -> Misconfigured:
+    """The error for settings without the address of a server."""
+    return Misconfigured(
+        "No address of a Score server is set.",
+        hint="Set storage.url in conf/application.properties, STORAGE_URL in the environment, "
+        "or give --storage.url=http://localhost:8087.",
+    )
+
+
+def shown(values: Values) -> Shown:
+    """All settings in force, with where each came from. Raises Misconfigured for a value that cannot be right."""
+    taken = settings(values, server=False)
+    display(values)
+    rows = [_row(values, name) for name in NAMES]
+    warnings = [*values.warnings, *map(str, values.unknown), *advice(values)]
+    return Shown(values.profiles or ("default",), rows, warnings, "" if taken.storage_url else str(no_server()))
+
+
+def _row(values: Values, name: str) -> Row:
+    value = values.get(name)
+    if value is not None and value.text:
+        return Row(name, MASK if name in SECRETS else value.text, value.origin)
+    default = found[1] if (found := _DEFAULT.search(NAMES[name])) else ""
+    if name == "metadata.url":
+        storage = values.get("storage.url")
+        return Row(name, storage.text if storage else "", "storage.url")
+    return Row(name, default, "default" if default else "not set")
 
 
 def advice(values: Values) -> list[str]:

@@ -72,6 +72,18 @@ class Upload:
         journal.forget()
         return self._outcome(State.UPLOADED, source)
 
+    def rehearse(self) -> Outcome:
+        """What :meth:`run` would do: an outcome of state ``would move`` or ``already there``. Raises what is known to
+        stand in its way."""
+        source = Source(self.path)
+        journal = UploadJournal(self.state_folder or self.path.parent, self.object_id, elsewhere(), self._say)
+        if self._exists() and not self.force:
+            self._require_same(source)
+            return self._outcome(State.PRESENT, source)
+        if self._resume(source, journal) is None:
+            self._require_registered(source)
+        return self._outcome(State.PLANNED, source)
+
     def _outcome(self, state: State, source: Source) -> Outcome:
         return Outcome(self.object_id, state, self.path, source.size, self.md5)
 

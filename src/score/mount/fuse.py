@@ -181,7 +181,8 @@ class Signals:
     def __enter__(self) -> Signals:
         signal.signal(_WAKE, lambda number, frame: None)
         self._main = threading.get_ident()
-        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+        self._stopping = {one for one in _STOPPING if signal.getsignal(one) != signal.SIG_IGN}  # as nohup leaves it
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._stopping)
         threading.Thread(target=self._watch, name="signals", daemon=True).start()
         return self
 
@@ -191,7 +192,7 @@ class Signals:
         self._ended.set()
 
     def _watch(self) -> None:
-        signal.sigwait(_STOPPING)
+        signal.sigwait(self._stopping)
         self._act()
 
     def wake(self) -> None:

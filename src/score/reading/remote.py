@@ -21,6 +21,7 @@ from score.reading.checks import PartChecks
 from score.reading.policy import ReadAhead
 from score.reading.shared import Shared, Source
 from score.transfer.engine import SharedUrl
+from score.transfer.events import Moved
 from score.transfer.http import place, store_error
 from score.transfer.http import translate as translate_http
 
@@ -142,7 +143,7 @@ class RemoteObject:
                 if not under_way:
                     return
                 request, future = under_way.popleft()
-                data = memoryview(future.result())
+                data = memoryview(self._await(future))
                 while at < len(wanted) and wanted[at].offset < request.end:
                     part = ranges.overlap(wanted[at], request)
                     start = part.offset - request.offset
@@ -240,7 +241,17 @@ class RemoteObject:
         for run in needed:
             waited |= run.blocks
         for number in wanted:
-            yield number, held[number] if number in held else waited[number].result()
+            yield number, held[number] if number in held else self._await(waited[number])
+
+    def _await(self, future: Future[bytes]) -> bytes:
+        """What another thread fetches; Cancelled soon after the user asked to stop, whatever that one waits for."""
+        while True:
+            try:
+                return future.result(0.5)
+            except TimeoutError:
+                if future.done():
+                    raise
+                self._engine.stop.check()
 
     def _register(self, numbers: Iterable[int]) -> list[_Run]:
         """Requests for blocks, which from now on are under way. Under the lock."""
@@ -344,6 +355,7 @@ class RemoteObject:
                 take(self._read(response, url, count))
                 left -= count
                 self.shared.count(received=count)
+                self._engine.listener(Moved(self.name, count))
             whole = True
         finally:
             if whole:

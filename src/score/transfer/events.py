@@ -26,6 +26,14 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """``count`` more bytes of an item were read and compared; none of them moved."""
+
+    item: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class PartDone:
     """One more part of an item is verified and recorded."""
 
@@ -68,7 +76,7 @@ class Ended:
     text: str = ""
 
 
-Event = Planned | Moved | PartDone | Waiting | Note | Verifying | Ended
+Event = Planned | Moved | Checked | PartDone | Waiting | Note | Verifying | Ended
 Listener = Callable[[Event], None]
 
 

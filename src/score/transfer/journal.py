@@ -9,6 +9,7 @@ version of this form it is, and of which object. State that cannot be used is to
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -28,6 +29,8 @@ VERSION = 1
 _ABOUT = "about"
 _ID = "uploadId"
 _INTENT = "starting"
+_ETAG = "etag"
+_LONGEST_ETAG = 256
 
 Say = Callable[[str], None]
 """Takes a line about state that cannot be used."""
@@ -42,11 +45,26 @@ def elsewhere() -> Path:
     return user_state_path("score") / "uploads"
 
 
+def places(path: Path, chosen: Path | None) -> list[Path]:
+    """Where the state of an upload of ``path`` may be kept, the best first; ``chosen`` is the user's own choice.
+
+    Folders that are ours are made, so that two runs that begin at once find the same ones.
+    """
+    folders = [chosen or path.parent, elsewhere()]
+    if chosen or not os.access(path.parent, os.W_OK):
+        for folder in folders if chosen else folders[1:]:
+            with contextlib.suppress(ScoreError):  # whoever has to write there tells of it
+                _make(folder)
+    return folders
+
+
 def _write(path: Path, data: bytes) -> None:
-    """Write a small file whole or not at all; readable by its owner only, for it may hold signed URLs."""
+    """Write a small file whole or not at all; readable by its owner only, for it may hold signed URLs. It is always a
+    new one, so that nobody else has it open."""
     passing = path.with_name(f"new-{path.name}")
     try:
-        descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        passing.unlink(missing_ok=True)
+        descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
         os.replace(passing, path)
@@ -65,7 +83,10 @@ def _unwritable(error: OSError, path: Path) -> ScoreError:
 
 def _make(folder: Path) -> None:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         if folder.is_symlink():
             raise Refused(f"{folder} is a link, where the state of a transfer is kept.", hint="Remove it.")
     except OSError as error:
@@ -167,7 +188,7 @@ class UploadJournal:
 
 
 class DownloadJournal:
-    """The specification of a download and its finished parts."""
+    """The specification of a download, its finished parts, and the ETag of the object that they are of."""
 
     def __init__(self, folder: Path, object_id: str, say: Say = silence) -> None:
         self._object_id = object_id
@@ -195,13 +216,14 @@ class DownloadJournal:
             return None
         return found
 
-    def begin(self, specification: Specification) -> None:
-        """Start afresh: whatever was kept is dropped."""
+    def begin(self, specification: Specification, *, keep: bool = False) -> None:
+        """Start afresh: whatever was kept is dropped, with ``keep`` but for the bytes."""
         self.forget()
-        try:
-            self.data.unlink(missing_ok=True)
-        except OSError as error:
-            raise translate(error, self.data) from error
+        if not keep:
+            try:
+                self.data.unlink(missing_ok=True)
+            except OSError as error:
+                raise translate(error, self.data) from error
         _make(self._folder)
         _mark(self._folder, self._object_id)
         _write(self._meta, to_json(specification))
@@ -224,6 +246,18 @@ class DownloadJournal:
     def record(self, part: Part) -> None:
         """A part's bytes are in the file; ``part.md5`` is their checksum."""
         _write(self._folder / f"part-{part.part_number:08x}", to_json(part.model_copy(update={"url": None})))
+
+    def keep_etag(self, etag: str) -> None:
+        """Keep the ETag, as the store gave it, of the object that the parts are of."""
+        _write(self._folder / _ETAG, etag.encode("utf-8", "replace"))
+
+    def etag(self) -> str:
+        """The ETag of the object that the finished parts are of; empty where it is not known."""
+        try:
+            text = (self._folder / _ETAG).read_bytes()[:_LONGEST_ETAG].decode("ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return text if text.isprintable() else ""
 
     def drop(self, number: int) -> None:
         """A part has to be fetched again."""

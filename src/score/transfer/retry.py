@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event as Flag
@@ -14,7 +16,7 @@ from score.transfer.events import Listener, Waiting
 T = TypeVar("T")
 
 LONGEST_WAIT = 60.0
-"""Seconds; a server's ``Retry-After`` beyond it is cut."""
+"""Seconds; a server's ``Retry-After`` beyond it is cut to it, before it is spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,12 @@ class Patience:
         """Seconds before the next call after ``failures`` failed ones.
 
         ``dice`` in [0, 1) spreads clients that failed together over half of the wait; ``asked`` is the server's
-        ``Retry-After``, which is kept to as a minimum.
+        ``Retry-After``, which is kept to as a minimum, and spread over a quarter more: else all the clients that were
+        told the same would come back as one.
         """
         planned = min(self.first_wait * 2.0 ** min(failures - 1, 64), self.longest)
-        spread = planned * (0.5 + dice / 2)
-        return min(max(spread, asked or 0.0), LONGEST_WAIT)
+        spread = min(planned * (0.5 + dice / 2), LONGEST_WAIT)
+        return max(spread, min(asked or 0.0, LONGEST_WAIT) * (1 + dice / 4))
 
 
 class Damaged(Integrity):
@@ -46,10 +49,13 @@ class Exhausted(Unavailable):
 
 
 class Stop:
-    """The user's wish to stop, shared by all threads of a transfer."""
+    """The user's wish to stop, now or when a time is over, shared by all threads of a transfer. ``clock`` gives
+    seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._flag = Flag()
+        self._clock = clock
+        self._end = math.inf
 
     def set(self) -> None:
         """From now on every check raises Cancelled."""
@@ -57,12 +63,21 @@ class Stop:
 
     def check(self) -> None:
         """Raises Cancelled once the user asked to stop."""
-        if self._flag.is_set():
+        if self._flag.is_set() or self.is_late:
             raise Cancelled("Stopped.")
+
+    def after(self, seconds: float) -> None:
+        """The user wishes to stop when ``seconds`` are over."""
+        self._end = self._clock() + seconds
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time is over."""
+        return self._clock() >= self._end
 
     def sleep(self, seconds: float) -> None:
         """Wait; raises Cancelled at once when the user asks to stop."""
-        if self._flag.wait(seconds):
+        if self._flag.wait(min(seconds, max(self._end - self._clock(), 0.0))) or self.is_late:
             raise Cancelled("Stopped.")
 
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import random
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from score.cli.main import main
 from score.testing.score import FaultyScore, faulty_score
 from score.testing.song import FakeSong
+
+ANALYSIS = "a11aca11-0000-4000-8000-000000000020"
+OBJECT = "5c0eca11-0000-4000-8000-000000000020"
+OTHER = "5c0eca11-0000-4000-8000-000000000021"
+PART = 64 * 1024
+DATA = random.Random(3).randbytes(5 * PART + 1000)
+MD5 = hashlib.md5(DATA).hexdigest()
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -36,3 +49,32 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: FaultyScore, s
         "storage.retryNumber=2\nstorage.retryTimeout=0\n"
     )
     return tmp_path
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The client in this process: status, standard output, standard error."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        assert "Signature" not in err
+        assert "720dffc1" not in out + err
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def registered(site: FaultyScore, song: FakeSong) -> None:
+    """Two objects of one analysis, in the store."""
+    song.register("a.bam", analysis=ANALYSIS, object_id=OBJECT, size=len(DATA), md5=MD5)
+    other = hashlib.md5(b"other").hexdigest()
+    song.register("b.bam", analysis=ANALYSIS, object_id=OTHER, size=5, md5=other)
+    site.fake.add(OBJECT, DATA)
+    site.fake.add(OTHER, b"other")

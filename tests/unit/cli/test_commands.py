@@ -25,36 +25,8 @@ OTHER = "5c0eca11-0000-4000-8000-000000000021"
 PART = 64 * 1024
 DATA = random.Random(3).randbytes(5 * PART + 1000)
 MD5 = hashlib.md5(DATA).hexdigest()
-CLIENT = [sys.executable, "-W", "error", "-m", "score.cli.main"]
-
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The client in this process: status, standard output, standard error."""
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        assert "Signature" not in err
-        assert "720dffc1" not in out + err
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, out, err
-
-    return run
-
-
-@pytest.fixture
-def registered(site: FaultyScore, song: FakeSong) -> None:
-    song.register("a.bam", analysis=ANALYSIS, object_id=OBJECT, size=len(DATA), md5=MD5)
-    song.register("b.bam", analysis=ANALYSIS, object_id=OTHER)
-    site.fake.add(OBJECT, DATA)
-    site.fake.add(OTHER, b"other")
+CLIENT = [sys.executable, "-W", "error", "-m", "score.cli.main"]
 
 
 class TestSplitting:
@@ -97,6 +69,9 @@ class TestUsage:
             ("upload --manifest m --file x", "Give either"),
             ("upload --manifest m --md5 x", "--md5 belongs to"),
             ("upload --nosuch", "No such option"),
+            ("upload --object-id x --file f --max-duration soon", "no time such as"),
+            ("upload --object-id x --file f --max-duration 0s", "no time such as"),
+            ("upload --object-id x --file f --bwlimit fast", "'fast' is no rate"),
             ("upload --object-id x --file f --verify-connection maybe", "--verify-connection"),
             ("download", "--output-dir"),
             ("download --output-dir d", "Give one of"),
@@ -299,8 +274,8 @@ class TestDownload:
         site.traffic.inject(Answer.unavailable(), range=f"bytes={PART}-")
         status, _, err = run("download", "--object-id", OBJECT, "--output-dir", "out")
         assert status == 0
-        assert "part 2: GET http://" in err
-        assert "503 SlowDown; trying again in 0.0 s (1 of 1)" in err
+        assert "part 2: retry 1/1 in 0.0 s: GET http://" in err
+        assert "the store answered 503 SlowDown" in err
 
 
 class TestOutput:

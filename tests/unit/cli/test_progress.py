@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from score.cli.progress import Live, Screen, duration, make, size
+from score.cli.progress import Live, Screen, make
 from score.client.outcome import Outcome, State
 from score.client.settings import Display
 from score.errors import NotFound, Refused
@@ -27,26 +28,6 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KiB"),
-        (1536 * 1024, "1.5 MiB"),
-        (5 * 2**30, "5.0 GiB"),
-        (5 * 2**40, "5.00 TiB"),
-    ],
-)
-def test_sizes_for_people(count: int, text: str) -> None:
-    assert size(count) == text
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (9.4, "0:09"), (309, "5:09"), (7509, "2:05:09")])
-def test_times_for_people(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
 def tell(screen: Screen, item: str = "out/a.bam", state: str = State.DOWNLOADED) -> None:
     """All events of one file."""
     for event in (
@@ -62,6 +43,8 @@ def tell(screen: Screen, item: str = "out/a.bam", state: str = State.DOWNLOADED)
         Ended(item, state, "why"),
     ):
         screen(event)
+    error = Refused("No.") if state == State.FAILED else None
+    screen.ended(Outcome("one", State(state), Path(item), 3 * 1024, error=error))
 
 
 def test_plain_lines(out: io.StringIO) -> None:
@@ -69,7 +52,7 @@ def test_plain_lines(out: io.StringIO) -> None:
         tell(screen)
     assert out.getvalue().splitlines() == [
         "out/a.bam: going on, 1 of 3 parts (1.0 KiB) are finished",
-        "out/a.bam: part 2: GET http://store/x: the store answered 503; trying again in 1.5 s (1 of 9)",
+        "out/a.bam: part 2: retry 1/9 in 1.5 s: GET http://store/x: the store answered 503",
         "out/a.bam: something",
         "out/a.bam: downloaded, 3.0 KiB",
     ]
@@ -78,9 +61,10 @@ def test_plain_lines(out: io.StringIO) -> None:
 def test_silence_is_silent_but_for_failures(out: io.StringIO) -> None:
     screen = make(Display(silent=True), out)
     tell(screen)
-    screen.conclude([Outcome("one", State.DOWNLOADED)])
+    screen.conclude()
     assert out.getvalue() == ""
-    screen.conclude([Outcome("one", State.FAILED, error=NotFound("one: not there.", hint="Look elsewhere."))])
+    screen.ended(Outcome("one", State.FAILED, error=NotFound("one: not there.", hint="Look elsewhere.")))
+    screen.conclude()
     assert out.getvalue().splitlines()[:2] == ["Error: one: not there.", "  Look elsewhere."]
 
 
@@ -106,10 +90,10 @@ def test_a_moving_display_takes_every_event() -> None:
         tell(screen, "out/" + "x" * 100 + "[bold].bam")
         tell(screen, "out/b.bam", State.FAILED)
         screen(Moved("never planned", 5))
-        screen.conclude([Outcome("one", State.DOWNLOADED, Path("out/a.bam"), 3072)])
+        screen.conclude()
     assert "out/a.bam: downloaded" in out.getvalue()
     assert "[bold].bam: downloaded" in out.getvalue().replace("\n", "")
-    assert "1 file: 1 downloaded" in out.getvalue()
+    assert "3 files: 2 downloaded, 1 failed" in out.getvalue()
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -133,15 +117,15 @@ def test_events_may_come_from_many_threads(live: bool) -> None:
 
 
 def test_failures_are_named_in_the_end_with_what_to_do(out: io.StringIO) -> None:
-    screen = Screen(out)
-    screen.conclude(
-        [
-            Outcome("one", State.UPLOADED, Path("a.bam"), 5),
-            Outcome("two", State.FAILED, Path("b.bam"), error=NotFound("b.bam: No such file.")),
-            Outcome("three", State.FAILED, Path("c.bam"), error=Refused("The server said no.", hint="Ask.")),
-            Outcome("four", State.FAILED, error=NotFound("No such object.")),
-        ]
-    )
+    screen = make(Display(quiet=True), out)
+    for outcome in (
+        Outcome("one", State.UPLOADED, Path("a.bam"), 5),
+        Outcome("two", State.FAILED, Path("b.bam"), error=NotFound("b.bam: No such file.")),
+        Outcome("three", State.FAILED, Path("c.bam"), error=Refused("The server said no.", hint="Ask.")),
+        Outcome("four", State.FAILED, error=NotFound("No such object.")),
+    ):
+        screen.ended(outcome)
+    screen.conclude()
     lines = out.getvalue().splitlines()
     assert lines[:4] == [
         "Error: b.bam: No such file.",
@@ -160,7 +144,48 @@ def test_a_terminal_that_goes_away_ends_no_transfer() -> None:
 
     screen = Screen(Gone())
     tell(screen)
-    screen.conclude([Outcome("four", State.FAILED, error=NotFound("No such object."))])
+    screen.conclude()
     closed = io.StringIO()
     closed.close()
     tell(Screen(closed))
+
+
+def test_a_failure_is_told_when_it_happens(out: io.StringIO) -> None:
+    screen = Screen(out)
+    screen.ended(Outcome("two", State.FAILED, Path("b.bam"), error=NotFound("b.bam: No such file.")))
+    screen.ended(Outcome("four", State.FAILED, error=NotFound("No such object.")))
+    assert out.getvalue() == "Failed: b.bam: No such file.\nfour: failed: No such object.\n"
+
+
+def test_quiet_tells_notes_and_the_sum_only(out: io.StringIO) -> None:
+    screen = make(Display(quiet=True), out)
+    tell(screen)
+    screen.conclude()
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "out/a.bam: something"
+    assert lines[1].startswith("1 file: 1 downloaded")
+    assert len(lines) == 2
+
+
+def test_a_log_gets_a_line_now_and_then_also_while_everything_waits() -> None:
+    class Log(io.StringIO):
+        def write(self, text: str) -> int:
+            if "waiting" in text:
+                came.set()
+            return super().write(text)
+
+    came = Event()
+    log = Log()
+    with Screen(log, every=0.01) as screen:
+        screen.expect(3, 9 * 1024)
+        screen(Planned("out/a.bam", 3 * 1024, 3))
+        screen(Waiting("out/a.bam: part 2", "the store answered 503.", 100, 1, 10))
+        assert came.wait(60)
+    assert "0/3 files, 0 B of 9.0 KiB, 0 B/s; 1 waiting: retry 1/9 in " in log.getvalue()
+
+
+def test_many_waits_at_once_are_no_flood(out: io.StringIO) -> None:
+    screen = Screen(out)
+    for part in range(100):
+        screen(Waiting(f"out/a.bam: part {part}", "the store answered 503.", 1.5, 1, 10))
+    assert out.getvalue().count("retry") < 10

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
+import re
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,19 +15,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from score.client.client import Client
+from score.client.manifest_source import LONGEST_LINE, Source, fetch
+from score.client.manifest_source import download as download_manifest
 from score.client.manifests import (
     DOWNLOAD_HEADER,
-    Source,
     UploadEntry,
     UploadManifest,
-    fetch,
+    parse,
     parse_download,
     parse_upload,
 )
-from score.errors import Conflict, Invalid, NotFound, ScoreError, Unavailable
+from score.client.tls import Tls
+from score.errors import Conflict, Invalid, NotFound, Refused, ScoreError, Unavailable
+from score.testing.certificates import Authority
 from score.testing.faults import Answer
 from score.testing.score import FaultyScore
+from score.testing.song import FakeSong
+from score.transfer.http import Http, Timeouts
 
+MakeClient = Callable[..., Client]
 ANALYSIS = "6d732a42-da6c-40a6-b32a-42da6c50a61c"
 ONE = "5c0eca11-0000-4000-8000-000000000001"
 TWO = "5c0eca11-0000-4000-8000-000000000002"
@@ -33,7 +43,11 @@ HEADER = "\t".join(DOWNLOAD_HEADER)
 
 
 def source(text: str) -> Source:
-    return Source(text, "manifest.txt", Path("/folder"))
+    return Source.of(text.encode("utf-8", "surrogatepass"), "manifest.txt", Path("/folder"))
+
+
+def text_of(read: Source) -> str:
+    return "".join(read.lines())
 
 
 def download(*ids: str, header: str = HEADER) -> str:
@@ -130,17 +144,17 @@ class TestUpload:
 
     @given(st.text(max_size=200))
     def test_no_text_is_too_odd(self, text: str) -> None:
-        for parse in (parse_upload, parse_download):
+        for read in (parse_upload, parse_download):
             with contextlib.suppress(Invalid):
-                parse(source(text))
+                read(source(text))
 
 
 class TestDownload:
     def test_a_plain_one(self) -> None:
-        assert parse_download(source(download(ONE, TWO))) == (ONE, TWO)
+        assert parse_download(source(download(ONE, TWO))).ids == (ONE, TWO)
 
     def test_an_object_that_is_named_twice_is_fetched_once(self) -> None:
-        assert parse_download(source(download(ONE, TWO, ONE))) == (ONE, TWO)
+        assert parse_download(source(download(ONE, TWO, ONE))).ids == (ONE, TWO)
 
     @pytest.mark.parametrize(
         "text",
@@ -155,7 +169,7 @@ class TestDownload:
         ids=["CRLF", "blank lines", "capitals", "one column", "only what must be", "another order"],
     )
     def test_the_same_in_other_hands(self, text: str) -> None:
-        assert parse_download(source(text)) == (ONE, TWO)
+        assert parse_download(source(text)).ids == (ONE, TWO)
 
     @pytest.mark.parametrize(
         ("text", "says"),
@@ -188,13 +202,42 @@ class TestFetch:
             fetch(str(tmp_path / ("x" * 300)), "", client.http)
 
     @pytest.mark.parametrize(
-        "data", [b"\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff", "Grün".encode("latin-1"), UPLOAD.encode("utf-16")]
+        ("data", "says"),
+        [
+            (b"\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff", "cannot be unpacked"),
+            (gzip.compress(UPLOAD.encode())[:-9], "cannot be unpacked"),
+            (gzip.compress(b"BAM\1\xff\0\0\0"), "neither UTF-8 nor UTF-16"),
+            ("Grün".encode("latin-1"), "neither UTF-8 nor UTF-16"),
+            (UPLOAD.encode("utf-16")[:-1], "neither UTF-8 nor UTF-16"),
+            (b"\0" * LONGEST_LINE, "too large"),
+            (b"A" * LONGEST_LINE * 2 + b"\n", "too large"),
+        ],
+        ids=["no archive", "a cut archive", "a BAM", "Latin-1", "half a letter", "zeros", "one line"],
     )
-    def test_what_is_no_text(self, tmp_path: Path, client: Client, data: bytes) -> None:
+    def test_what_is_no_text(self, tmp_path: Path, client: Client, data: bytes, says: str) -> None:
         path = tmp_path / "a.bam"
         path.write_bytes(data)
-        with pytest.raises(Invalid, match=r"a\.bam is no manifest: it is not UTF-8 text"):
-            fetch(str(path), "", client.http)
+        with pytest.raises(Invalid, match=rf"a\.bam is .*{says}"):
+            parse(fetch(str(path), "", client.http))
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            gzip.compress(UPLOAD.encode()),
+            UPLOAD.encode("utf-16"),
+            UPLOAD.encode("utf-16-le"),
+            b"\xfe\xff" + UPLOAD.encode("utf-16-be"),
+            gzip.compress(UPLOAD.encode("utf-16")),
+        ],
+        ids=["gzipped", "UTF-16", "UTF-16 without a mark", "UTF-16 of the other end", "both"],
+    )
+    def test_text_as_other_programs_write_it(self, tmp_path: Path, client: Client, data: bytes) -> None:
+        path = tmp_path / "manifest.txt"
+        path.write_bytes(data)
+        assert parse_upload(fetch(str(path), "", client.http)).entries == (
+            UploadEntry(ONE, Path("/data/a.bam"), MD5),
+            UploadEntry(TWO, tmp_path / "b.bam", MD5),
+        )
 
     @pytest.mark.parametrize(
         "text", ['<?xml version="1.0"?><ResultSet/>', "\n <!DOCTYPE html><html>", "\ufeff<html></html>", "<gtoset>"]
@@ -202,38 +245,105 @@ class TestFetch:
     def test_xml_and_html(self, tmp_path: Path, client: Client, text: str) -> None:
         path = tmp_path / "manifest.xml"
         path.write_text(text, "utf-8")
-        with pytest.raises(Invalid, match="is XML or HTML, not a manifest"):
-            fetch(str(path), "", client.http)
+        for read in (parse, parse_upload, parse_download):
+            with pytest.raises(Invalid, match="is XML or HTML, not a manifest"):
+                read(fetch(str(path), "", client.http))
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("id\tfilename\tmd5\tsize\tstate\n", "no column object_id, but id, filename, md5, size"),
+            ('[{"object_id": "x"}]', "is JSON"),
+            ("file,md5\na.bam,x\n", "no column object_id"),
+        ],
+    )
+    def test_manifests_of_other_programs(self, text: str, says: str) -> None:
+        with pytest.raises(Invalid, match=re.escape(says)):
+            parse(source(text))
 
     def test_a_file_far_too_large(self, tmp_path: Path, client: Client) -> None:
         with (tmp_path / "a.bam").open("wb") as file:
             file.truncate(10**12)
-        with pytest.raises(Invalid, match="too large for a manifest"):
-            fetch(str(tmp_path / "a.bam"), "", client.http)
+        with pytest.raises(Invalid, match="too large"):
+            parse(fetch(str(tmp_path / "a.bam"), "", client.http))
 
     def test_a_pipe(self, tmp_path: Path, client: Client) -> None:
         """As of a shell's process substitution."""
         reading, writing = os.pipe()
         with os.fdopen(writing, "wb") as pipe:
             pipe.write(UPLOAD.encode())
-        assert fetch(f"/dev/fd/{reading}", "", client.http).text == UPLOAD
+        assert text_of(fetch(f"/dev/fd/{reading}", "", client.http)) == UPLOAD
         os.close(reading)
 
     def test_a_url(self, client: Client, site: FaultyScore) -> None:
         site.traffic.inject(Answer(200, UPLOAD.encode()), path="/manifest")
         read = fetch(f"{site.url}/manifest?token=secret", "", client.http)
-        assert read.text == UPLOAD
+        assert text_of(read) == UPLOAD
         assert read.name == f"{site.url}/manifest"
         assert "authorization" not in site.traffic.seen(path="/manifest")[0].headers
 
     def test_a_uuid_is_kept_by_the_portal(self, client: Client, site: FaultyScore) -> None:
         site.traffic.inject(Answer(200, UPLOAD.encode()), path=f"/portal/api/v1/manifests/{ONE}")
-        assert fetch(ONE, f"{site.url}/portal", client.http).text == UPLOAD
+        assert text_of(fetch(ONE, f"{site.url}/portal", client.http)) == UPLOAD
 
     def test_a_uuid_without_a_portal(self, client: Client) -> None:
         with pytest.raises(Invalid, match="no portal is known") as caught:
             fetch(ONE, "", client.http)
         assert "portal.url" in caught.value.hint
+
+    def test_a_url_may_lead_to_others(self, client: Client, site: FaultyScore) -> None:
+        site.traffic.inject(Answer(302, b"", {"Location": "/second?token=secret"}), path="^/first")
+        site.traffic.inject(Answer(307, b"", {"Location": f"{site.url}/third"}), path="^/second")
+        site.traffic.inject(Answer(200, UPLOAD.encode()), path="^/third")
+        assert parse_upload(fetch(f"{site.url}/first", "", client.http)).analysis_id == ANALYSIS
+        assert all("authorization" not in call.headers for call in site.traffic.seen())
+
+    @pytest.mark.parametrize(
+        ("url", "target", "says"),
+        [
+            ("http://{host}/a", "/a", "without end"),
+            ("http://{host}/a", "ftp://{host}/a", "not an address"),
+            ("http://{host}/a", "file:///etc/passwd", "not an address"),
+        ],
+    )
+    def test_but_not_anywhere(self, client: Client, site: FaultyScore, url: str, target: str, says: str) -> None:
+        host = site.url.removeprefix("http://")
+        site.traffic.inject(Answer(302, b"", {"Location": target.format(host=host)}), times=None)
+        with pytest.raises(ScoreError, match=says):
+            fetch(url.format(host=host), "", client.http)
+
+    def test_a_secret_address_does_not_lead_to_an_open_one(self, tmp_path: Path, site: FaultyScore) -> None:
+        authority = Authority()
+        song = FakeSong()
+        song.tls = authority.issue().context(tmp_path)
+        (tmp_path / "ca.pem").write_bytes(authority.pem())
+        http = Http(1, Timeouts(connect=20, read=20), Tls(str(tmp_path / "ca.pem")).context())
+        with song, closing(http):
+            song.traffic.inject(Answer(302, b"", {"Location": f"{site.url}/manifest"}))
+            with pytest.raises(Refused, match="which is not encrypted"):
+                fetch(f"{song.url}/manifest", "", http)
+        assert site.traffic.seen() == []
+
+    def test_a_huge_answer_is_not_taken(self, client: Client, site: FaultyScore) -> None:
+        site.traffic.inject(Answer(200, b"x" * 100_000), times=None)
+        with pytest.raises(Invalid, match="too large"):
+            download_manifest(f"{site.url}/manifest", client.http, largest=99_999)
+        assert len(download_manifest(f"{site.url}/manifest", client.http, largest=100_000)) == 100_000
+
+    def test_an_answer_without_end_is_given_up(self, make_client: MakeClient, site: FaultyScore) -> None:
+        http = make_client(timeouts=Timeouts(connect=20, read=0.2)).http
+        site.traffic.hold(path="/manifest")
+        with pytest.raises(Unavailable, match="timed out"):
+            fetch(f"{site.url}/manifest", "", http)
+        site.traffic.heal()
+        site.traffic.inject(Answer(200, UPLOAD.encode()))
+        with pytest.raises(Unavailable, match="too long to arrive"):
+            download_manifest(f"{site.url}/manifest", http, patience=-1)
+
+    def test_what_may_pass_is_asked_again(self, client: Client, site: FaultyScore) -> None:
+        site.traffic.inject(Answer(503), path="/manifest")
+        site.traffic.inject(Answer(200, UPLOAD.encode()), path="/manifest", times=None)
+        assert text_of(fetch(f"{site.url}/manifest", "", client.http, client.engine.persist)) == UPLOAD
 
     @pytest.mark.parametrize(
         ("answer", "kind", "says"),
@@ -242,7 +352,7 @@ class TestFetch:
             (Answer(400), Conflict, "400"),
             (Answer(503), Unavailable, "503"),
             (Answer(200, b"<html>Welcome</html>"), Invalid, "XML or HTML"),
-            (Answer(200, b"\xff\xfe"), Invalid, "not UTF-8"),
+            (Answer(200, b"\xff"), Invalid, "neither UTF-8"),
         ],
     )
     def test_a_portal_that_has_none(
@@ -250,7 +360,7 @@ class TestFetch:
     ) -> None:
         site.traffic.inject(answer, times=None)
         with pytest.raises(kind, match=says) as caught:
-            fetch(f"{site.url}/manifest?token=secret", "", client.http)
+            parse(fetch(f"{site.url}/manifest?token=secret", "", client.http))
         assert "secret" not in str(caught.value)
 
 
@@ -265,5 +375,5 @@ def test_a_relative_path_is_found_from_here_or_from_the_manifest(
     (there / "one").write_bytes(b"")
     monkeypatch.chdir(here)
     lines = [f"5c0eca11-0000-4000-8000-00000000000{i}\t{name}\t{'0' * 32}" for i, name in enumerate(("both", "one"))]
-    found = parse_upload(Source("\n".join(["a\t\t", *lines]), "m.txt", there))
+    found = parse_upload(Source.of("\n".join(["a\t\t", *lines]).encode(), "m.txt", there))
     assert [entry.path for entry in found.entries] == [Path("both"), there / "one"]

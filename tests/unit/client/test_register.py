@@ -11,7 +11,8 @@ import pytest
 
 from score.client.calls import Song
 from score.client.client import Client
-from score.client.manifests import Source, parse_upload
+from score.client.manifest_source import Source
+from score.client.manifests import parse_upload
 from score.client.register import file_type, find_files, register
 from score.errors import Conflict, Invalid, NotFound, Refused, ScoreError, Unavailable
 from score.testing.faults import Answer
@@ -67,7 +68,7 @@ def test_the_files_of_a_folder_become_an_analysis_and_a_manifest(
         "fileType": "BAM",
         "dataType": "BAM",
     }
-    read = parse_upload(Source(done.manifest.text(), "manifest", Path("/elsewhere")))
+    read = parse_upload(Source.of(done.manifest.text().encode(), "manifest", Path("/elsewhere")))
     assert read == done.manifest
     assert [entry.path for entry in read.entries] == [folder / name for name in sorted(IDS)]
     assert not [exchange for exchange in song.traffic.seen(method="POST") if "/studies/" in exchange.path]

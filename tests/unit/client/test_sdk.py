@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -13,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from score import Client, Ended, Moved, Planned, State, Transfer, UploadEntry
-from score.client.client import FILES
 from score.errors import Cancelled, NotFound
 from score.testing.faults import Answer
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
+from score.transfer.budget import FILES
 
 DATA = bytes(range(256)) * 1300
 MD5 = hashlib.md5(DATA).hexdigest()
@@ -60,6 +61,25 @@ class TestManyFiles:
         assert len(ahead) == taken == 20 * width
         assert max(ahead) <= width
         assert max(futures) <= 2 * width
+
+    def test_memory_is_flat_in_their_number(self, client: Client, tmp_path: Path) -> None:
+        def entries(count: int) -> Iterator[UploadEntry]:
+            for number in range(count):
+                yield UploadEntry(name_of(number), tmp_path / "absent", MD5)
+
+        def taken(count: int) -> int:
+            with Client(client.settings) as plain:
+                for _ in plain.upload_each(entries(count)):
+                    pass
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0]
+
+        tracemalloc.start()
+        try:
+            before = taken(100)
+            assert taken(3000) - before < 100_000
+        finally:
+            tracemalloc.stop()
 
     def test_an_error_keeps_no_frames(self, client: Client, tmp_path: Path) -> None:
         (outcome,) = client.upload_all([UploadEntry(name_of(1), tmp_path / "absent", MD5)])

@@ -245,7 +245,7 @@ def test_reads_wait_for_a_store_that_is_away(put: Put, site: FaultyScore, point:
         site.traffic.inject(Answer.unavailable(), path="/store/", times=None)
         with ThreadPoolExecutor(1) as pool:
             data = pool.submit(file.read, 1000)
-            client.wait_until(lambda: "trying again" in client.stderr)
+            client.wait_until(lambda: "retry 1/" in client.stderr)
             assert not data.done()
             site.traffic.heal()
             assert data.result() == DATA[:1000]
@@ -364,10 +364,10 @@ def test_a_signal_unmounts_though_files_are_open(put: Put, point: Path, mount: M
 
 def test_a_signal_ends_reads_that_wait(put: Put, site: FaultyScore, point: Path, mount: MountIt) -> None:
     put("a.bam", DATA)
-    with mount(storage_retryNumber="1000") as client, ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, mount(storage_retryNumber="1000") as client:
         site.traffic.inject(Answer.unavailable(), path="/store/", times=None)
         read = pool.submit(failure, point / ANALYSIS / "a.bam")
-        client.wait_until(lambda: "trying again" in client.stderr)
+        client.wait_until(lambda: "retry 1/" in client.stderr)
         assert client.terminate() == 0
         assert read.result() in (errno.EIO, errno.ENOTCONN, errno.ECONNABORTED)
 

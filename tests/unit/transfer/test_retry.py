@@ -55,9 +55,16 @@ def test_no_wait_is_too_long_and_none_shorter_than_asked_for(
 ) -> None:
     patience = Patience(first_wait=first)
     wait = patience.wait(failures, dice, asked)
-    assert 0 <= wait <= LONGEST_WAIT
+    assert 0 <= wait <= LONGEST_WAIT * 1.25
     assert wait >= min(asked or 0, LONGEST_WAIT)
     assert wait >= min(first, patience.longest) / 2
+
+
+@pytest.mark.parametrize("asked", [None, 7.0, 1e9])
+def test_those_that_failed_together_come_back_apart(asked: float | None) -> None:
+    """Also where the server told all of them the same."""
+    first, last = (Patience(first_wait=4).wait(1, dice, asked) for dice in (0.0, 0.999))
+    assert last - first > min(asked or 4, LONGEST_WAIT) * 0.24
 
 
 @pytest.mark.parametrize("error", [Unavailable("away"), Damaged("flipped")])
@@ -125,7 +132,10 @@ def test_the_servers_word_on_waiting_is_kept_to() -> None:
 
     with pytest.raises(Cancelled):
         persist(Call(Unavailable("busy", retry_after=7)), "it", NOW, stop, listen)
-    assert events == [Waiting("it", "busy", 7, 1, 4)]
+    (event,) = events
+    assert isinstance(event, Waiting)
+    assert 7 <= event.seconds <= 7 * 1.25
+    assert event == Waiting("it", "busy", event.seconds, 1, 4)
 
 
 def test_a_wait_ends_when_the_user_asks_to_stop() -> None:

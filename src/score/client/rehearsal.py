@@ -1,0 +1,63 @@
+"""What a transfer would do, found out by asking, without a byte that moves and without a trace on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from score.client.download import Download
+from score.client.entities import WIDTH, each_entity
+from score.client.layout import Claims, Layout, place
+from score.client.manifests import UploadEntry
+from score.client.many import Many
+from score.client.outcome import Outcome
+from score.client.upload import Upload
+from score.protocol.digests import check_md5
+from score.protocol.ids import check_object_id
+from score.protocol.wire import Entity
+from score.transfer.files import md5_of_file
+
+if TYPE_CHECKING:
+    from score.client.client import Client
+
+
+def rehearse_uploads(client: Client, entries: Iterable[UploadEntry], *, force: bool = False) -> Iterator[Outcome]:
+    """What uploading these files would come to: ``would move``, ``already there``, or the error that is known now."""
+
+    def one(entry: UploadEntry) -> list[Outcome]:
+        check_object_id(entry.object_id)
+        md5 = check_md5(entry.md5) if entry.md5 else md5_of_file(entry.path, client.stop.check)
+        state = client.settings.upload_state
+        job = Upload(client.engine, client.score, client.catalog, entry.object_id, entry.path, md5, force, state)
+        return [job.rehearse()]
+
+    def name(entry: UploadEntry) -> tuple[str, Path | None]:
+        return entry.object_id, entry.path
+
+    many = Many(one, name, WIDTH * client.settings.parallel, client.stop, client.engine.listener)
+    for _, outcomes in many.run(entries):
+        yield from outcomes
+
+
+def rehearse_downloads(
+    client: Client,
+    object_ids: Iterable[str],
+    out: Path,
+    *,
+    layout: Layout = Layout.FILENAME,
+    index: bool = True,
+    offset: int = 0,
+    length: int = -1,
+    force: bool = False,
+    validate: bool = True,
+    skip: Collection[str] = (),
+) -> Iterator[Outcome]:
+    """What downloading these objects would come to. Without ``validate`` files that are there are known by size."""
+    claims = Claims()
+
+    def one(entity: Entity) -> Outcome:
+        what = (client.engine, client.score, entity, out, layout, claims, offset, length, force, validate)
+        return Download(*what).rehearse()
+
+    return each_entity(client, object_ids, one, lambda entity: place(out, layout, entity), index=index, skip=skip)
