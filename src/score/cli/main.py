@@ -142,11 +142,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _say("Interrupted; what is finished is kept. Run the same command again to go on from there.")
         status = exits.INTERRUPTED
     except (BrokenPipeError, SystemExit) as error:
-        if isinstance(error, SystemExit) and not error.code:  # of a completion
-            status = exits.OK
-        else:  # whoever read the output has seen enough; click makes a SystemExit of it
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            status = exits.INTERRUPTED
+        if isinstance(error, SystemExit) and error.code != 1:
+            raise  # click has answered a shell that completes a command
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who read the output has seen enough; click says it by 1
+        status = exits.INTERRUPTED
     except Exception as error:  # the last line of defence: a defect is told as one, without a page of code
         if os.environ.get("SCORE_DEBUG"):
             raise

@@ -42,11 +42,11 @@ from score.reading import RemoteFile, RemoteObject, Shared
 from score.transfer.bandwidth import Throttle, parse
 from score.transfer.budget import Budget
 from score.transfer.engine import Engine
-from score.transfer.events import Event, Listener, ignore
+from score.transfer.events import Event, Listener, Note, ignore
 from score.transfer.files import md5_of_file, translate
 from score.transfer.http import Http
 from score.transfer.journal import places
-from score.transfer.lock import held
+from score.transfer.lock import Held, held
 from score.transfer.retry import Stop
 from score.transfer.workers import Workers
 
@@ -230,7 +230,7 @@ class Client:
         once = Once()
         pairs: list[tuple[Entity, Entity]] = []
 
-        def fetch(entity: Entity, large: bool) -> Outcomes:
+        def fetch(entity: Entity, large: bool, *, along: bool = False) -> Outcomes:
             if not once.begin(entity.id):
                 return []
             path: Path | None = None
@@ -244,6 +244,9 @@ class Client:
             except (Cancelled, *FATAL):
                 raise
             except ScoreError as error:
+                if along and isinstance(error, Held):  # nobody asked for it here, and it will be there
+                    self.engine.listener(Note(str(path), f"left to the run that fetches it: {error.message}"))
+                    return []
                 return [Outcome(entity.id, State.FAILED, path, error=error)]
 
         def one(object_id: str, large: bool) -> Outcomes:
@@ -251,7 +254,7 @@ class Client:
             index = self.catalog.index_of(entity) if wanted.index else None
             if index is None or index.id in wanted.skip:
                 return fetch(entity, large)
-            outcomes = fetch(entity, large) + fetch(index, True)
+            outcomes = fetch(entity, large) + fetch(index, True, along=True)
             if len(outcomes) == 2:
                 _date_index(outcomes[0].path, outcomes[1].path)
             else:  # one of them was named for itself, and may be under way elsewhere

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
@@ -50,13 +49,13 @@ def parse(text: str, contigs: Collection[str], *, single: bool = False) -> Regio
     if found is None or range_ == "-":
         raise Invalid(f"{text!r} is no region.", hint="Expected contig:start-end, such as chr1:1000-2000.")
     first, scale, dash, last, other = found.groups()
-    begin = _number(first, scale) - 1 if first else 0
+    begin = max(_number(first, scale) - 1, 0) if first else 0
     end = _number(last, other) if last else 0
     if not dash and single:
         end = begin + 1
-    if begin < 0 or (last and begin >= end):
+    if last and begin >= end:
         raise Invalid(
-            f"{text!r} is no region: it ends before it starts." if last else f"{text!r} is no region.",
+            f"{text!r} is no region: it ends before it starts.",
             hint="Positions count from 1; expected contig:start-end, such as chr1:1000-2000.",
         )
     return Region(name, begin, end or FAR)
@@ -114,6 +113,8 @@ def near(contig: str, contigs: Iterable[str]) -> list[str]:
     def bare(name: str) -> str:
         low = name.lower().removeprefix("chr")
         return "m" if low == "mt" else low
+
+    import difflib  # takes long to load, and is needed for this alone
 
     known = list(contigs)
     same = [name for name in known if bare(name) == bare(contig)]

@@ -59,10 +59,12 @@ def places(path: Path, chosen: Path | None) -> list[Path]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a small file whole or not at all; readable by its owner only, for it may hold signed URLs."""
+    """Write a small file whole or not at all; readable by its owner only, for it may hold signed URLs. It is always a
+    new one, so that nobody else has it open."""
     passing = path.with_name(f"new-{path.name}")
     try:
-        descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        passing.unlink(missing_ok=True)
+        descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
         os.replace(passing, path)

@@ -18,7 +18,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -76,7 +76,7 @@ class Owner:
     host: str = ""
     pid: int = 0
     since: str = ""
-    token: str = ""
+    token: str = field(default="", repr=False)
 
     @classmethod
     def myself(cls) -> Owner:
@@ -109,7 +109,7 @@ def held(folders: Iterable[Path], object_id: str, name: str, *, lock: SystemLock
     """Hold the lock of an object, in the first of ``folders`` where files can be made; where there is none, go
     without: whoever writes there next meets the same error and tells of it. ``name`` is what messages begin with.
 
-    Raises Conflict where another process holds it, Refused where a link lies in its place.
+    Raises Held where another process holds it, Refused where a link lies in its place.
     """
     taken: _Taken | None = None
     for folder in folders:
@@ -152,17 +152,22 @@ def _explain(path: Path, name: str, error: OSError) -> None:
     if path.is_symlink():
         raise Refused(f"{path} is a link, where the lock of a transfer is kept.", hint="Remove it.") from error
     if error.errno in (errno.EACCES, errno.EPERM) and path.exists():
-        with contextlib.suppress(OSError, KeyError, NotImplementedError):
-            name = f"{name} ({path} is of user {path.owner()})"
-        raise Conflict(
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError, KeyError):
+                name = f"{name} ({path} is of user {path.owner()})"
+        raise Held(
             f"{name}: another user transfers this object here, or has left a lock behind.",
             hint="Ask them to end or to finish it, or use a folder of your own.",
         ) from error
 
 
-def _busy(name: str, owner: Owner, path: Path | None = None) -> Conflict:
+class Held(Conflict):
+    """Another process transfers the object here."""
+
+
+def _busy(name: str, owner: Owner, path: Path | None = None) -> Held:
     unless = f" If no such process runs any more, remove {path}." if path else ""
-    return Conflict(
+    return Held(
         f"{name}: this object is being transferred here already, by {owner}.",
         hint=f"Wait until that has ended, or end it; then run the same command again.{unless}",
     )

@@ -607,6 +607,14 @@ class TestServerErrors:
         assert type(error) is kind or isinstance(error, kind)
         assert says in error.message
 
+    @pytest.mark.parametrize("token", ["", "720dffc1-628f-49f2-992f-f09b8ba2ae2a"])
+    def test_who_has_no_token_is_told_where_to_set_it(
+        self, make_client: MakeClient, site: FaultyScore, out: Path, token: str
+    ) -> None:
+        site.traffic.inject(Answer(403, b"Token missing required scope to download"), path="/download/")
+        error = failure(make_client(token=token), out)
+        assert ("No access token is set: ACCESSTOKEN" in error.hint) is not bool(token)
+
     @pytest.mark.parametrize(
         ("answer", "kind"),
         [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from score import Client, Transfer
+from score import Client, Note, Transfer
 from score.errors import Conflict
 from score.testing.privileges import unprivileged
 from score.testing.score import FaultyScore
@@ -68,6 +68,26 @@ def test_in_the_users_state_folder_where_the_files_is_read_only(
     unprivileged(lambda: both(site, make_client, lambda client: client.begin(client.upload, path, OBJECT)))
     (home / "state" / "score" / "uploads").rmdir()
     assert stat.S_IMODE((home / "state" / "score").stat().st_mode) == 0o700
+
+
+def test_an_index_that_comes_along_is_left_to_who_fetches_it(
+    site: FaultyScore, make_client: MakeClient, song: FakeSong, tmp_path: Path
+) -> None:
+    """The tasks of a job array, of which one has the index by its own name."""
+    index = OBJECT.replace("20", "21")
+    for name, one in (("a.bam", OBJECT), ("a.bam.bai", index)):
+        song.register(name, analysis="a", object_id=one, size=len(DATA))
+        site.fake.add(one, DATA)
+    gate = site.traffic.hold(method="GET", path=f"/store/.*{index}", after=1000)
+    first = make_client()
+    transfer = first.begin(first.download, [index], tmp_path / "out")
+    gate.wait_for_arrival()
+    (outcome,) = make_client().download([OBJECT], tmp_path / "out")
+    assert (outcome.object_id, outcome.good) == (OBJECT, True)
+    assert [note.item.rpartition("/")[2] for note in site.heard.of(Note)] == ["a.bam.bai"]
+    site.traffic.heal()
+    assert transfer.result()[0].good
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.bam", "a.bam.bai"]
 
 
 def test_of_several_files_the_others_are_moved(
