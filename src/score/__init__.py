@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from score.client.transfer import Transfer
     from score.errors import ScoreError
     from score.protocol.wire import Listed
+    from score.reading.file import RemoteFile
     from score.transfer.events import Ended, Event, Moved, Note, PartDone, Planned, Verifying, Waiting
 
 _HOMES = {
@@ -41,6 +42,7 @@ _HOMES = {
     "Outcome": "score.client.outcome",
     "PartDone": "score.transfer.events",
     "Planned": "score.transfer.events",
+    "RemoteFile": "score.reading.file",
     "ScoreError": "score.errors",
     "Settings": "score.client.settings",
     "State": "score.client.outcome",
@@ -62,6 +64,7 @@ __all__ = [
     "Outcome",
     "PartDone",
     "Planned",
+    "RemoteFile",
     "ScoreError",
     "Settings",
     "State",

@@ -23,6 +23,7 @@ from score.testing.faults import Answer
 from score.testing.score import FaultyScore, faulty_score
 from score.testing.song import FakeSong, SongFile
 from score.transfer.http import Timeouts
+from score.transfer.journal import UploadJournal
 from score.transfer.retry import Patience
 
 DATA = b"d" * 50_000
@@ -263,6 +264,20 @@ def test_state_is_its_owners_alone(
     found = sorted(state.iterdir())
     assert found
     assert {mode(path) for path in found} == {0o600}
+
+
+def test_a_file_planted_in_the_state_learns_nothing(tmp_path: Path) -> None:
+    """A neighbour who made the folder of the state, and a file in it that is open, reads nothing there."""
+    identity = str(uuid.uuid4())
+    (tmp_path / f".{identity}").mkdir()
+    planted = tmp_path / f".{identity}" / "new-uploadId"
+    planted.touch(0o666)
+    with planted.open() as eye:
+        UploadJournal(tmp_path, identity, tmp_path / "elsewhere").record("the-upload-id")
+        assert eye.read() == ""
+    kept = planted.with_name("uploadId")
+    assert kept.read_text() == "the-upload-id\n"
+    assert kept.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_token_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:

@@ -133,6 +133,34 @@ def test_no_request_hides_behind_a_change_of_protocol(
     assert MARK not in talk(server, head + HIDDEN)
 
 
+@pytest.mark.parametrize(
+    "trailer",
+    [b"X-Request-Id: of-the-trailer", b"Host: evil.example", b"Origin: http://evil.example", b"X: " + b"x" * 70000],
+)
+def test_what_follows_a_body_is_no_header(server: RunningServer, trailer: bytes) -> None:
+    """Trailers are passed over: who looked at the head, or wrote into it, did not see them."""
+    sent = request(
+        b"Transfer-Encoding: chunked", b"Connection: close", body=b"1\r\nx\r\n0\r\n" + trailer + b"\r\n\r\n"
+    )
+    answer = talk(server, sent)
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    assert b"of-the-trailer" not in answer
+
+
+def test_no_connection_is_left_that_answers_nobody(server: RunningServer) -> None:
+    """The parser hears nothing after a trailer that ends the connection: so it ends, and no proxy uses it again."""
+    head, trailer = request(b"Transfer-Encoding: chunked"), b"0\r\nConnection: close\r\n\r\n"
+    answer = talk(server, head + trailer)
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=20) as connection:
+        connection.sendall(head)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(trailer)
+        while connection.recv(65536):
+            pass
+
+
 def test_a_tunnel_is_not_made(server: RunningServer) -> None:
     """CONNECT is answered, and what follows is not taken for a request."""
     answer = talk(server, request(line=b"CONNECT /upload/cancel HTTP/1.1") + HIDDEN)

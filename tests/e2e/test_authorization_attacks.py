@@ -230,6 +230,19 @@ def test_addresses_and_keys_in_a_token_are_not_looked_at(site: SecuredSite, name
         assert elsewhere.traffic.seen() == []
 
 
+def test_no_challenge_is_made_out_of_a_claim(tmp_path: Path) -> None:
+    """Claim: what a token says of itself stays within one text of the header WWW-Authenticate."""
+    with FakeKeycloak() as fake, secured_site(tmp_path, fake) as other:
+        token = fake.issue_jwt("a.READ", iss='x", realm="evil\\\r\nX-Evil: 1')
+        assert ended(other, token) == 401
+        answer = other.call("GET", "/listing", token)
+        challenge = answer.headers["www-authenticate"]
+        assert "evil" in challenge
+        assert challenge.count('"') == 6
+        assert "\\" not in challenge
+        assert "x-evil" not in answer.headers
+
+
 def test_a_header_that_must_be_understood_is_not_passed_over(site: SecuredSite, ego: FakeEgo) -> None:
     """Claim: a token with critical extensions (crit) is 401."""
     assert status(site, signed(ego, {**RS256, "crit": ["b64"], "b64": False}, claims())) == 401

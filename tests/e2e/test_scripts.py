@@ -1,4 +1,4 @@
-"""What sites script: exit statuses, records, reports, shares of a job array, repair; with real processes and stores."""
+"""What sites script: exit statuses, records, reports, shares of a job array, repair; real processes and stores."""
 
 from __future__ import annotations
 

@@ -208,6 +208,21 @@ def test_a_store_that_stays_away(site: Site, stored: Callable[[str], str], tmp_p
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize("skip", [0, 1])
+def test_ctrl_c_while_the_store_is_silent(
+    skip: int, site: Site, stored: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Also where htslib waits for bytes, which no interrupt reaches."""
+    gate = site.store.hold(method="GET", path=site.path_of(stored("reads.bam")), skip=skip, times=None)
+    words = ("view", "--object-id", stored("reads.bam"), "--output-format", "bam", "--output-dir", tmp_path / "out")
+    with site.start(*words) as client:
+        gate.wait_for_arrival()
+        client.interrupt()
+        done = client.conclude(130)
+    assert "Interrupted" in done.stderr
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
 def test_what_is_not_published(site: Site, made: Path) -> None:
     files: Registered = site.register([made / "reads.bam"])
     site.run("upload", "--manifest", files.manifest)

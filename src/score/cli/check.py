@@ -26,7 +26,7 @@ def check(ctx: click.Context, output_dir: Path) -> int:
     from score.client.check import Check
 
     status = exits.OK
-    with session(ctx) as run:
+    with session(ctx, live=False) as run:
         for finding in Check(run.client, output_dir).run():
             if ctx.obj["json"]:
                 run.records.write(

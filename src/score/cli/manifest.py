@@ -21,7 +21,7 @@ def manifest(ctx: click.Context, manifest: str) -> int:
     from score.cli.tally import size
     from score.client.manifests import UploadManifest, parse
 
-    with session(ctx, server=False) as run:
+    with session(ctx, server=False, live=False) as run:
         source = inputs.source(run, manifest)
         if not ctx.obj["json"]:
             for line in source.lines():

@@ -11,8 +11,9 @@ import click
 
 if TYPE_CHECKING:
     _Type = click.ParamType[tuple[int, int]]
+    _Seconds = click.ParamType[float]
 else:  # which can be indexed in new versions only
-    _Type = click.ParamType
+    _Type = _Seconds = click.ParamType
 
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[F], F]
@@ -54,6 +55,29 @@ class Shard(_Type):
         return int(found[1]), int(found[2])
 
 
+class Duration(_Seconds):
+    """``1d``, ``2h30m``, ``90s``; a number alone is in seconds."""
+
+    name = "TIME"
+    _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds. A usage error where it is no time."""
+        if isinstance(value, float):
+            return value
+        pattern = "".join(rf"(?:(\d{{1,9}}){unit})?" for unit, _ in self._UNITS)
+        text = f"{value}s" if str(value).isdecimal() else str(value)
+        found = re.fullmatch(pattern, text, re.ASCII)
+        seconds = (
+            sum(int(n or 0) * worth for n, (_, worth) in zip(found.groups(), self._UNITS, strict=True))
+            if found
+            else 0
+        )
+        if not seconds:
+            self.fail(f"{value!r} is no time such as 1d, 2h30m or 90s.", param, ctx)
+        return float(seconds)
+
+
 verify_connection = click.option(
     "--verify-connection",
     type=bool,
@@ -89,6 +113,19 @@ state_dir = setting(
     type=click.Path(),
     metavar="DIR",
     help="Folder for the state of uploads (client.uploadStateDir); beside each file where not given.",
+)
+bwlimit = kept(
+    "--bwlimit",
+    "bwlimit",
+    metavar="RATE",
+    help='Bytes per second at most: 10M, 10M:1M (up:down), or by the time of day: "08:00,512k 18:00,off".',
+)
+max_duration = kept(
+    "--max-duration",
+    "max_duration",
+    type=Duration(),
+    metavar="TIME",
+    help="Stop after that time, such as 2h30m; the same command goes on from there. Exit status 130.",
 )
 dry_run = click.option("--dry-run", is_flag=True, help="Tell what would be done; move nothing.")
 shard = click.option(
@@ -140,6 +177,13 @@ def selection(command: F) -> F:
 def told(command: F) -> F:
     """What is told, and to whom."""
     for option in (retries, report, as_json):
+        command = option(command)
+    return command
+
+
+def limits(command: F) -> F:
+    """How fast, and for how long."""
+    for option in (max_duration, bwlimit):
         command = option(command)
     return command
 

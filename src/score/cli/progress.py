@@ -198,11 +198,11 @@ class Live(Screen):
         super().conclude(extra)
 
 
-def make(display: Display, out: TextIO) -> Screen:
-    """The screen that fits the settings and the terminal."""
+def make(display: Display, out: TextIO, *, live: bool = True) -> Screen:
+    """The screen that fits the settings and the terminal; without ``live`` one of plain lines."""
     if display.silent or display.quiet:
         return Screen(out, progress=False, silent=display.silent)
-    if display.ansi or (display.ansi is None and out.isatty()):
+    if live and (display.ansi or (display.ansi is None and out.isatty())):
         return Live(out, force=bool(display.ansi))
     return Screen(out)
 

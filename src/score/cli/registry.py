@@ -34,7 +34,7 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
     from score.client.register import register as submit
     from score.transfer.files import translate
 
-    with session(ctx) as run:
+    with session(ctx, live=False) as run:
         _require_writable(manifest)  # an analysis whose manifest cannot be written would be of no use
         done = submit(
             run.client.song,
@@ -76,6 +76,6 @@ def publish(ctx: click.Context, study_id: str, analysis_id: str) -> int:
     """Publish an analysis whose files are all uploaded, so that they can be downloaded."""
     from score.cli.session import session
 
-    with session(ctx) as run:
+    with session(ctx, live=False) as run:
         run.screen.line(run.client.song.publish(study_id, analysis_id))
     return exits.OK

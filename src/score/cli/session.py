@@ -67,21 +67,25 @@ def read(ctx: click.Context) -> Values:
 
 
 @contextmanager
-def session(ctx: click.Context, *, server: bool = True) -> Iterator[Session]:
-    """A session for the settings of this run; with ``server`` the address of one must be set. Whatever ends it, the
-    last record tells the exit status."""
+def session(ctx: click.Context, *, server: bool = True, live: bool = True) -> Iterator[Session]:
+    """A session for the settings of this run; with ``server`` the address of one must be set; without
+    ``live`` no display moves, for output that may go to the same terminal. Whatever ends it, the last record tells
+    the exit status."""
     command = ctx.info_name or ""
     records = Records(sys.stdout if ctx.obj.get("json") else None, command)
     report: Report | None = None
     run: Session | None = None
     try:
         values = read(ctx)
-        screen = make(configuration.display(values), sys.stderr)
+        screen = make(configuration.display(values), sys.stderr, live=live and not ctx.obj.get("json"))
         for line in [*values.warnings, *map(str, values.unknown), *configuration.advice(values)]:
             screen.line(f"Warning: {line}")
         settings = configuration.settings(values, server=server)
         report = Report(ctx.obj["report"]) if ctx.obj.get("report") else None
         with Client(settings, listener=screen) as client, screen:
+            client.limit_bandwidth(ctx.obj.get("bwlimit") or "")
+            if ctx.obj.get("max_duration"):
+                client.stop_after(ctx.obj["max_duration"])
             run = Session(client, screen, records, report, bool(ctx.obj.get("no_transfer")))
             yield run
     except (ScoreError, KeyboardInterrupt) as error:

@@ -33,6 +33,7 @@ REHEARSED = "; nothing was moved"
 @options.shard
 @options.state_dir
 @options.verify_connection
+@options.limits
 @options.no_transfer
 @options.told
 @click.pass_context
@@ -103,6 +104,7 @@ def upload(
 @options.dry_run
 @options.shard
 @options.verify_connection
+@options.limits
 @options.no_transfer
 @options.told
 @click.pass_context
@@ -167,7 +169,7 @@ def url(ctx: click.Context, object_id: str) -> int:
     """Print a URL of an object for any HTTP client. Whoever has it can read the object while it lasts."""
     from score.cli.session import session
 
-    with session(ctx) as run:
+    with session(ctx, live=False) as run:
         run.client.connect(verify=False)
         found = run.client.url(object_id)
         if ctx.obj["json"]:

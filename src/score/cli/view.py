@@ -14,17 +14,11 @@ from typing import TYPE_CHECKING
 import click
 
 from score._version import __version__
-from score.cli import exits, inputs
-from score.cli.progress import Screen, make
-from score.cli.session import session
-from score.client import manifests
-from score.client import settings as configuration
-from score.client.outcome import Outcome, State
+from score.cli import exits, options
 from score.errors import ScoreError
-from score.protocol.ids import check_object_id
-from score.transfer.files import translate
 
 if TYPE_CHECKING:
+    from score.cli.progress import Screen
     from score.client.client import Client
     from score.slicing.view import Item, Request, Written
 
@@ -45,7 +39,7 @@ TYPES = ("trimmed", "merged", "cross")
     metavar="FILE",
     help="Index of --input-file; else the one beside it, else one is built for this run.",
 )
-@click.option("--manifest", metavar="FILE", help="Manifest of objects: a path, a URL, or a UUID of the portal.")
+@options.manifest("objects")
 @click.option("--query", "queries", multiple=True, metavar="REGION...", help="Regions, such as chr1:1000-2000.")
 @click.argument("more_queries", nargs=-1, metavar="")
 @click.option(
@@ -84,14 +78,7 @@ TYPES = ("trimmed", "merged", "cross")
     "--allow-missing-contig", is_flag=True, help="Warn of contigs that the header does not have, and go on."
 )
 @click.option("--scan", is_flag=True, help="Where there is no index, read all of the file for the regions.")
-@click.option(
-    "--verify-connection",
-    type=bool,
-    default=True,
-    show_default=True,
-    metavar="BOOLEAN",
-    help="First fetch a small object from the store, to see that it can be reached.",
-)
+@options.verify_connection
 @click.pass_context
 def view(
     ctx: click.Context,
@@ -116,7 +103,11 @@ def view(
     verify_connection: bool,
 ) -> int:
     """Show or store parts of BAM, CRAM, SAM, VCF and BCF files without downloading them."""
-    from score.slicing.records import Format, pysam
+    from score.cli import inputs
+    from score.cli.session import session
+    from score.client import manifests
+    from score.protocol.ids import check_object_id
+    from score.slicing.records import Format, require_pysam
     from score.slicing.regions import read_bed
     from score.slicing.view import OutputType, Request
 
@@ -153,26 +144,28 @@ def view(
         command=_command(ctx),
         version=__version__,
     )
-    pysam()
+    require_pysam()
     if input_file is not None:
         return _view_local(ctx, input_file, input_file_index, request)
-    with session(ctx) as run:
-        client = run.client
+    with session(ctx, live=False) as run:
+        client, screen = run.client, run.screen
         ids = list(object_ids)
         if manifest is not None:
-            ids = _sliceable(client, manifests.parse_download(inputs.source(run, manifest)).ids, run.screen)
+            ids = _sliceable(client, manifests.parse_download(inputs.source(run, manifest)).ids, screen)
         for object_id in ids:
             check_object_id(object_id)
         opens = [_remote(client, one, request, verify_connection and not at) for at, one in enumerate(ids)]
-        return run.end(_run(list(zip(ids, opens, strict=True)), request, run.screen, client.cancel))
+        return _run(list(zip(ids, opens, strict=True)), request, screen, client.stop.set)
 
 
 def _view_local(ctx: click.Context, path: Path, index: Path | None, request: Request) -> int:
     """A local file needs no server, and no settings of one."""
+    from score.cli.progress import make
+    from score.cli.session import read
+    from score.client import settings
     from score.slicing.inputs import local
 
-    values = configuration.read(ctx.obj["settings"], os.environ, Path())
-    with make(configuration.display(values), sys.stderr) as screen:
+    with make(settings.display(read(ctx)), sys.stderr, live=False) as screen:
 
         def note(text: str) -> None:
             screen.line(f"{path}: {text}")
@@ -188,6 +181,7 @@ def _remote(client: Client, object_id: str, request: Request, verify: bool) -> O
 
 def _run(inputs: Sequence[tuple[str, Open]], request: Request, screen: Screen, stop: Callable[[], None]) -> int:
     """Write the slices of all inputs; one that fails does not stop the others, unless all become one file."""
+    from score.client.outcome import Outcome, State
     from score.slicing.inputs import interruptible
     from score.slicing.view import OutputType, view, view_merged
 
@@ -204,7 +198,7 @@ def _run(inputs: Sequence[tuple[str, Open]], request: Request, screen: Screen, s
         with _quiet_end():
             tell(interruptible(merge, stop))
         return exits.OK
-    failed = False
+    status = exits.OK
     for name, open_ in inputs:
 
         def one(open_: Open = open_) -> list[Written]:
@@ -219,11 +213,10 @@ def _run(inputs: Sequence[tuple[str, Open]], request: Request, screen: Screen, s
             if len(inputs) == 1:
                 raise
             screen.ended(Outcome(name, State.FAILED, error=error))
-            failed = True
-    if failed:
+            status = exits.SOME_FAILED
+    if status:
         screen.conclude()
-        return exits.SOME_FAILED
-    return exits.OK
+    return status
 
 
 @contextmanager
@@ -252,6 +245,8 @@ def _sliceable(client: Client, ids: Sequence[str], screen: Screen) -> list[str]:
 
 
 def _text(path: Path) -> str:
+    from score.transfer.files import translate
+
     try:
         return path.read_text("utf-8")
     except UnicodeDecodeError:

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 from pydantic import Field, TypeAdapter, ValidationError
 from urllib3.response import BaseHTTPResponse
 
-from score.errors import NotFound, Refused, Unavailable
+from score.errors import Forbidden, NotFound, Refused, Unavailable
 from score.protocol.wire import Entity, EntityPage, Listed, Progress, Specification, Wire
 from score.transfer.http import Http, Timeouts, answer_text, place, retry_after, service_error
 
@@ -109,7 +109,10 @@ class Endpoint:
                 message = text[:300]
         after = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
         what = f"{method} {place(self.url + path)}"
-        return service_error(response.status, message, what, after)
+        error = service_error(response.status, message, what, after)
+        if isinstance(error, Forbidden) and not self.token:
+            error.hint = "No access token is set: ACCESSTOKEN, or accessToken in the settings."
+        return error
 
 
 def _id(text: str) -> str:

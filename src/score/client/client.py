@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,7 +18,7 @@ from score.client.catalog import Catalog
 from score.client.download import Download
 from score.client.layout import Claims, Layout, place
 from score.client.manifests import UploadEntry
-from score.client.many import FATAL, Many, Once
+from score.client.many import FATAL, Later, Many, Once, is_large
 from score.client.outcome import Outcome, State, Stored
 from score.client.settings import Settings
 from score.client.source import ObjectSource
@@ -39,6 +39,8 @@ from score.protocol.digests import check_md5, to_hex
 from score.protocol.ids import check_object_id
 from score.protocol.wire import Entity, Listed, Specification
 from score.reading import RemoteFile, RemoteObject, Shared
+from score.transfer.bandwidth import Throttle, parse
+from score.transfer.budget import Budget
 from score.transfer.engine import Engine
 from score.transfer.events import Event, Listener, Note, ignore
 from score.transfer.files import md5_of_file, translate
@@ -55,8 +57,6 @@ ObjectIds: TypeAlias = list[str]
 ObjectsByName: TypeAlias = dict[str, str]
 Outcomes: TypeAlias = list[Outcome]  # within the class, ``list`` is a method
 
-FILES = 4
-"""Files under way for each part under way: small files spend their time on calls, not on bytes."""
 PROFILES = ("s3", "az")
 """The kinds of stores that this client can upload to."""
 
@@ -82,7 +82,9 @@ class Client:
         if not settings.verify_metadata and settings.metadata_url.startswith("https:"):
             # Nobody knows who answers: whoever it is, it does not get the token.
             self._song_http, song_token = Http(settings.parallel, settings.timeouts, unverified()), ""
-        self.engine = Engine(self.http, Workers(settings.parallel), settings.patience, self.stop, self._tell)
+        budget = Budget.within(settings.parallel, settings.memory)
+        workers, throttle = Workers(budget.parts), Throttle(self.stop)
+        self.engine = Engine(self.http, workers, settings.patience, self.stop, self._tell, budget, throttle)
         self.score = Score(Endpoint(self.http, settings.storage_url, settings.token))
         self.song = Song(Endpoint(self._song_http, settings.metadata_url, song_token))
         self.catalog = Catalog(self.engine, self.song)
@@ -106,6 +108,16 @@ class Client:
             self._shared.close()
         self.http.close()
         self._song_http.close()
+
+    def limit_bandwidth(self, timetable: str) -> None:
+        """Move bytes no faster than ``timetable`` says, over all files and threads: see
+        :mod:`score.transfer.bandwidth`. Empty: no limit. Raises Invalid."""
+        self.engine.throttle.limit(parse(timetable) if timetable else None)
+
+    def stop_after(self, seconds: float) -> None:
+        """Stop when ``seconds`` are over, as if the user had asked for it then: transfers raise Cancelled, and the
+        same calls go on from there later."""
+        self.stop.after(seconds)
 
     def connect(self, *, verify: bool = True) -> str:
         """Ask the server how to upload (``s3`` or ``az``), and with ``verify`` fetch the store's sentinel.
@@ -164,7 +176,9 @@ class Client:
         return _in_order(self._upload(entries, force))
 
     def _upload(self, entries: Iterable[UploadEntry], force: bool) -> Iterator[tuple[int, Outcome]]:
-        def one(entry: UploadEntry) -> Outcomes:
+        def one(entry: UploadEntry, large: bool) -> Outcomes:
+            if not large and is_large(Path(entry.path)):
+                raise Later
             return [self.upload(entry.path, entry.object_id, entry.md5, force=force)]
 
         return self._run(entries, one, lambda entry: (entry.object_id, Path(entry.path)))
@@ -216,14 +230,17 @@ class Client:
         once = Once()
         pairs: list[tuple[Entity, Entity]] = []
 
-        def fetch(entity: Entity, *, along: bool = False) -> Outcomes:
+        def fetch(entity: Entity, large: bool, *, along: bool = False) -> Outcomes:
             if not once.begin(entity.id):
                 return []
             path: Path | None = None
             try:
                 path = place(wanted.out, wanted.layout, entity)
                 with held([wanted.out], entity.id, str(path)):
-                    return [wanted.job(self.engine, self.score, entity, claims).run()]
+                    return [wanted.job(self.engine, self.score, entity, claims, large).run()]
+            except Later:
+                once.undo(entity.id)
+                raise
             except (Cancelled, *FATAL):
                 raise
             except ScoreError as error:
@@ -232,12 +249,12 @@ class Client:
                     return []
                 return [Outcome(entity.id, State.FAILED, path, error=error)]
 
-        def one(object_id: str) -> Outcomes:
+        def one(object_id: str, large: bool) -> Outcomes:
             entity = self.catalog.entity(object_id)
             index = self.catalog.index_of(entity) if wanted.index else None
             if index is None or index.id in wanted.skip:
-                return fetch(entity)
-            outcomes = fetch(entity) + fetch(index, along=True)
+                return fetch(entity, large)
+            outcomes = fetch(entity, large) + fetch(index, True, along=True)
             if len(outcomes) == 2:
                 _date_index(outcomes[0].path, outcomes[1].path)
             else:  # one of them was named for itself, and may be under way elsewhere
@@ -368,9 +385,19 @@ class Client:
             transfer.tell(event)
 
     def _run(
-        self, items: Iterable[T], one: Callable[[T], Outcomes], name: Callable[[T], tuple[str, Path | None]]
+        self, items: Iterable[T], one: Callable[[T, bool], Outcomes], name: Callable[[T], tuple[str, Path | None]]
     ) -> Iterator[tuple[int, Outcome]]:
-        many = Many(one, name, FILES * self.settings.parallel, self.stop, self.engine.listener)
+        budget = self.engine.budget
+        alone = isinstance(items, Sized) and len(items) == 1  # then there are no small ones to let pass
+        many = Many(
+            lambda item: one(item, alone),
+            name,
+            budget.files,
+            self.stop,
+            self.engine.listener,
+            lambda item: one(item, True),
+            budget.parts,
+        )
         for number, outcomes in many.run(items):
             for outcome in outcomes:
                 yield number, outcome
@@ -389,10 +416,10 @@ class Wanted:
     validate: bool
     skip: Collection[str] = ()
 
-    def job(self, engine: Engine, score: Score, entity: Entity, claims: Claims) -> Download:
-        """The download of one object."""
+    def job(self, engine: Engine, score: Score, entity: Entity, claims: Claims, large: bool) -> Download:
+        """The download of one object; ``large``: in the lane of large files."""
         where = (self.out, self.layout, claims, self.offset, self.length, self.force, self.validate)
-        return Download(engine, score, entity, *where)
+        return Download(engine, score, entity, *where, large)
 
 
 def _in_order(outcomes: Iterable[tuple[int, Outcome]]) -> Outcomes:

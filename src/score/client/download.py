@@ -7,6 +7,7 @@ from pathlib import Path
 
 from score.client.calls import Score
 from score.client.layout import Claims, Layout, place
+from score.client.many import LARGE, Later
 from score.client.outcome import Outcome, State
 from score.errors import AlreadyExists, Conflict, Refused
 from score.protocol.digests import to_hex
@@ -14,7 +15,7 @@ from score.protocol.parts import Span, covers
 from score.protocol.wire import Entity, Part, Specification
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Note, Planned
-from score.transfer.fetch import Fetch
+from score.transfer.fetch import Fetch, Replaced
 from score.transfer.files import Target, allocated, check_space, is_there, md5_of_file
 from score.transfer.journal import DownloadJournal
 
@@ -33,11 +34,13 @@ class Download:
     length: int = -1
     force: bool = False
     validate: bool = True
+    large: bool = True
 
     def run(self) -> Outcome:
         """Fetch the object, or the rest of it. Gives an outcome that is no failure.
 
-        Raises the error that stopped it; whatever was finished is kept for the same command to go on with.
+        Raises the error that stopped it; whatever was finished is kept for the same command to go on with. Later
+        where it is a large one and ``large`` is false: it is asked for again when its turn comes, for fresh URLs.
         """
         object_id = self.entity.id
         target = place(self.out, self.layout, self.entity)
@@ -45,6 +48,8 @@ class Download:
         for path in {target, journal.data}:
             self.claims.claim(path, object_id)
         wanted = self._specify()
+        if wanted.object_size > LARGE and not self.large:
+            raise Later
         whole = to_hex(wanted.object_md5) if self._is_whole else None
         begun = journal.begun  # then what lies at journal.data is unfinished, whatever the layout
         if not self.force and is_there(target) and not (begun and target == journal.data):
@@ -70,8 +75,17 @@ class Download:
             journal.record,
             journal.drop,
             self.validate,
+            journal.etag(),
+            journal.keep_etag,
         )
-        md5 = fetch.receive(wanted.parts, finished, whole)
+        try:
+            md5 = fetch.receive(wanted.parts, finished, whole)
+        except Replaced:
+            journal.begin(wanted)  # nothing of it is of use to anybody
+            if not finished:
+                raise
+            self._say("the object was replaced since its download was begun; starting over")
+            return self.run()
         file.settle(target, replace=self.force)
         journal.forget()
         proven = self.validate and (md5 is not None or all(part.source_md5 for part in wanted.parts))

@@ -1,10 +1,15 @@
-"""Many objects at once: one that fails does not stop the rest, and memory does not grow with their number."""
+"""Many objects at once: one that fails does not stop the rest, and memory does not grow with their number.
+
+Large files have a lane of their own. Small ones spend their time on calls, of which many may wait at once, and never
+wait for a large one; large ones share the threads for parts, so that more of them at once would gain nothing.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +17,7 @@ from typing import Generic, TypeVar
 
 from score.client.outcome import Outcome, State
 from score.errors import Cancelled, NoSpace, ScoreError, Unauthenticated
+from score.protocol.parts import MIB
 from score.transfer.events import Ended, Listener
 from score.transfer.retry import Stop
 
@@ -19,60 +25,102 @@ T = TypeVar("T")
 
 GRACE = 3.0
 """Seconds for transfers to notice that the user asked to stop."""
+LARGE = 64 * MIB
+"""Bytes above which a file is large: moving it takes longer than the calls about it."""
 FATAL = (Unauthenticated, NoSpace)
 """What every further item of a run would meet too."""
+
+
+class Later(Exception):
+    """What was begun in the lane of small files is a large one, and is to be begun again in the other lane."""
+
+
+def is_large(path: Path) -> bool:
+    """Whether a file is a large one; one that cannot be looked at is not: it soon fails."""
+    try:
+        return path.stat().st_size > LARGE
+    except (OSError, ValueError):
+        return False
 
 
 @dataclass(frozen=True)
 class Many(Generic[T]):
     """``work`` for every item, ``width`` items at a time, each in a thread of its own. ``name`` gives the object id
-    and the path under which an item is told of that fails."""
+    and the path under which an item is told of that fails. Items that raise :class:`Later` are ``large_work``, of
+    ``large`` items more at a time."""
 
     work: Callable[[T], list[Outcome]]
     name: Callable[[T], tuple[str, Path | None]]
     width: int
     stop: Stop
     listener: Listener
+    large_work: Callable[[T], list[Outcome]] | None = None
+    large: int = 0
 
     def run(self, items: Iterable[T]) -> Iterator[tuple[int, list[Outcome]]]:
         """What became of every item, with its number from 0, as they end; items are taken as threads get free.
 
         An error that every further item would meet too ends the rest at once. Raises Cancelled where the user asked
-        to stop, once what is under way has noticed.
+        to stop, or the time for it is over, once what is under way has noticed.
         """
         fatal: list[ScoreError] = []
         source = enumerate(items)
-        running: dict[Future[list[Outcome]], int] = {}
-        pool = ThreadPoolExecutor(self.width, thread_name_prefix="file")
+        waiting: deque[tuple[int, T]] = deque()  # large ones, for their lane
+        running: dict[Future[list[Outcome]], tuple[int, T]] = {}
+        crowded: set[Future[list[Outcome]]] = set()  # those of them that are large
+        pool = ThreadPoolExecutor(self.width + self.large, thread_name_prefix="file")
+        ended = 0
         try:
             while True:
-                while len(running) < self.width and (entry := next(source, None)) is not None:
-                    running[pool.submit(self._guarded, entry[1], fatal)] = entry[0]
+                while waiting and len(crowded) < self.large:
+                    entry = waiting.popleft()
+                    future = pool.submit(self._guarded, self.large_work or self.work, entry[1], fatal)
+                    running[future] = entry
+                    crowded.add(future)
+                while len(running) - len(crowded) < self.width and (fresh := next(source, None)) is not None:
+                    running[pool.submit(self._guarded, self.work, fresh[1], fatal)] = fresh
                 if not running:
                     return
                 # in pieces, so that an interrupt is seen in the main thread
                 done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in done:
-                    number = running.pop(future)
-                    yield number, future.result()
+                    entry = running.pop(future)
+                    crowded.discard(future)
+                    try:
+                        outcomes = future.result()
+                    except Later:
+                        waiting.append(entry)
+                    else:
+                        ended += 1
+                        yield entry[0], outcomes
+                self.stop.check()
         except (KeyboardInterrupt, Cancelled):
+            late = self.stop.is_late
             self.stop.set()
             for future in running:
                 future.cancel()
             wait(running, timeout=GRACE)
+            why = "The time for this run is over" if late else "Interrupted"
+            begun = len(running) + len(waiting)
+            left = (
+                f"{len(items) - ended} of {len(items)} files remain"
+                if isinstance(items, Sized)
+                else f"after {ended} files"
+            )
             raise Cancelled(
-                "Interrupted; what is finished is kept.", hint="Run the same command again to go on from there."
+                f"{why}: {left}, {begun} are begun; what is finished is kept.",
+                hint="Run the same command again to go on from there.",
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _guarded(self, item: T, fatal: list[ScoreError]) -> list[Outcome]:
+    def _guarded(self, work: Callable[[T], list[Outcome]], item: T, fatal: list[ScoreError]) -> list[Outcome]:
         object_id, path = self.name(item)
         if fatal:
             return [Outcome(object_id, State.FAILED, path, error=fatal[0])]
         start = time.monotonic()
         try:
-            outcomes = self.work(item)
+            outcomes = work(item)
         except Cancelled:
             raise
         except ScoreError as error:
@@ -109,3 +157,8 @@ class Once:
                 return False
             self._begun.add(object_id)
             return True
+
+    def undo(self, object_id: str) -> None:
+        """The object is to be begun again."""
+        with self._lock:
+            self._begun.discard(object_id)

@@ -36,7 +36,7 @@ NAMES: Mapping[str, str] = {
     "client.readTimeoutSeconds": "seconds to wait for an answer (60)",
     "client.uploadStateDir": "folder for the state of uploads; beside each file where not set",
     "transport.parallel": "parts moved at once, over all files (6)",
-    "transport.memory": "upper bound in GiB for buffers; far less is used (1)",
+    "transport.memory": "upper bound in GiB for buffers, over all files; far less is used (1)",
     "transport.fileFrom": "accepted for compatibility; the way to read files is fixed",
     "azure.blockSize": "bytes of each block of an upload to Azure (104857600)",
     "defaultProfile": "how to upload where the server does not tell: s3 or az (s3)",
@@ -66,6 +66,7 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     upload_state: Path | None = None
     parallel: int = 6
+    memory: float = 1.0
     default_profile: str = "s3"
     block_size: int = 104_857_600
     tls: Tls = field(default_factory=Tls)
@@ -134,6 +135,7 @@ def settings(values: Values, *, server: bool = True) -> Settings:
         ),
         upload_state=Path(state).expanduser() if state else None,
         parallel=values.integer("transport.parallel", 6, least=1, most=256),
+        memory=values.number("transport.memory", 1.0, least=0.001),
         default_profile=profile,
         block_size=values.integer("azure.blockSize", 104_857_600, least=1, most=LARGEST_BLOCK),
         tls=tls.read_tls(values),

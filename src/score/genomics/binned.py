@@ -21,14 +21,15 @@ _EVERYTHING = (1 << 64) - 1
 
 
 class Bin(NamedTuple):
-    """A bin: the interval from ``begin`` to before ``end``, and its chunks. ``first`` (CSI only) points to the first
-    record that overlaps the interval."""
+    """A bin: the interval from ``begin`` to before ``end``, and ``chunks`` chunks, which lie ``at`` a place of the
+    index, in the order of the file. ``first`` (CSI only) points to the first record that overlaps the interval."""
 
     number: int
     begin: int
     end: int
     first: int
-    chunks: list[Chunk]
+    at: int
+    chunks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +70,27 @@ class BinnedIndex:
         wanted = self._windows(ranges)
         bins = list(self._bins_of(reference))
         earliest = self._earliest(reference, bins, wanted)
-        latest = _latest(bins, wanted)
+        latest = self._latest(bins, wanted)
         begins, ends = [one[0] for one in wanted], [one[1] for one in wanted]
         found = []
         for one in bins:
-            for number in range(bisect_right(ends, one.begin), bisect_left(begins, one.end)):
-                low, high = earliest[number], latest[number]
-                found += [
-                    Chunk(max(begin, low), min(end, high)) for begin, end in one.chunks if begin < high and end > low
-                ]
+            overlapping = range(bisect_right(ends, one.begin), bisect_left(begins, one.end))
+            for begin, end in self._chunks_of(one) if overlapping else ():
+                for number in overlapping:
+                    low, high = max(begin, earliest[number]), min(end, latest[number])
+                    if low < high:
+                        found.append(Chunk(low, high))
         return found
 
     def end_of_placed(self) -> int:
         """The pointer to what follows the last record that has a place; 0 where none has one."""
-        ends = (
-            chunk.end
-            for reference in range(len(self._bins))
-            for one in self._bins_of(reference)
-            for chunk in one.chunks
-        )
-        return max(ends, default=0)
+        for reference in reversed(range(len(self._bins))):
+            ends = [
+                _POINTER.unpack_from(self._data, one.at + 16 * one.chunks - 8)[0] for one in self._bins_of(reference)
+            ]
+            if ends:
+                return int(max(ends))
+        return 0
 
     def _windows(self, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """The ranges as whole intervals of the smallest bins, in order and without overlap: it gets no finer."""
@@ -109,17 +111,22 @@ class BinnedIndex:
         (count,) = _COUNT.unpack_from(data, at)
         at += 4
         for _ in range(count):
-            number, *offset, chunks = head.unpack_from(data, at)
+            if csi:
+                number, first, chunks = head.unpack_from(data, at)
+            else:
+                number, chunks = head.unpack_from(data, at)
+                first = 0
             at += head.size
-            numbers = struct.unpack_from(f"<{2 * chunks}Q", data, at)
+            if number < levels[-1] and chunks:
+                level = bisect_right(levels, number) - 1
+                shift = self._shift + 3 * (self._depth - level)
+                begin = number - levels[level] << shift
+                yield Bin(number, begin, begin + (1 << shift), first, at, chunks)
             at += 16 * chunks
-            if number >= levels[-1] or not chunks:
-                continue
-            level = bisect_right(levels, number) - 1
-            shift = self._shift + 3 * (self._depth - level)
-            begin = number - levels[level] << shift
-            pairs = [Chunk(*pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
-            yield Bin(number, begin, begin + (1 << shift), offset[0] if csi else 0, pairs)
+
+    def _chunks_of(self, one: Bin) -> Iterator[tuple[int, int]]:
+        """The chunks of a bin: begin and end."""
+        return _CHUNK.iter_unpack(memoryview(self._data)[one.at : one.at + 16 * one.chunks])
 
     def _earliest(self, reference: int, bins: Sequence[Bin], wanted: Sequence[tuple[int, int]]) -> list[int]:
         """For each range a pointer before which none of its records is."""
@@ -132,6 +139,15 @@ class BinnedIndex:
         smallest = ((1 << 3 * self._depth) - 1) // 7
         return [_first_of(firsts, smallest + (begin >> self._shift)) for begin, _ in wanted]
 
+    def _latest(self, bins: Sequence[Bin], wanted: Sequence[tuple[int, int]]) -> list[int]:
+        """For each range a pointer after which none of its records is: there is one that begins beyond the range."""
+        starts = sorted((one.begin, _POINTER.unpack_from(self._data, one.at)[0]) for one in bins)
+        begins = [begin for begin, _ in starts]
+        soonest = [_EVERYTHING] * (len(starts) + 1)
+        for number in range(len(starts) - 1, -1, -1):
+            soonest[number] = min(soonest[number + 1], starts[number][1])
+        return [soonest[bisect_left(begins, end)] for _, end in wanted]
+
 
 def _first_of(firsts: dict[int, int], number: int) -> int:
     """Where the records of a bin begin: the bin's own word, or that of the nearest one before or above it."""
@@ -141,17 +157,9 @@ def _first_of(firsts: dict[int, int], number: int) -> int:
     return firsts.get(number, 0)
 
 
-def _latest(bins: Sequence[Bin], wanted: Sequence[tuple[int, int]]) -> list[int]:
-    """For each range a pointer after which none of its records is: there is one that begins beyond the range."""
-    starts = sorted((one.begin, min(chunk.begin for chunk in one.chunks)) for one in bins)
-    begins = [begin for begin, _ in starts]
-    soonest = [_EVERYTHING] * (len(starts) + 1)
-    for number in range(len(starts) - 1, -1, -1):
-        soonest[number] = min(soonest[number + 1], starts[number][1])
-    return [soonest[bisect_left(begins, end)] for _, end in wanted]
-
-
 _COUNT = struct.Struct("<I")
+_POINTER = struct.Struct("<Q")
+_CHUNK = struct.Struct("<QQ")
 _BIN = struct.Struct("<II")
 _CSI_BIN = struct.Struct("<IQI")
 _TABIX = struct.Struct("<8i")

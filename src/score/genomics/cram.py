@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import NamedTuple
 
 from score.genomics.damage import Damaged
@@ -185,6 +186,11 @@ class ContainerIndex:
                     found.add(container)
         return sorted(found)
 
+    @property
+    def last(self) -> int | None:
+        """The offset of the last container that the index knows."""
+        return self._containers[-1] if self._containers else None
+
     def after(self, container: int) -> int | None:
         """The offset of the container after this one, None for the last that the index knows."""
         following = bisect_right(self._containers, container)
@@ -195,7 +201,7 @@ def read_crai(text: bytes) -> ContainerIndex:
     """A CRAI, unpacked. Damaged where it is none."""
     slices: dict[int, tuple[array[int], array[int], array[int]]] = {}
     containers = set()
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(BytesIO(text), 1):
         try:
             reference, begin, span, container, _, _ = map(int, line.split(b"\t"))
             columns = slices.setdefault(reference, (array("q"), array("q"), array("q")))

@@ -136,7 +136,7 @@ class RemoteObject:
                 if not under_way:
                     return
                 request, future = under_way.popleft()
-                data = memoryview(future.result())
+                data = memoryview(self._await(future))
                 while at < len(wanted) and wanted[at].offset < request.end:
                     part = ranges.overlap(wanted[at], request)
                     start = part.offset - request.offset
@@ -234,7 +234,17 @@ class RemoteObject:
         for run in needed:
             waited |= run.blocks
         for number in wanted:
-            yield number, held[number] if number in held else waited[number].result()
+            yield number, held[number] if number in held else self._await(waited[number])
+
+    def _await(self, future: Future[bytes]) -> bytes:
+        """What another thread fetches; Cancelled soon after the user asked to stop, whatever that one waits for."""
+        while True:
+            try:
+                return future.result(0.5)
+            except TimeoutError:
+                if future.done():
+                    raise
+                self._engine.stop.check()
 
     def _register(self, numbers: Iterable[int]) -> list[_Run]:
         """Requests for blocks, which from now on are under way. Under the lock."""

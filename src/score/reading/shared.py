@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 BLOCK = 128 * 1024
 """Bytes of a block, the unit of fetching and caching."""
-MEMORY = 128 * MIB
+MEMORY = 96 * MIB
 """Bytes of the cache in memory, over all objects."""
 _VERSIONS = 10_000
 

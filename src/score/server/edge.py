@@ -186,7 +186,10 @@ class Protocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
+        """A header. What comes after a body is none: proxies that clean heads, or write into them, did not see it."""
+        if not self._in_head:
+            self._pass_over(len(name) + len(value))
+            return
         self._count(len(name) + len(value) + 4)
         self._count_of_headers += 1
         if self._count_of_headers > MOST_HEADERS:
@@ -216,14 +219,15 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the request's body."""
-        if self.cycle.response_complete:
-            self._unread += len(body)
-            if self._unread > LARGEST_BODY:
-                self.transport.close()
+        self._pass_over(len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is there to its end."""
+        if not self.parser.should_keep_alive():  # which a trailer may have said
+            self.cycle.keep_alive = False
+            if self.cycle.response_complete:
+                self.transport.close()
         super().on_message_complete()
         if not self._is_answering():  # it was answered before its body came
             self._head_is_there()
@@ -252,6 +256,13 @@ class Protocol(HttpToolsProtocol):
         if self._unfinished > LARGEST_HEAD and not self.transport.is_closing():
             self._refusal = _TOO_LONG
             self.send_400_response("")
+
+    def _pass_over(self, length: int) -> None:
+        """Bytes after the head; the connection ends with too many of them that nobody will read."""
+        if self.cycle.response_complete:
+            self._unread += length
+            if self._unread > LARGEST_BODY:
+                self.transport.close()
 
     def _is_answering(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle

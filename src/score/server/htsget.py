@@ -10,13 +10,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from score._version import __version__
 from score.broker.htsget.query import FIELDS, Datatype, Query, read_document, read_parameters
 from score.broker.htsget.refusals import InvalidInput, PayloadTooLarge
 from score.broker.htsget.tickets import Ticket, Tickets
+from score.server import bodies
 from score.server.edge import BASE
 from score.server.problems import HTSGET, dump
 from score.server.routes import bearer
@@ -73,12 +74,19 @@ def _add_tickets(app: FastAPI, tickets: Tickets, datatype: Datatype) -> None:
 
 
 async def _read(request: Request) -> bytes:
-    """The body of a request. PayloadTooLarge."""
+    """The body of a request. PayloadTooLarge; InvalidInput where it does not come to its end."""
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > LARGEST_DOCUMENT:
-            raise PayloadTooLarge(f"The body is larger than {LARGEST_DOCUMENT} bytes.", hint="Ask for fewer regions.")
+    try:
+        async for piece in bodies.pieces(request):
+            body += piece
+            if len(body) > LARGEST_DOCUMENT:
+                raise PayloadTooLarge(
+                    f"The body is larger than {LARGEST_DOCUMENT} bytes.", hint="Ask for fewer regions."
+                )
+    except TimeoutError:
+        raise InvalidInput(f"No data arrived for {bodies.SILENCE:g} s.") from None
+    except ClientDisconnect:
+        raise InvalidInput("The body of the request ends too early.") from None
     return bytes(body)
 
 

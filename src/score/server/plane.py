@@ -38,6 +38,7 @@ from score.errors import (
 )
 from score.protocol.digests import to_hex
 from score.protocol.parts import MIB, Span, cut
+from score.server.bodies import SILENCE
 from score.storage.base import ObjectStat
 from score.storage.local import LocalStore
 from score.storage.local.store import OpenObject
@@ -47,8 +48,6 @@ log = logging.getLogger(__name__)
 
 PIECE = MIB
 """Bytes that go to or come from a thread at once."""
-SILENCE = 60.0
-"""Seconds without a byte after which a sender counts as gone."""
 
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})\Z")
 _LENGTH = re.compile(r"\d{1,19}\Z")

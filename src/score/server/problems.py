@@ -46,11 +46,11 @@ _HTSGET_STATUS: dict[type[errors.ScoreError], int] = {
     errors.NotReady: 403,
     errors.Conflict: 404,
 }
-_HTSGET_NAMES: dict[type[errors.ScoreError], str] = {
+HTSGET_NAMES: dict[type[errors.ScoreError], str] = {
     refusals.InvalidRange: "InvalidRange",
     refusals.UnsupportedFormat: "UnsupportedFormat",
 }
-_HTSGET_ERRORS = {
+HTSGET_ERRORS = {
     400: "InvalidInput",
     401: "InvalidAuthentication",
     403: "PermissionDenied",
@@ -75,7 +75,7 @@ def body(status: int, path: str, message: str, request_id: str = "", name: str =
     """The JSON document of a refusal; without a ``request_id`` that of the request at hand. ``name`` is the error's
     in htsget, where its status does not tell."""
     if path.startswith(HTSGET):
-        name = name or _HTSGET_ERRORS.get(status) or HTTPStatus(status).phrase.replace(" ", "")
+        name = name or HTSGET_ERRORS.get(status) or HTTPStatus(status).phrase.replace(" ", "")
         return dump({"htsget": {"error": name, "message": message}})
     trail = TRAIL.get()
     document = {
@@ -106,7 +106,7 @@ def answer(request: Request, error: errors.ScoreError) -> Response:
     """The answer to a request that ended with this error."""
     path = request.url.path
     status = status_of(error, path)
-    name = next((_HTSGET_NAMES[kind] for kind in type(error).__mro__ if kind in _HTSGET_NAMES), "")
+    name = next((HTSGET_NAMES[kind] for kind in type(error).__mro__ if kind in HTSGET_NAMES), "")
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = _challenge(request, error)

@@ -43,13 +43,12 @@ from score.metadata.embedded import (
 )
 from score.metadata.payload import Document
 from score.metadata.publication import Held, MissingObjects, OtherChecksums, OtherSizes, check_objects
+from score.server import bodies
 from score.server.problems import when_again
 from score.server.routes import bearer
 
 LARGEST_PAYLOAD = 64 * 1024**2
 """Bytes of an analysis; some hundred thousand files."""
-SILENCE = 60.0
-"""Seconds without a byte after which a sender counts as gone."""
 PAGE = 10
 LARGEST_PAGE = 2000
 """Entities of a page, as in Song."""
@@ -322,14 +321,13 @@ def _page(content: Sequence[Document], total: int, page: int, size: int) -> Docu
 async def _body(request: Request) -> object:
     """The JSON of the request's body."""
     body = bytearray()
-    pieces = request.stream()
     try:
-        while (piece := await asyncio.wait_for(anext(pieces, None), SILENCE)) is not None:
+        async for piece in bodies.pieces(request):
             body += piece
             if len(body) > LARGEST_PAYLOAD:
                 raise Refusal(_TOO_LARGE, f"The payload is larger than {LARGEST_PAYLOAD} bytes.")
     except TimeoutError:
-        raise Refusal(_TOO_SLOW, f"No data arrived for {SILENCE:g} s.") from None
+        raise Refusal(_TOO_SLOW, f"No data arrived for {bodies.SILENCE:g} s.") from None
     try:
         document: object = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

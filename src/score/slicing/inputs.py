@@ -11,9 +11,11 @@ from typing import TypeVar
 from score.client.client import Client
 from score.client.layout import plain
 from score.client.many import GRACE
-from score.errors import Cancelled
+from score.errors import Cancelled, Unavailable
 from score.genomics.indexes import Index
+from score.protocol.wire import Entity
 from score.slicing import indexes
+from score.slicing.records import pysam
 from score.slicing.sources import LocalBytes, look
 from score.slicing.view import Item
 from score.transfer.events import Note
@@ -23,34 +25,38 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def remote(client: Client, object_id: str, *, indexed: bool, verify: bool = False) -> Iterator[Item]:
-    """An object of a server, with ``indexed`` its index as well; ``verify`` the connection first.
+    """An object of a server, with ``indexed`` its index as well.
 
-    What can be asked at the same time is: the object's head, its name, and its index behind that.
+    What can be asked at the same time is: the object's head, its name, and its index behind that. The head shows that
+    the store can be reached; with ``verify``, where it does not come, the sentinel tells more of the reason.
     """
-    with ThreadPoolExecutor(3, thread_name_prefix="view") as pool, client.remote(object_id) as data:
-        reached = pool.submit(client.connect) if verify else None
+    with ThreadPoolExecutor(2, thread_name_prefix="view") as pool, client.remote(object_id) as data:
         looked = pool.submit(look, data)
-        entity = client.catalog.entity(object_id)
+        known = pool.submit(_registered, client, object_id, indexed)
+        pysam()  # a tenth of a second, while others answer
+        entity, index = known.result()
         data.name = plain(entity.file_name or object_id, "File name")
-
-        def find() -> Index | None:
-            found = client.catalog.index_of(entity)
-            if found is None:
-                return None
-            with client.remote(found.id, found.file_name) as file:
-                return indexes.load(file)
-
-        index = pool.submit(find) if indexed else None
-        if reached is not None:
-            reached.result()
+        try:
+            file = looked.result()
+        except Unavailable:
+            if verify:
+                client.connect()
+            raise
 
         def note(text: str) -> None:
             client.engine.listener(Note(data.name, text))
 
-        def wait_for_index() -> Index | None:
-            return index.result() if index is not None else find()
+        yield Item(data.name, file, lambda: index, note, client.stop.check)
 
-        yield Item(data.name, looked.result(), wait_for_index, note, client.stop.check)
+
+def _registered(client: Client, object_id: str, indexed: bool) -> tuple[Entity, Index | None]:
+    """What the registry says of an object and, with ``indexed``, the index that it has for it."""
+    entity = client.catalog.entity(object_id)
+    found = client.catalog.index_of(entity) if indexed else None
+    if found is None:
+        return entity, None
+    with client.remote(found.id, found.file_name) as file:
+        return entity, indexes.load(file)
 
 
 @contextlib.contextmanager

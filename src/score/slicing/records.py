@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -52,15 +53,19 @@ class Task:
     version: str = ""
 
 
-def pysam() -> Any:
-    """The library. Raises Misconfigured where the extra is not installed."""
-    try:
-        import pysam as library
-        import pysam.bcftools
-    except ImportError:
+def require_pysam() -> None:
+    """Raises Misconfigured where the extra is not installed; loads nothing."""
+    if importlib.util.find_spec("pysam") is None:
         raise Misconfigured(
             "Slicing needs pysam, which is not installed.", hint="Install it: pip install 'score-transfer[slicing]'"
-        ) from None
+        )
+
+
+def pysam() -> Any:
+    """The library, loaded when it is first needed. Its warnings are not shown, its errors are."""
+    import pysam as library
+    import pysam.bcftools
+
     library.set_verbosity(1)
     return library
 
@@ -71,12 +76,12 @@ def copy_reads(fd: int, opened: Callable[[], None], task: Task, check: Callable[
     library = pysam()
     reference = str(task.reference) if task.reference else None
     try:
-        source = library.AlignmentFile(fd, "r", check_sq=False, reference_filename=reference)
+        source = library.AlignmentFile(f"/dev/fd/{fd}", "r", check_sq=False, reference_filename=reference)
     except (OSError, ValueError) as error:
         raise _unreadable(task, error) from None
     finally:
         opened()
-    with source:
+    with source_of(source, task):
         if source.format not in ("SAM", "BAM", "CRAM"):
             raise Invalid(f"{task.name} is {source.format}, and not SAM, BAM or CRAM.")
         header = source.header
@@ -96,7 +101,7 @@ def copy_reads(fd: int, opened: Callable[[], None], task: Task, check: Callable[
             )
         except (OSError, ValueError) as error:
             raise unwritable(task, error) from None
-        with closing(sink, task):
+        with sink_of(sink, task):
             if not task.header_only:
                 count = _select_reads(source, sink, task, check)
     return count
@@ -132,12 +137,12 @@ def copy_variants(fd: int, opened: Callable[[], None], task: Task, check: Callab
     """Write the wanted variants; see :func:`copy_reads`."""
     library = pysam()
     try:
-        source = library.VariantFile(fd)
+        source = library.VariantFile(fd)  # by a name it would look for an index
     except (OSError, ValueError) as error:
         raise _unreadable(task, error) from None
     finally:
         opened()
-    with source:
+    with source_of(source, task):
         if not task.original:
             source.header.add_line(f"##score-client_viewCommand={task.command}; version {task.version}")
         mode = {Format.VCF: "w" if task.target == STDOUT else "wz", Format.BCF: "wb"}[task.format]
@@ -145,7 +150,7 @@ def copy_variants(fd: int, opened: Callable[[], None], task: Task, check: Callab
             sink = library.VariantFile(str(task.target), mode, header=source.header, threads=THREADS)
         except (OSError, ValueError) as error:
             raise unwritable(task, error) from None
-        with closing(sink, task):
+        with sink_of(sink, task):
             return 0 if task.header_only else _select_variants(source, sink, task, check)
 
 
@@ -162,7 +167,7 @@ def _select_variants(source: Any, sink: Any, task: Task, check: Callable[[], Non
         seen += 1
         if not seen % 1024:
             check()
-        if takes is not None and not takes(record.chrom, record.start, record.stop):
+        if takes is not None and not takes(record.chrom, max(record.start, 0), max(record.stop, 1)):
             continue
         try:
             sink.write(record)
@@ -185,19 +190,37 @@ def with_program(text: str, task: Task) -> str:
     return f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}{line}\n"
 
 
-class closing(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as a verb
+@contextlib.contextmanager
+def sink_of(sink: Any, task: Task) -> Iterator[None]:
     """Close what was written; what only then goes wrong counts, unless something else did before."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            sink.close()
+        raise
+    try:
+        sink.close()
+    except OSError as error:
+        raise unwritable(task, error) from None
 
-    def __init__(self, sink: Any, task: Task) -> None:
-        self._sink = sink
-        self._task = task
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        try:
-            self._sink.close()
-        except OSError as late:
-            if error is None:
-                raise unwritable(self._task, late) from None
+@contextlib.contextmanager
+def source_of(source: Any, task: Task) -> Iterator[None]:
+    """Close what was read; an error that only then shows is one of the file, unless there was one before.
+
+    pysam fails to word an error of a file without a name (TypeError).
+    """
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError, TypeError):
+            source.close()
+        raise
+    try:
+        source.close()
+    except (OSError, TypeError) as error:
+        raise _undecodable(task, source, error) from None
 
 
 def unwritable(task: Task, error: Exception) -> Exception:

@@ -50,13 +50,13 @@ def parse(text: str, contigs: Collection[str], *, single: bool = False) -> Regio
     if found is None or range_ == "-":
         raise Invalid(f"{text!r} is no region.", hint="Expected contig:start-end, such as chr1:1000-2000.")
     first, scale, dash, last, other = found.groups()
-    begin = _number(first, scale) - 1 if first else 0
+    begin = max(_number(first, scale) - 1, 0) if first else 0
     end = _number(last, other) if last else 0
     if not dash and single:
         end = begin + 1
-    if begin < 0 or (last and begin >= end):
+    if last and begin >= end:
         raise Invalid(
-            f"{text!r} is no region: it ends before it starts." if last else f"{text!r} is no region.",
+            f"{text!r} is no region: it ends before it starts.",
             hint="Positions count from 1; expected contig:start-end, such as chr1:1000-2000.",
         )
     return Region(name, begin, end or FAR)

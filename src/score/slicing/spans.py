@@ -48,6 +48,14 @@ def whole(file: Input) -> Iterator[bytes]:
         yield data
 
 
+def is_whole(file: Input) -> bool:
+    """Whether a file in blocks, or in containers, ends as it has to; True for others, which say nothing about it."""
+    if not file.sliceable or file.header is None:
+        return True
+    end = file.header.version.end if file.header.version is not None else EOF
+    return file.data.read_at(max(0, file.data.size - len(end)), len(end)) == end
+
+
 def contigs(file: Input, index: Index | None) -> dict[str, int]:
     """The numbers of the contigs by which the index knows them. ``file`` has a header."""
     assert file.header is not None
@@ -95,9 +103,7 @@ def _blocks(file: Input, index: BinnedIndex, wanted: Wanted, numbers: dict[str, 
             chunks += index.chunks(number, spans)
     if wanted.unplaced:
         references.add(UNPLACED)
-        end = file.data.size - len(EOF)
-        if file.data.read_at(end, len(EOF)) != EOF:
-            end = file.data.size
+        end = file.data.size - (len(EOF) if is_whole(file) else 0)
         chunks.append((index.end_of_placed() or file.header.end, bgzf.pointer(end, 0)))
     joined = [Chunk(*one) for one in coalesce((c for c in chunks if c[0] < c[1]), gap=2 * GAP, most=_MOST, shift=16)]
     names = sorted(numbers, key=numbers.__getitem__) if file.kind.format is Format.VCF else None

@@ -89,6 +89,7 @@ def view(item: Item, request: Request) -> list[Written]:
     """
     format = _format(item.file, request)
     if not request.sliced:
+        _look_at_end(item, request)
         pieces = _all if not request.header_only else _header
         what = ["header"] if request.header_only else []
         return [_write(item, request, format, what, None, pieces)]
@@ -116,7 +117,10 @@ def view_merged(items: Sequence[Item], request: Request) -> Written:
     for item in items:
         if _format(item.file, request) is not format:
             raise Invalid(f"{item.name} and {items[0].name} cannot be merged: one holds reads, the other variants.")
-    with tempfile.TemporaryDirectory(prefix="score-view-", dir=request.output_dir) as folder:
+    if request.output_dir is not None:
+        with translated(request.output_dir):
+            request.output_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".score-view-", dir=request.output_dir) as folder:
         between = Format.BCF if format.variants else Format.BAM
         paths = []
         count = 0
@@ -146,6 +150,7 @@ class _Part:
 def _one(item: Item, part: _Part) -> list[Written]:
     request = part.request
     if not request.sliced:
+        _look_at_end(item, request)
         pieces = _all if not request.header_only else _header
         return [_copy(item, request, part.format, part.target, None, pieces)]
     index = _find_index(item, request)
@@ -155,6 +160,11 @@ def _one(item: Item, part: _Part) -> list[Written]:
         return spans.sliced(file, index, wanted) if index is not None else spans.whole(file)
 
     return [_copy(item, request, part.format, part.target, wanted, sliced)]
+
+
+def _look_at_end(item: Item, request: Request) -> None:
+    if not request.header_only and not spans.is_whole(item.file):
+        item.note("it has no end-of-file mark; it may have been cut short")
 
 
 def _all(file: Input) -> Iterator[bytes]:
@@ -219,7 +229,7 @@ def _contigs(item: Item, index: Index | None) -> list[str]:
     library = pysam()
     with Feed(spans.whole(item.file)) as feed:
         try:
-            source = library.AlignmentFile(feed.fd, "r", check_sq=False)
+            source = library.AlignmentFile(f"/dev/fd/{feed.fd}", "r", check_sq=False)
         except (OSError, ValueError):
             raise Invalid(f"{item.name} is no SAM file.") from None
         finally:
@@ -288,20 +298,27 @@ def _in_place(target: Path, request: Request, format: Format) -> Iterator[Path]:
     unfinished = target.with_name(f".{target.name}.unfinished")
     index = unfinished.with_name(unfinished.name + ".index")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        with translated(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
         suffix = _index(unfinished, index, format) if request.output_index else ""
-        os.replace(unfinished, target)
-        if suffix:
-            os.replace(index, target.with_name(target.name + suffix))
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise translate(error, target) from error
+        with translated(target):
+            os.replace(unfinished, target)
+            if suffix:
+                os.replace(index, target.with_name(target.name + suffix))
     finally:
         for path in (unfinished, index):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+@contextlib.contextmanager
+def translated(target: Path) -> Iterator[None]:
+    """Errors of the disk as errors of Score."""
+    try:
+        yield
+    except OSError as error:
+        raise translate(error, target) from error
 
 
 def _index(path: Path, made: Path, format: Format) -> str:

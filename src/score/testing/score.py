@@ -103,6 +103,8 @@ class FakeScore(FakeService):
         """False: answer every GET with the whole object, as stores behind some proxies do."""
         self.conditions = True
         """False: take no notice of ``If-Match``."""
+        self.refuses_conditions = False
+        """Refuse GETs with ``If-Match``, as some gateways do."""
         self._generation = 0
         self._count = 0
 
@@ -280,7 +282,10 @@ class FakeScore(FakeService):
         if stored is None:
             raise _StoreError(404, "NoSuchKey", "The specified key does not exist.")
         headers = {"ETag": f'"{stored.etag}"'}
-        if self.conditions and request.headers.get("If-Match", headers["ETag"]) != headers["ETag"]:
+        match = request.headers.get("If-Match")
+        if match is not None and self.refuses_conditions:
+            raise _StoreError(501, "NotImplemented", "A header you provided implies functionality not implemented.")
+        if self.conditions and match not in (None, headers["ETag"]):
             raise _StoreError(412, "PreconditionFailed", "At least one of the pre-conditions did not hold.")
         asked = request.headers.get("Range", "")
         if not asked or not self.ranges:

@@ -73,11 +73,10 @@ class BlockPush(Push):
             nonlocal sent
             with self.source.open() as file:
                 try:
-                    for chunk in read_span(file, part.span):
-                        self.engine.stop.check()
-                        yield chunk
-                        sent += len(chunk)
-                        self.engine.listener(Moved(self.item, len(chunk)))
+                    for chunk in read_span(file, part.span, self.engine.budget.chunk):
+                        for piece in self._paced(chunk):
+                            yield piece
+                            sent += len(piece)
                 except OSError as error:
                     raise translate(error, self.source.path) from error
 

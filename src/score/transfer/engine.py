@@ -12,6 +12,8 @@ from typing import TypeVar
 
 from score.errors import Expired, NotFound, Refused
 from score.protocol.wire import Part
+from score.transfer.bandwidth import Throttle
+from score.transfer.budget import Budget
 from score.transfer.events import Listener, ignore
 from score.transfer.http import Http, expiry
 from score.transfer.retry import Patience, Stop, persist
@@ -32,6 +34,8 @@ class Engine:
     patience: Patience = field(default_factory=Patience)
     stop: Stop = field(default_factory=Stop)
     listener: Listener = ignore
+    budget: Budget = field(default_factory=Budget)
+    throttle: Throttle = field(default_factory=lambda: Throttle(Stop()))
 
     def persist(self, call: Callable[[], T], what: str) -> T:
         """Make ``call`` again while it fails in ways that may pass. See :func:`score.transfer.retry.persist`."""

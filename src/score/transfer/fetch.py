@@ -16,7 +16,7 @@ from score.protocol.parts import MIB, Span
 from score.protocol.wire import Part
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Moved, Note, PartDone, Verifying
-from score.transfer.files import CHUNK, Target, md5_of_span, translate, write_all
+from score.transfer.files import Target, md5_of_span, translate, write_all
 from score.transfer.http import place, store_error
 from score.transfer.http import translate as translate_http
 from score.transfer.retry import Damaged
@@ -27,9 +27,18 @@ SLACK = 64 * MIB
 processor is what limits the transfer, and the whole MD5 finds every damage in the end."""
 
 
+_NO_CONDITIONS = (400, 501)
+"""What gateways answer that do not take ``If-Match``."""
+
+
+class Replaced(Conflict):
+    """The object is not the one of which earlier parts are; they are of no use any more."""
+
+
 @dataclass
 class Fetch:
-    """One object on its way to a local file. ``record`` keeps a finished part, ``drop`` forgets one.
+    """One object on its way to a local file. ``record`` keeps a finished part, ``drop`` forgets one, ``keep_etag``
+    keeps the ETag of the object that the parts are of, which is ``etag`` where it is known from an earlier run.
 
     Where the whole file's MD5 is known it is the proof, and the parts' MD5s tell, at once or afterwards, which part
     to fetch again. Where it is not known, the parts' MD5s are the proof.
@@ -42,7 +51,9 @@ class Fetch:
     record: Callable[[Part], None]
     drop: Callable[[int], None]
     validate: bool = True
-    _etag: str = ""
+    etag: str = ""
+    keep_etag: Callable[[str], None] = lambda etag: None
+    _conditional: bool = True
     _follower: Follower | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -50,7 +61,7 @@ class Fetch:
         """Fetch all ``parts`` but the ``finished`` ones; gives the file's MD5 in hex where it was computed.
 
         ``whole`` is the MD5 that the file must have, None where nobody knows. A part whose bytes are not what was
-        uploaded is fetched again. Raises Integrity where that does not help, Conflict where the object was replaced
+        uploaded is fetched again. Raises Integrity where that does not help, Replaced where the object was replaced
         meanwhile, NoSpace, Refused, Unavailable, Cancelled. Finished parts stay finished.
         """
         if self.validate and whole is None:
@@ -72,7 +83,7 @@ class Fetch:
 
     def _follow(self, parts: Sequence[Part], finished: Sequence[Part], remaining: Sequence[Part]) -> str:
         prefix = Prefix([part.span for part in parts])
-        follower = self._follower = Follower(self.target.open())
+        follower = self._follower = Follower(self.target.open(), self.engine.budget.chunk)
         try:
             for part in finished:
                 follower.allow(prefix.finish(part.span))
@@ -138,11 +149,12 @@ class Fetch:
         return part
 
     def _get(self, part: Part, url: str) -> Part:
-        headers = {"Range": part.span.http_range} if part.part_size else {}
-        response = self.engine.http.request("GET", url, headers=headers, stream=True)
+        response = self._request(part, url)
         received = 0
         whole = False
         try:
+            if response.status == 412:
+                raise self._replaced()
             if response.status >= 300:
                 raise store_error(response, "GET", url)
             self._check_answer(part, url, response)
@@ -151,7 +163,10 @@ class Fetch:
                 file.seek(part.offset - self.target.start)
                 while received < part.part_size:
                     self.engine.stop.check()
-                    data = self._read(response, url, min(CHUNK, part.part_size - received))
+                    count = min(self.engine.budget.chunk, part.part_size - received)
+                    count = self.engine.throttle.piece(count, up=False)
+                    self.engine.throttle.down(count)
+                    data = self._read(response, url, count)
                     if digest is not None:
                         digest.update(data)
                     self._write(file, data)
@@ -174,6 +189,19 @@ class Fetch:
                 response.close()
         return part.model_copy(update={"md5": md5})
 
+    def _request(self, part: Part, url: str) -> BaseHTTPResponse:
+        """Ask for a part, of the object of the other parts only, where the store can be asked so."""
+        headers = {"Range": part.span.http_range} if part.part_size else {}
+        if self.etag and self._conditional:
+            response = self.engine.http.request("GET", url, headers={**headers, "If-Match": self.etag}, stream=True)
+            if response.status not in _NO_CONDITIONS:
+                return response
+            response.close()  # the ETags of answers are compared in any case
+            plain = self.engine.http.request("GET", url, headers=headers, stream=True)
+            self._conditional = plain.status >= 300
+            return plain
+        return self.engine.http.request("GET", url, headers=headers, stream=True)
+
     def _hashes(self, part: Part) -> bool:
         """Whether to hash a part while it arrives."""
         if not (self.validate and part.source_md5):
@@ -194,12 +222,17 @@ class Fetch:
                     )
         etag = response.headers.get("ETag", "")
         with self._lock:
-            self._etag = self._etag or etag
-            if etag and etag != self._etag:
-                raise Conflict(
-                    f"{self.item} was replaced in the store while it was being downloaded.",
-                    hint="Run the same command again.",
-                )
+            if etag and not self.etag:
+                self.keep_etag(etag)
+                self.etag = etag
+            if etag and etag != self.etag:
+                raise self._replaced()
+
+    def _replaced(self) -> Replaced:
+        return Replaced(
+            f"{self.item} was replaced in the store while it was being downloaded.",
+            hint="Run the same command again.",
+        )
 
     def _read(self, response: BaseHTTPResponse, url: str, count: int) -> bytes:
         try:

@@ -12,12 +12,11 @@ from io import FileIO
 from pathlib import Path
 
 from score.errors import Conflict, Integrity, Invalid, NoSpace, NotFound, Refused, ScoreError
-from score.protocol.parts import MIB, Span
+from score.protocol.parts import Span
+from score.transfer.budget import LARGEST_CHUNK as CHUNK
 
 _PLAIN = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 """How a file is opened that nobody else had a part in: a link that somebody put in its place leads nowhere."""
-CHUNK = MIB // 2
-"""Bytes read, hashed and sent at once: large enough to leave Python rarely, small enough for many threads."""
 
 
 def translate(error: OSError, path: Path | str) -> ScoreError:
@@ -32,16 +31,17 @@ def translate(error: OSError, path: Path | str) -> ScoreError:
     return Refused(f"{path}: {reason}.")
 
 
-def read_span(file: FileIO, span: Span) -> Iterator[memoryview]:
-    """The bytes of a span of an open file, in chunks of one buffer: each is gone when the next is asked for.
+def read_span(file: FileIO, span: Span, size: int = CHUNK) -> Iterator[memoryview]:
+    """The bytes of a span of an open file, in chunks of one buffer of ``size`` bytes: each is gone when the next is
+    asked for.
 
     Raises Integrity where the file ends before the span does.
     """
-    buffer = memoryview(bytearray(min(CHUNK, span.length)))
+    buffer = memoryview(bytearray(min(size, span.length)))
     at = span.offset
     file.seek(at)
     while at < span.end:
-        count = file.readinto(buffer[: min(CHUNK, span.end - at)])
+        count = file.readinto(buffer[: min(size, span.end - at)])
         if not count:
             raise Integrity(
                 f"{file.name} ends at byte {at}, but it was longer when the transfer began.",

@@ -29,6 +29,8 @@ VERSION = 1
 _ABOUT = "about"
 _ID = "uploadId"
 _INTENT = "starting"
+_ETAG = "etag"
+_LONGEST_ETAG = 256
 
 Say = Callable[[str], None]
 """Takes a line about state that cannot be used."""
@@ -57,10 +59,12 @@ def places(path: Path, chosen: Path | None) -> list[Path]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a small file whole or not at all; readable by its owner only, for it may hold signed URLs."""
+    """Write a small file whole or not at all; readable by its owner only, for it may hold signed URLs. It is always a
+    new one, so that nobody else has it open."""
     passing = path.with_name(f"new-{path.name}")
     try:
-        descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        passing.unlink(missing_ok=True)
+        descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
         os.replace(passing, path)
@@ -184,7 +188,7 @@ class UploadJournal:
 
 
 class DownloadJournal:
-    """The specification of a download and its finished parts."""
+    """The specification of a download, its finished parts, and the ETag of the object that they are of."""
 
     def __init__(self, folder: Path, object_id: str, say: Say = silence) -> None:
         self._object_id = object_id
@@ -242,6 +246,18 @@ class DownloadJournal:
     def record(self, part: Part) -> None:
         """A part's bytes are in the file; ``part.md5`` is their checksum."""
         _write(self._folder / f"part-{part.part_number:08x}", to_json(part.model_copy(update={"url": None})))
+
+    def keep_etag(self, etag: str) -> None:
+        """Keep the ETag, as the store gave it, of the object that the parts are of."""
+        _write(self._folder / _ETAG, etag.encode("utf-8", "replace"))
+
+    def etag(self) -> str:
+        """The ETag of the object that the finished parts are of; empty where it is not known."""
+        try:
+            text = (self._folder / _ETAG).read_bytes()[:_LONGEST_ETAG].decode("ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return text if text.isprintable() else ""
 
     def drop(self, number: int) -> None:
         """A part has to be fetched again."""

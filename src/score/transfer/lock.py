@@ -18,7 +18,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -76,7 +76,7 @@ class Owner:
     host: str = ""
     pid: int = 0
     since: str = ""
-    token: str = ""
+    token: str = field(default="", repr=False)
 
     @classmethod
     def myself(cls) -> Owner:

@@ -40,7 +40,7 @@ class Push:
             only: list[str] = list(self.engine.workers.each(remaining, self._send_part))
             self.source.check()
             return only[0]
-        follower = Follower(self.source.open())
+        follower = Follower(self.source.open(), self.engine.budget.chunk)
         try:
             start = min((part.offset for part in remaining), default=self.source.size)
             follower.allow(start)
@@ -76,12 +76,11 @@ class Push:
             nonlocal sent
             with self.source.open() as file:
                 try:
-                    for chunk in read_span(file, part.span):
-                        self.engine.stop.check()
+                    for chunk in read_span(file, part.span, self.engine.budget.chunk):
                         digest.update(chunk)
-                        yield chunk
-                        sent += len(chunk)
-                        self.engine.listener(Moved(self.item, len(chunk)))
+                        for piece in self._paced(chunk):
+                            yield piece
+                            sent += len(piece)
                 except OSError as error:
                     raise translate(error, self.source.path) from error
 
@@ -98,6 +97,17 @@ class Push:
             self.engine.listener(Moved(self.item, -sent))
             raise
         return md5
+
+    def _paced(self, chunk: memoryview) -> Iterator[memoryview]:
+        """A chunk in pieces, each when it may be sent; what was sent is told. Raises Cancelled."""
+        throttle = self.engine.throttle
+        while chunk:
+            self.engine.stop.check()
+            count = throttle.piece(len(chunk), up=True)
+            throttle.up(count)
+            yield chunk[:count]
+            self.engine.listener(Moved(self.item, count))
+            chunk = chunk[count:]
 
     def _compare(self, part: Part, url: str, md5: str, etag: str, encryption: str | None) -> None:
         if not etag:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event as Flag
@@ -47,10 +49,13 @@ class Exhausted(Unavailable):
 
 
 class Stop:
-    """The user's wish to stop, shared by all threads of a transfer."""
+    """The user's wish to stop, now or when a time is over, shared by all threads of a transfer. ``clock`` gives
+    seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._flag = Flag()
+        self._clock = clock
+        self._end = math.inf
 
     def set(self) -> None:
         """From now on every check raises Cancelled."""
@@ -58,12 +63,21 @@ class Stop:
 
     def check(self) -> None:
         """Raises Cancelled once the user asked to stop."""
-        if self._flag.is_set():
+        if self._flag.is_set() or self.is_late:
             raise Cancelled("Stopped.")
+
+    def after(self, seconds: float) -> None:
+        """The user wishes to stop when ``seconds`` are over."""
+        self._end = self._clock() + seconds
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time is over."""
+        return self._clock() >= self._end
 
     def sleep(self, seconds: float) -> None:
         """Wait; raises Cancelled at once when the user asks to stop."""
-        if self._flag.wait(seconds):
+        if self._flag.wait(min(seconds, max(self._end - self._clock(), 0.0))) or self.is_late:
             raise Cancelled("Stopped.")
 
 

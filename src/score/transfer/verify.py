@@ -8,6 +8,7 @@ from io import FileIO
 
 from score.errors import Cancelled, ScoreError
 from score.protocol.parts import Span
+from score.transfer.budget import LARGEST_CHUNK
 from score.transfer.files import read_span, translate
 
 
@@ -18,8 +19,10 @@ class Follower:
     in memory, so that no byte comes from the disk twice, and a large file is not pulled through memory ahead of time.
     """
 
-    def __init__(self, file: FileIO) -> None:
+    def __init__(self, file: FileIO, chunk: int = LARGEST_CHUNK) -> None:
+        """``chunk``: bytes of its buffer."""
         self._file = file
+        self._chunk = chunk
         self._digest = hashlib.md5()
         self._allowed = 0
         self._read = 0
@@ -71,7 +74,7 @@ class Follower:
     def _follow(self) -> None:
         try:
             while length := self._wait():
-                for chunk in read_span(self._file, Span(self._read, length)):
+                for chunk in read_span(self._file, Span(self._read, length), self._chunk):
                     self._digest.update(chunk)
                     self._read += len(chunk)
                     if self._stopped:

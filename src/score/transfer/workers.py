@@ -1,52 +1,133 @@
-"""Threads for a transfer: one budget for all files, a bounded window for each, the first error ends the rest."""
+"""Threads for a transfer: one budget for all files, shared out fairly, a bounded window for each file."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import TypeVar
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
+@dataclass(eq=False)
+class _Line:
+    """The items of one file. ``ended`` gets each result, or None once nothing more comes."""
+
+    source: Iterator[Any]
+    work: Callable[[Any], Any]
+    ended: SimpleQueue[tuple[Any] | None] = field(default_factory=SimpleQueue)
+    running: int = 0
+    served: int = 0
+    exhausted: bool = False
+    failure: BaseException | None = None
+
+
 class Workers:
-    """``parallel`` threads that move parts, whichever file they belong to."""
+    """``parallel`` threads that move parts, whichever file they belong to.
+
+    A thread that is free takes a part of the file that has the fewest under way, of several of the one that has
+    waited longest: a small file never queues behind the parts of large ones, and no file is left out.
+    """
 
     def __init__(self, parallel: int) -> None:
         self.parallel = max(1, parallel)
-        self._pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="part")
+        self._changed = threading.Condition()
+        self._lines: list[_Line] = []
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self._turn = 0
+        self._closed = False
 
     def each(self, items: Iterable[T], work: Callable[[T], R]) -> Iterator[R]:
         """``work`` on every item; results in the order in which they come.
 
-        At most ``parallel`` items of one call are in the threads at a time, so that a large file does not keep small
-        ones waiting. The first error is raised when the calls under way have ended; no further item is begun.
+        Items are taken one by one, as threads become free for them. The first error is raised when the calls under
+        way have ended; no further item is begun.
         """
-        source = iter(items)
-        running: set[Future[R]] = set()
-        failure: BaseException | None = None
-        exhausted = False
-        while True:
-            while not exhausted and failure is None and len(running) < self.parallel:
-                try:
-                    item = next(source)
-                except StopIteration:
-                    exhausted = True
-                else:
-                    running.add(self._pool.submit(work, item))
-            if not running:
-                break
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                error = future.exception()
-                if error is None:
-                    yield future.result()
-                elif failure is None:
-                    failure = error
-        if failure is not None:
-            raise failure
+        line = _Line(iter(items), work)
+        with self._changed:
+            line.served = self._turn
+            self._lines.append(line)
+            self._wake()
+        try:
+            while (result := line.ended.get()) is not None:
+                yield result[0]
+        finally:
+            with self._changed:
+                line.exhausted = True
+        if line.failure is not None:
+            raise line.failure
 
     def close(self) -> None:
         """Begin nothing more; does not wait for what runs."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._changed:
+            self._closed = True
+            for line in self._lines:
+                line.exhausted = True
+                self._end(line)
+            self._changed.notify_all()
+
+    def _wake(self) -> None:
+        """Have threads look for work: those that wait, and new ones up to the budget."""
+        if not self._idle and len(self._threads) < self.parallel:
+            # They end with the program: what they do is as safe to leave as in a crash.
+            thread = threading.Thread(target=self._serve, name=f"part-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._changed.notify()
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                while (taken := self._take()) is None:
+                    if self._closed:
+                        return
+                    self._idle += 1
+                    self._changed.wait()
+                    self._idle -= 1
+                self._wake()  # the next one, if there is more to do
+            line, item = taken
+            failure: BaseException | None = None
+            try:
+                result = line.work(item)
+            except BaseException as error:  # noqa: BLE001 - it is raised to whoever waits for the file
+                failure = error
+            with self._changed:
+                line.running -= 1
+                if failure is None:
+                    line.ended.put((result,))
+                else:
+                    line.failure = line.failure or failure
+                    line.exhausted = True
+                self._end(line)
+            del item, taken, failure
+
+    def _take(self) -> tuple[_Line, Any] | None:
+        """The next item to work on, None where there is none for now."""
+        while True:
+            waiting = [line for line in self._lines if not line.exhausted and line.running < self.parallel]
+            if not waiting or self._closed:
+                return None
+            line = min(waiting, key=lambda one: (one.running, one.served))
+            try:
+                item = next(line.source)
+            except StopIteration:
+                line.exhausted = True
+            except BaseException as error:  # noqa: BLE001 - likewise
+                line.exhausted = True
+                line.failure = error
+            else:
+                self._turn += 1
+                line.served = self._turn
+                line.running += 1
+                return line, item
+            self._end(line)
+
+    def _end(self, line: _Line) -> None:
+        """Let go of a line of which nothing more comes."""
+        if line.exhausted and not line.running and line in self._lines:
+            self._lines.remove(line)
+            line.ended.put(None)

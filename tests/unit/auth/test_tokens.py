@@ -15,7 +15,7 @@ from score.auth.apikeys import ApiKeys, KeyServer
 from score.auth.base import Authorizer, Identity
 from score.auth.bearer import Bearer
 from score.auth.cache import Remembered
-from score.auth.calls import Patience, ask
+from score.auth.calls import Patience, ask, body_of, open_session
 from score.auth.jwt import Jwts
 from score.auth.keysets import KeySet, read_jwks, read_pem
 from score.errors import Misconfigured, ScoreError, Unauthenticated, Unavailable
@@ -211,6 +211,17 @@ def test_a_server_that_never_answers_is_given_up_in_time() -> None:
 
     with pytest.raises(Unavailable, match="TimeoutError"):
         asyncio.run(ask(silent, "http://ego", Patience(retries=5, backoff=0.01, total=0.05)))
+
+
+def test_an_answer_without_end_is_cut(ego: FakeEgo) -> None:
+    """Claim: an authorization server cannot fill the memory."""
+
+    async def main() -> int:
+        async with open_session() as session, session.get(ego.public_key_url) as answer:
+            return len(await body_of(answer))
+
+    ego.traffic.inject(Answer(200, b"x" * 8 * 1024 * 1024), path="/oauth")
+    assert asyncio.run(main()) < 5 * 1024 * 1024
 
 
 def test_no_server_at_all(ego: FakeEgo) -> None:

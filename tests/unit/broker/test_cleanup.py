@@ -284,6 +284,10 @@ def test_one_that_cannot_be_removed_does_not_keep_the_others(
         assert await failing.cleanup(7).run() == Swept(2, 1)
         assert started[1][1] in caplog.text
         assert await site.found(7) == {started[1]}
+        lines = [json.loads(record.message) for record in caplog.records if record.name == "score.audit"]
+        told = {line["object"] for line in lines if (line["deed"], line["by"]) == ("cancellation", "cleanup")}
+        assert told == {started[0][0], started[2][0]}, "and what is gone is told of"
+        caplog.clear()
 
     run(test)
 

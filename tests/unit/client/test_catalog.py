@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from score.client.client import FILES, Client
+from score.client.client import Client
 from score.client.manifests import UploadEntry
 from score.client.outcome import State
 from score.errors import Integrity
@@ -13,15 +13,16 @@ from score.protocol.ids import object_id
 from score.testing.faults import Answer
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
+from score.transfer.budget import FILES
 
 ANALYSIS = "a11aca11-0000-4000-8000-000000000001"
-ENTRIES = 20
+COUNT = 20
 
 
 def prepare(song: FakeSong, folder: Path) -> list[UploadEntry]:
     """Files, registered as one analysis."""
     entries = []
-    for number in range(ENTRIES):
+    for number in range(COUNT):
         path = folder / f"{number}.vcf"
         path.write_bytes(b"%d" % number)
         md5 = hashlib.md5(path.read_bytes()).hexdigest()
@@ -43,7 +44,7 @@ def test_every_file_is_compared_with_its_record(client: Client, song: FakeSong, 
     for entry in entries[5:]:
         song.register(entry.path.name, analysis=ANALYSIS, size=1000, md5=entry.md5)
     outcomes = client.upload_all(entries)
-    assert [outcome.state for outcome in outcomes] == [State.UPLOADED] * 5 + [State.FAILED] * (ENTRIES - 5)
+    assert [outcome.state for outcome in outcomes] == [State.UPLOADED] * 5 + [State.FAILED] * (COUNT - 5)
     assert all(isinstance(outcome.error, Integrity) for outcome in outcomes[5:])
     assert all("1,000 are registered" in str(outcome.error) for outcome in outcomes[5:])
 
@@ -62,7 +63,7 @@ def test_a_service_without_lists_is_asked_file_by_file(client: Client, song: Fak
     entries = prepare(song, tmp_path)
     song.traffic.inject(Answer(404), path="/files$", times=None)
     assert {outcome.state for outcome in client.upload_all(entries)} == {State.UPLOADED}
-    assert len(song.traffic.seen(path="^/studies/TEST-CA/files/")) == ENTRIES
+    assert len(song.traffic.seen(path="^/studies/TEST-CA/files/")) == COUNT
 
 
 def test_the_files_of_a_manifest_are_known_from_the_list_of_their_analysis(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from score.client.client import FILES, Client
+from score.client.client import Client
 from score.client.layout import Layout
 from score.client.outcome import Outcome, State
 from score.errors import (
@@ -34,7 +35,8 @@ from score.testing.faults import Answer, Flip
 from score.testing.privileges import unprivileged
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
-from score.transfer.events import Ended, Planned
+from score.transfer.budget import FILES
+from score.transfer.events import Ended, Note, Planned
 
 ANALYSIS = "a11aca11-0000-4000-8000-000000000020"
 OBJECT = "5c0eca11-0000-4000-8000-000000000020"
@@ -255,7 +257,7 @@ class TestExisting:
 class TestResuming:
     def test_finished_parts_are_not_fetched_again(self, client: Client, site: FaultyScore, out: Path) -> None:
         done = interrupt(client, site, out)
-        assert sorted(files(out))[:3] == [f".{OBJECT}", f".{OBJECT}/about", f".{OBJECT}/meta"]
+        assert sorted(files(out))[:4] == [f".{OBJECT}", *(f".{OBJECT}/{name}" for name in ("about", "etag", "meta"))]
         fetch(client, out)
         assert not set(site.gets) & done
         assert files(out) == ["a.bam"]
@@ -328,6 +330,30 @@ class TestResuming:
         assert fetch(client, out)[0].state is State.DOWNLOADED
         assert (out / "a.bam").read_bytes() == DATA[::-1]
         assert len(site.gets) == 6
+
+    def test_an_object_of_other_bytes_and_the_same_description_is_fetched_anew(
+        self, client: Client, site: FaultyScore, out: Path
+    ) -> None:
+        """The parts and MD5s that the server tells of are those of before, but not the object in the store."""
+        interrupt(client, site, out)
+        stored = site.fake.objects[OBJECT]
+        assert (out / f".{OBJECT}" / "etag").read_text() == f'"{stored.etag}"'
+        site.fake.objects[OBJECT] = dataclasses.replace(stored, etag="another")
+        assert fetch(client, out)[0].state is State.DOWNLOADED
+        assert (out / "a.bam").read_bytes() == DATA
+        got = [one for one in site.traffic.seen(path="/store/") if one.status == 206]
+        assert sorted(one.headers["range"] for one in got)[:6] == sorted(set(site.gets)), "all of it"
+        notes = [note.text for note in site.heard.of(Note)]
+        assert "the object was replaced since its download was begun; starting over" in notes
+
+    @pytest.mark.parametrize("kept", [b"", b"\xff\xfe", b'"a"\r\nX-Evil: 1', b"x" * 10_000])
+    def test_an_etag_that_is_none_stands_in_nobodys_way(
+        self, client: Client, site: FaultyScore, out: Path, kept: bytes
+    ) -> None:
+        interrupt(client, site, out)
+        (out / f".{OBJECT}" / "etag").write_bytes(kept)
+        assert fetch(client, out)[0].state is State.DOWNLOADED
+        assert (out / "a.bam").read_bytes() == DATA
 
     def test_an_object_that_is_replaced_meanwhile_is_not_mixed(
         self, make_client: MakeClient, site: FaultyScore, out: Path
@@ -580,6 +606,14 @@ class TestServerErrors:
         error = failure(client, out)
         assert type(error) is kind or isinstance(error, kind)
         assert says in error.message
+
+    @pytest.mark.parametrize("token", ["", "720dffc1-628f-49f2-992f-f09b8ba2ae2a"])
+    def test_who_has_no_token_is_told_where_to_set_it(
+        self, make_client: MakeClient, site: FaultyScore, out: Path, token: str
+    ) -> None:
+        site.traffic.inject(Answer(403, b"Token missing required scope to download"), path="/download/")
+        error = failure(make_client(token=token), out)
+        assert ("No access token is set: ACCESSTOKEN" in error.hint) is not bool(token)
 
     @pytest.mark.parametrize(
         ("answer", "kind"),

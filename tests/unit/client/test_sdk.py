@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from score import Client, Ended, Moved, Planned, State, Transfer, UploadEntry
-from score.client.client import FILES
 from score.errors import Cancelled, NotFound
 from score.testing.faults import Answer
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
+from score.transfer.budget import FILES
 
 DATA = bytes(range(256)) * 1300
 MD5 = hashlib.md5(DATA).hexdigest()
@@ -77,7 +77,7 @@ class TestManyFiles:
         tracemalloc.start()
         try:
             before = taken(100)
-            assert taken(3000) - before < 100_000
+            assert taken(3000) - before < 600_000  # a future and an outcome of each would take several times as much
         finally:
             tracemalloc.stop()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from score.client.client import FILES, Client
+from score.client.client import Client
 from score.client.manifests import UploadEntry
 from score.client.outcome import Outcome, State
 from score.errors import (
@@ -30,6 +30,7 @@ from score.testing.faults import Answer, LoseResponse, Reset
 from score.testing.privileges import unprivileged
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
+from score.transfer.budget import FILES
 from score.transfer.events import Ended, Note, Planned
 
 ANALYSIS = "a11aca11-0000-4000-8000-000000000001"

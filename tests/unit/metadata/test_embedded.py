@@ -58,6 +58,8 @@ def test_what_was_submitted_is_there_after_a_restart(tmp_path: Path) -> None:
         assert document["analysisState"] == "UNPUBLISHED"
         assert document["experiment"] == {"x": 1}
         assert [file["fileName"] for file in document["files"]] == ["b.bam", "a.bam"]
+        assert [file.file_name for file in await registry.bundle(analysis)] == ["b.bam", "a.bam"]
+        assert await registry.bundle(NOBODY) == []
         assert document["files"] == await registry.files(STUDY, analysis)
         wanted = object_id(analysis, "a.bam")
         assert await registry.file(STUDY, wanted) == document["files"][1]

@@ -53,6 +53,27 @@ def test_an_entity_and_the_state_of_its_analysis(fake: FakeSong) -> None:
     run(fake, test)
 
 
+def test_the_files_of_an_analysis_on_all_pages(fake: FakeSong, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("score.metadata.song._PAGE", 2)
+    names = [f"{number}.bam" for number in range(5)]
+    for name in names:
+        fake.register(name, analysis="an 1&x=2", study="TEST-CA")
+    fake.register("other.bam", analysis="an-2")
+
+    async def test(song: Song) -> None:
+        assert sorted(one.file_name for one in await song.bundle("an 1&x=2")) == names
+        assert len(fake.traffic.seen(path="^/entities$")) == 3
+        assert await song.bundle("an-3") == []
+        monkeypatch.setattr("score.metadata.song._MOST_PAGES", 2)
+        with pytest.raises(Refused, match="more than 4 entities"):
+            await song.bundle("an 1&x=2")
+        fake.traffic.inject(Answer(200, b'{"content": 1}'), path="/entities")
+        with pytest.raises(Unavailable, match="no page of entities"):
+            await song.bundle("an-2")
+
+    run(fake, test)
+
+
 def test_what_song_does_not_know(fake: FakeSong) -> None:
     fake.register("a.bam", analysis="an-1")
 

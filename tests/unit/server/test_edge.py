@@ -157,11 +157,29 @@ def test_a_body_after_the_answer_does_not_count_as_a_head(tmp_path: Path) -> Non
         assert b"408" not in rest(connection)
 
 
-def test_a_payload_that_does_not_come_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("score.server.registry.SILENCE", 0.05)
+@pytest.mark.parametrize(("call", "status"), [(b"/studies/S/", 408), (b"/htsget/reads/x", 400)])
+def test_a_payload_that_does_not_come_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: bytes, status: int
+) -> None:
+    monkeypatch.setattr("score.server.bodies.SILENCE", 0.05)
+    head = b"POST " + call + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 9\r\n\r\n"
     with serving(tmp_path) as server, connect(server) as connection:
-        connection.sendall(b"POST /studies/S/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 9\r\n\r\n{")
-        assert rest(connection).startswith(b"HTTP/1.1 408 ")
+        connection.sendall(head + b"{")
+        answer = rest(connection)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b"No data arrived" in answer
+
+
+@pytest.mark.parametrize("call", [b"/studies/S/", b"/htsget/reads/x"])
+def test_a_sender_who_hangs_up_is_no_defect(
+    tmp_path: Path, http: urllib3.PoolManager, caplog: pytest.LogCaptureFixture, call: bytes
+) -> None:
+    """Logs cannot be filled with traces by whoever hangs up in the middle of a body."""
+    with serving(tmp_path) as server, connect(server) as connection:
+        connection.sendall(b"POST " + call + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        connection.shutdown(socket.SHUT_WR)
+        rest(connection)
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_the_slow_do_not_stop_the_others(server: RunningServer, http: urllib3.PoolManager) -> None:
@@ -260,6 +278,7 @@ def test_cors_is_as_configured(tmp_path: Path, http: urllib3.PoolManager) -> Non
         assert preflight.headers["access-control-allow-origin"] == ours
         assert preflight.headers["access-control-allow-headers"] == "authorization,x-request-id"
         assert "DELETE" in preflight.headers["access-control-allow-methods"]
+        assert "access-control-allow-credentials" not in preflight.headers
         for origin, wanted in (
             ("https://evil.example", {"Access-Control-Request-Method": "GET"}),
             (ours, {"Access-Control-Request-Method": "PATCH"}),
@@ -273,9 +292,11 @@ def test_cors_is_as_configured(tmp_path: Path, http: urllib3.PoolManager) -> Non
 def test_all_origins_and_no_credentials(tmp_path: Path, http: urllib3.PoolManager) -> None:
     with serving(tmp_path, "--server.cors.allowedOrigins=*") as server:
         headers = {"Origin": "https://any.example", "Cookie": "a=b"}
-        answer = http.request("GET", f"{server.url}/profile", headers=headers)
-        assert answer.headers["access-control-allow-origin"] == "*"
-        assert "access-control-allow-credentials" not in answer.headers
+        asked = headers | {"Access-Control-Request-Method": "DELETE"}
+        for method, sent in (("GET", headers), ("OPTIONS", asked)):
+            answer = http.request(method, f"{server.url}/profile", headers=sent)
+            assert answer.headers["access-control-allow-origin"] == "*"
+            assert "access-control-allow-credentials" not in answer.headers
 
 
 @pytest.mark.parametrize(

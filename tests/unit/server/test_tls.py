@@ -19,12 +19,15 @@ import urllib3
 from score.client.client import Client
 from score.client.settings import Settings as ClientSettings
 from score.client.tls import Tls
-from score.errors import Misconfigured, Refused
+from score.errors import Misconfigured, Refused, Unavailable
+from score.server.authorization import open_authorizer
 from score.server.build import open_service
 from score.server.reading import read_settings
+from score.server.settings import JWT
 from score.server.tls import outgoing_context, server_context
 from score.testing.certificates import Authority, Issued
 from score.testing.ego import FakeEgo
+from score.testing.fake_keycloak import FakeKeycloak
 from score.testing.processes import Program, clean_environment, program
 from score.testing.server import RunningServer
 from score.testing.song import FakeSong
@@ -323,6 +326,42 @@ def test_own_authorities_for_song_authorization_server_and_store(
         assert "Song at https://127.0.0.1" in registry
         assert "does not answer: ClientConnectorCertificateError" in authorizer
         assert "secure connection" in problem.lower(), problem
+
+
+@pytest.mark.parametrize("fake", [FakeEgo, FakeKeycloak])
+def test_own_authorities_for_keys_of_jwts_and_permissions(
+    tmp_path: Path, place: Place, authority: Authority, issued: Issued, fake: type[FakeEgo | FakeKeycloak]
+) -> None:
+    """A token is proved, and its permissions are asked for, under the authority that was named, no other."""
+    server = fake()
+    server.tls = issued.context(tmp_path)
+    with server:
+        given = ["--spring.profiles.active=local,secure", f"--local.directory={tmp_path}"]
+        if isinstance(server, FakeKeycloak):
+            given += ["--auth.server.provider=keycloak", f"--auth.server.keycloak.host={server.url}"]
+            given += [f"--auth.server.keycloak.realm={server.realm}", f"--auth.server.clientId={server.client_id}"]
+        else:
+            given += [f"--{JWT}.public-key-location={server.public_key_url}"]
+        trust = f"--outgoing.ssl.trust-store={place('ca.pem', authority.pem())}"
+        token = server.issue_jwt("a.READ")
+        assert asyncio.run(_scopes([*given, trust], tmp_path, token)) == {"a.READ"}
+        with pytest.raises(Unavailable, match="ClientConnectorCertificateError"):
+            asyncio.run(_scopes(given, tmp_path, token))
+
+
+async def _scopes(given: list[str], folder: Path, token: str) -> frozenset[str]:
+    settings = read_settings(given, {}, folder).settings
+    authorizer = open_authorizer(settings, outgoing_context(settings))
+    try:
+        while True:
+            try:
+                return (await authorizer.identify(token)).scopes
+            except Unavailable as error:
+                if "has not been fetched yet" not in str(error):
+                    raise
+            await asyncio.sleep(0)
+    finally:
+        await authorizer.close()
 
 
 async def _probe(settings: Any) -> tuple[str, str, str]:

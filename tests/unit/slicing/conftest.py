@@ -142,6 +142,19 @@ Slice = Callable[..., list[Written]]
 
 
 @pytest.fixture
+def make_calls(tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a packed VCF of one sample."""
+
+    def make(sample: str) -> Path:
+        text, packed = tmp_path / f"{sample}.vcf", tmp_path / f"{sample}.vcf.gz"
+        text.write_text(vcf_text(random.Random(sample), (sample,)))
+        pysam.bcftools.view("-Oz", "-o", str(packed), str(text), catch_stdout=False)
+        return packed
+
+    return make
+
+
+@pytest.fixture
 def notes() -> list[str]:
     return []
 

@@ -17,7 +17,7 @@ from score.testing.faults import Answer, CutResponse, Flip, Reset
 from score.testing.score import FaultyScore
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Moved, Note, PartDone, Waiting
-from score.transfer.fetch import Fetch
+from score.transfer.fetch import Fetch, Replaced
 from score.transfer.files import Target
 from score.transfer.retry import Stop
 
@@ -39,6 +39,8 @@ class Fetching:
         self.dropped: list[int] = []
         self.renewals = 0
         self.validate = True
+        self.etag = ""
+        self.etags: list[str] = []
 
     def _drop(self, number: int) -> None:
         self.dropped.append(number)
@@ -56,7 +58,8 @@ class Fetching:
         target = Target(self.path, span.length, span.offset)
         target.prepare()
         urls = Urls(parts, self._renew)
-        fetch = Fetch(self.engine, "a.bam", target, urls, self._record, self._drop, self.validate)
+        keep = (self._record, self._drop, self.validate, self.etag, self.etags.append)
+        fetch = Fetch(self.engine, "a.bam", target, urls, *keep)
         return fetch.receive(parts, [part for part in parts if part.part_number in self.recorded], whole)
 
     def receive_all(self, whole: str | None = WHOLE) -> str | None:
@@ -87,7 +90,7 @@ def test_an_object_arrives(fetching: Fetching, store: FaultyScore) -> None:
 def test_a_get_carries_its_range_and_nothing_secret(fetching: Fetching, store: FaultyScore) -> None:
     fetching.receive_all()
     for exchange in store.traffic.seen(method="GET"):
-        assert set(exchange.headers) <= {"host", "user-agent", "accept-encoding", "range"}
+        assert set(exchange.headers) <= {"host", "user-agent", "accept-encoding", "range", "if-match"}
         assert exchange.headers["accept-encoding"] == "identity"
 
 
@@ -255,6 +258,42 @@ def test_an_object_that_is_replaced_meanwhile_is_not_mixed(
     (error,) = ends
     assert isinstance(error, Conflict)
     assert "was replaced in the store" in error.message
+
+
+def conditions(store: FaultyScore) -> list[str]:
+    """The If-Match of each GET, in order; empty where it had none."""
+    return [one.headers.get("if-match", "") for one in store.traffic.seen(method="GET", path="/store/")]
+
+
+def test_parts_are_asked_of_the_object_of_the_first_one(fetching: Fetching, store: FaultyScore) -> None:
+    fetching.engine.workers.parallel = 1
+    parts = store.fake.download_parts(OBJECT)
+    assert fetching.receive(parts) == WHOLE
+    etag = f'"{store.fake.objects[OBJECT].etag}"'
+    assert conditions(store) == ["", *[etag] * 5]
+    assert fetching.etags == [etag]
+
+
+@pytest.mark.parametrize("whole", [WHOLE, None])
+def test_an_object_that_is_another_one_than_earlier_is_not_mixed(
+    fetching: Fetching, store: FaultyScore, whole: str | None
+) -> None:
+    fetching.etag = '"of-yesterday"'
+    with pytest.raises(Replaced, match="was replaced in the store"):
+        fetching.receive(store.fake.download_parts(OBJECT), whole)
+    assert fetching.recorded == {}
+    assert {one.status for one in store.traffic.seen(path="/store/")} == {412}
+
+
+def test_a_gateway_that_takes_no_conditions_is_asked_without(fetching: Fetching, store: FaultyScore) -> None:
+    store.fake.refuses_conditions = True
+    fetching.engine.workers.parallel = 1
+    assert fetching.receive(store.fake.download_parts(OBJECT)) == WHOLE
+    assert [bool(one) for one in conditions(store)] == [False, True, *[False] * 5], "it is tried once"
+    fetching.recorded.clear()
+    fetching.etag = '"of-yesterday"'
+    with pytest.raises(Replaced):  # the ETags of its answers are looked at all the same
+        fetching.receive(store.fake.download_parts(OBJECT))
 
 
 def test_an_object_that_became_shorter_is_a_conflict(fetching: Fetching, store: FaultyScore) -> None:

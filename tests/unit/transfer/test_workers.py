@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from queue import SimpleQueue
 
 import pytest
 
@@ -83,8 +84,10 @@ def test_the_first_error_ends_the_rest(workers: Workers) -> None:
 
 def test_what_was_under_way_is_still_reported_before_the_error(workers: Workers) -> None:
     failed = threading.Event()
+    begun = threading.Barrier(3)
 
     def work(number: int) -> int:
+        begun.wait(30)
         if number == 0:
             failed.set()
             raise Refused("no")
@@ -118,6 +121,77 @@ def test_two_files_share_the_threads(workers: Workers) -> None:
         release.set()
         thread.join()
     assert sorted(slow) == [0, 1]
+
+
+class Steps:
+    """Parts that end one by one, as the test lets them; it knows which one each thread took."""
+
+    def __init__(self) -> None:
+        self.taken: SimpleQueue[str] = SimpleQueue()
+        self.ends: dict[str, threading.Event] = {}
+        self.threads: list[threading.Thread] = []
+
+    def file(self, workers: Workers, name: str, parts: int) -> None:
+        """Begin to move a file in a thread of its own."""
+        names = [f"{name}{number}" for number in range(parts)]
+        self.ends |= {one: threading.Event() for one in names}
+
+        def work(part: str) -> str:
+            self.taken.put(part)
+            assert self.ends[part].wait(30)
+            return part
+
+        self.threads.append(threading.Thread(target=lambda: list(workers.each(names, work))))
+        self.threads[-1].start()
+
+    def joined(self, workers: Workers, files: int) -> None:
+        """Wait until so many files take part."""
+        while len(workers._lines) < files:
+            threading.Event().wait(0)
+
+    def next(self) -> str:
+        return self.taken.get(timeout=30)
+
+    def end(self, part: str) -> str:
+        """Let a part end; gives the one that its thread takes then."""
+        self.ends[part].set()
+        return self.next()
+
+    def end_all(self) -> None:
+        for end in self.ends.values():
+            end.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_a_small_file_does_not_queue_behind_the_parts_of_large_ones(workers: Workers) -> None:
+    steps = Steps()
+    steps.file(workers, "a", 100)
+    first = [steps.next() for _ in range(3)]
+    steps.file(workers, "b", 100)
+    steps.file(workers, "c", 100)
+    steps.joined(workers, 3)
+    assert steps.end(first[0])[0] in "bc"
+    assert steps.end(first[1])[0] in "bc"
+    steps.file(workers, "small", 1)
+    steps.joined(workers, 4)
+    assert steps.end(first[2]) == "a3", "it has waited longest of those with nothing under way"
+    assert steps.end("a3") == "small0", "now this one has"
+    steps.end_all()
+
+
+def test_a_large_file_is_not_starved_by_small_ones(workers: Workers) -> None:
+    steps = Steps()
+    for name in "abc":
+        steps.file(workers, name, 1)
+    ended = [steps.next() for _ in range(3)]
+    steps.file(workers, "large", 5)
+    steps.joined(workers, 4)
+    for name in "def":
+        steps.file(workers, name, 1)
+    steps.joined(workers, 7)
+    assert steps.end(ended[0]) == "large0"
+    steps.end_all()
 
 
 def test_a_wish_to_stop_ends_all(workers: Workers) -> None:

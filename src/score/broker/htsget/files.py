@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from score.broker.downloads import Downloads, Located
 from score.broker.htsget.memory import Memory
 from score.broker.htsget.refusals import BadIndex, InvalidRange, UnsupportedFormat
 from score.errors import NotFound
+from score.genomics import cram, records
+from score.genomics.bgzf import EOF, LARGEST_BLOCK, Opening, parts
 from score.genomics.binned import BinnedIndex
 from score.genomics.cram import ContainerIndex
 from score.genomics.damage import Damaged
@@ -23,14 +27,19 @@ _PIECE = 8 * MIB
 """Bytes that are read of a store at once."""
 
 
+_HEAD_OF_CONTAINER = 4096
+_A_RECORD = 64
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """In bytes: ``header`` and ``index`` as they are stored, ``unpacked`` either of them unpacked, ``memory`` of all
-    that is remembered. At most ``at_once`` headers or indexes are read at once."""
+    that is remembered. At most ``at_once`` headers or indexes are read at once, or searched."""
 
     header: int = 16 * MIB
     index: int = 64 * MIB
-    unpacked: int = 192 * MIB
+    unpacked: int = 128 * MIB
     memory: int = 128 * MIB
     at_once: int = 2
 
@@ -75,6 +84,7 @@ class Files:
         self._downloads = downloads
         self._limits = limits or Limits()
         self._memory = Memory(self._limits.memory, self._limits.at_once)
+        self._turn = asyncio.Semaphore(self._limits.at_once)
 
     async def open(self, entity: Entity) -> File:
         """The stored object of a registered file. NotFound, Conflict."""
@@ -91,20 +101,28 @@ class Files:
         """Its header. UnsupportedFormat where that is broken or larger than is read here."""
         return await self._memory.get(("header", *file.version), Header, lambda: self._read_header(file, kind))
 
-    async def index(self, file: File, kind: Kind) -> tuple[File, Index]:
+    async def index(self, file: File, header: Header) -> tuple[File, Index]:
         """Its index, by the rules of the protocol, section 6. InvalidRange where there is none, BadIndex where it is
         none of this file."""
+        kind = header.kind
         if kind.packing is not Packing.BLOCKS and kind.format is not Format.CRAM:
             raise InvalidRange(
                 f"{file.name} is not packed in blocks (BGZF), so that no region of it can be given.",
                 hint="Ask for all of it, or have it packed with bgzip and indexed.",
             )
         place = await self._find_index(file, kind)
-        index = await self._memory.get(("index", *place.version), _Kept, lambda: self._read_index(place))
+        kept = await self._memory.get(("index", *place.version), _Kept, lambda: self._read_index(place))
         fitting = ContainerIndex if kind.format is Format.CRAM else BinnedIndex
-        if not isinstance(index.index, fitting):
+        if not isinstance(kept.index, fitting):
             raise BadIndex(f"{place.name} is no index of a {kind.format} file.", hint=_ANEW)
-        return place, index.index
+        both = ("both", *file.version, *place.version)
+        await self._memory.get(both, _Fits, lambda: self._compare(file, header, place, kept.index))
+        return place, kept.index
+
+    async def search(self, work: Callable[[], T]) -> T:
+        """What a search in an index finds, in a thread; others wait for their turn, since it may take memory."""
+        async with self._turn:
+            return await asyncio.to_thread(work)
 
     async def _read_header(self, file: File, kind: Kind) -> Header:
         size, prefix = 2 * ENOUGH, b""
@@ -155,6 +173,61 @@ class Files:
         except Damaged as error:
             raise BadIndex(f"{place.name} cannot be read: {error}", hint=_ANEW) from None
 
+    async def _compare(self, file: File, header: Header, place: File, index: Index) -> _Fits:
+        """See that the index goes to the end of the file, as that of another or an older file does not. BadIndex."""
+        try:
+            if isinstance(index, ContainerIndex):
+                await _compare_containers(file, header, index)
+            else:
+                await _compare_blocks(file, header, await self.search(index.end_of_placed), len(index))
+        except Damaged as error:
+            raise misled(place, file, error) from None
+        return _Fits()
+
+
+async def _compare_blocks(file: File, header: Header, end: int, references: int) -> None:
+    """After the last record with a place there are those without, and then nothing."""
+    if header.kind.format is Format.BAM and references < len(header.references):
+        raise Damaged(f"it has {references} references where the file has {len(header.references)}.")
+    offset, within = parts(end or header.end)
+    if offset > file.size or (within and offset == file.size):
+        raise Damaged(f"byte {offset} is beyond its end, which is at {file.size}.")
+    rest = Opening(await file.read(offset, 2 * LARGEST_BLOCK), LARGEST_BLOCK).data
+    if within > len(rest) or (not rest and offset < file.size and file.size - offset != len(EOF)):
+        raise Damaged(f"at byte {offset} no block begins that has {within} bytes.")
+    following = bytes(rest[within : within + _A_RECORD])
+    if following and (
+        header.kind.format is not Format.BAM or not records.begin(following, Format.BAM, [records.UNPLACED], None)
+    ):
+        raise Damaged(f"after byte {offset} there are records that it does not know.")
+
+
+async def _compare_containers(file: File, header: Header, index: ContainerIndex) -> None:
+    """After the last container that the index knows there is the one that ends the file, and then nothing."""
+    assert header.version is not None
+    last = index.last
+    end = header.end if last is None else last + (await container_at(file, last, header.version)).size
+    if end > file.size:
+        raise Damaged(f"byte {end} is beyond its end, which is at {file.size}.")
+    if file.size - end not in (0, len(header.version.end)):
+        raise Damaged(f"after byte {end} there are records that it does not know.")
+
+
+async def container_at(file: File, offset: int, version: cram.Version) -> cram.Container:
+    """The head of the container at an offset. Damaged where none begins there."""
+    container = cram.read_container(await file.read(offset, _HEAD_OF_CONTAINER), 0, version)
+    if container is None:
+        raise Damaged(f"no container begins at byte {offset}.")
+    return container
+
+
+def misled(place: File, file: File, error: Damaged) -> BadIndex:
+    """The refusal of an index that does not fit its file."""
+    return BadIndex(
+        f"{place.name} does not lead to records of {file.name}: {error}",
+        hint="It is of another or an older file: have the index made anew and uploaded.",
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
@@ -165,6 +238,13 @@ class _Kept:
     @property
     def weight(self) -> int:
         return self.index.weight
+
+
+@dataclass(frozen=True, slots=True)
+class _Fits:
+    """That an index is of its file."""
+
+    weight: int = 1000
 
 
 _ANEW = "Have the index made anew and uploaded."

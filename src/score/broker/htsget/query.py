@@ -17,8 +17,8 @@ UNPLACED = "*"
 """The reference of reads without a place."""
 FIELDS = ("QNAME", "FLAG", "RNAME", "POS", "MAPQ", "CIGAR", "RNEXT", "PNEXT", "TLEN", "SEQ", "QUAL")
 _BOTH = ("format", "class", "fields", "tags", "notags")
-_GET = ("format", "class", "referenceName", "start", "end", "fields", "tags", "notags")
-_POST = (*_BOTH, "regions")
+IN_QUERY = ("format", "class", "referenceName", "start", "end", "fields", "tags", "notags")
+IN_DOCUMENT = (*_BOTH, "regions")
 _REGION = ("referenceName", "start", "end")
 
 
@@ -59,7 +59,7 @@ def read_parameters(datatype: Datatype, given: Iterable[tuple[str, str]]) -> Que
         if name in parameters:
             raise InvalidInput(f"The parameter {name} is given more than once.")
         parameters[name] = text
-    _check_names(parameters, _GET, "parameter")
+    _check_names(parameters, IN_QUERY, "parameter")
     format = _format(datatype, parameters.get("format"))
     if _is_header(parameters.get("class"), [name for name in parameters if name not in ("format", "class")]):
         return Query(format, header_only=True)
@@ -85,7 +85,7 @@ def read_document(datatype: Datatype, body: bytes) -> Query:
         raise InvalidInput(f"The body of the request is no JSON that could be read: {str(error)[:100]}.") from None
     if not isinstance(document, dict):
         raise InvalidInput("The body of the request is no JSON object.")
-    _check_names(document, _POST, "key")
+    _check_names(document, IN_DOCUMENT, "key")
     format = _format(datatype, _text(document, "format"))
     if _is_header(_text(document, "class"), [name for name in document if name not in ("format", "class")]):
         return Query(format, header_only=True)

@@ -11,9 +11,9 @@ from itertools import groupby
 from score.broker import audit
 from score.broker.access import Access
 from score.broker.downloads import Downloads
-from score.broker.htsget.files import File, Files, Limits
+from score.broker.htsget.files import File, Files, Limits, container_at, misled
 from score.broker.htsget.query import UNPLACED, Datatype, Query, Region
-from score.broker.htsget.refusals import BadIndex, UnsupportedFormat
+from score.broker.htsget.refusals import UnsupportedFormat
 from score.errors import NotFound
 from score.genomics import bgzf, cram, records
 from score.genomics.bgzf import Block, Chunk
@@ -41,7 +41,6 @@ _INLINE = 256 * 1024
 """Bytes of a header that are put into the ticket itself."""
 _SMALLEST_BLOCK, _LARGEST_BLOCK, _BLOCKS = 128 * MIB, 1024 * MIB, 1000
 """Bytes of the blocks of data into which long spans are cut, and how many of them there should be."""
-_HEAD_OF_CONTAINER = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +120,10 @@ class Tickets:
         self, file: File, header: Header, regions: Sequence[Region], *, unplaced: bool
     ) -> tuple[list[Piece], bool]:
         """The regions of a file in blocks, and whether they go to its end."""
-        place, index = await self._files.index(file, header.kind)
+        place, index = await self._files.index(file, header)
         assert isinstance(index, BinnedIndex)
         wanted = _by_reference(file, regions, _numbers(header, index), index.longest)
-        found = await asyncio.to_thread(
+        found = await self._files.search(
             lambda: [(one, chunk) for one, ranges in wanted.items() for chunk in index.chunks(one, ranges)]
         )
         ranges = [(chunk.begin, chunk.end) for _, chunk in found]
@@ -132,7 +131,7 @@ class Tickets:
         for reference, chunk in found:
             owners.setdefault(chunk.begin, set()).add(reference)
         if unplaced:
-            last = await asyncio.to_thread(index.end_of_placed) or header.end
+            last = await self._files.search(index.end_of_placed) or header.end
             ranges.append((last, bgzf.pointer(file.size, 0)))
             owners.setdefault(last, set()).add(records.UNPLACED)
         chunks = [Chunk(*one) for one in coalesce(ranges, gap=_NEAR, most=_MOST, shift=16)]
@@ -146,23 +145,25 @@ class Tickets:
                     raise Damaged(f"at byte {offset} there is no record of that reference.")
             cut = await asyncio.to_thread(lambda: [piece for one in chunks for piece in bgzf.cut_out(one, blocks)])
         except Damaged as error:
-            raise _misled(place, file, error) from None
+            raise misled(place, file, error) from None
         return cut, unplaced
 
     async def _containers(
         self, file: File, header: Header, regions: Sequence[Region], *, unplaced: bool
     ) -> list[Piece]:
         """The regions of a CRAM."""
-        place, index = await self._files.index(file, header.kind)
+        place, index = await self._files.index(file, header)
         assert isinstance(index, ContainerIndex)
         assert header.version is not None
         wanted = _by_reference(file, regions, header.references, 1 << 62)
         if unplaced:
             wanted[cram.UNPLACED] = []
+        found = await self._files.search(
+            lambda: [(one, at) for one, ranges in wanted.items() for at in index.containers(one, ranges)]
+        )
         owners: dict[int, set[int]] = {}
-        for reference, ranges in wanted.items():
-            for container in await asyncio.to_thread(index.containers, reference, ranges):
-                owners.setdefault(container, set()).add(reference)
+        for reference, container in found:
+            owners.setdefault(container, set()).add(reference)
         try:
             ends = {one: await self._end(file, index, one, header.version) for one in owners}
             spans = coalesce(ends.items(), gap=_NEAR, most=_MOST)
@@ -177,7 +178,7 @@ class Tickets:
                     ]
                 )
         except Damaged as error:
-            raise _misled(place, file, error) from None
+            raise misled(place, file, error) from None
         return [Span(begin, end - begin) for begin, end in spans]
 
     async def _end(self, file: File, index: ContainerIndex, container: int, version: cram.Version) -> int:
@@ -185,19 +186,13 @@ class Tickets:
         following = index.after(container)
         if following is not None:
             return following
-        return container + (await self._container(file, container, version)).size
+        return container + (await container_at(file, container, version)).size
 
     async def _check(self, file: File, offset: int, references: set[int], version: cram.Version) -> None:
         """See that a container begins there which may hold records of one of these references."""
-        container = await self._container(file, offset, version)
+        container = await container_at(file, offset, version)
         if not any(container.may_hold(reference) for reference in references):
             raise Damaged(f"the container at byte {offset} holds records of another reference.")
-
-    async def _container(self, file: File, offset: int, version: cram.Version) -> cram.Container:
-        container = cram.read_container(await file.read(offset, _HEAD_OF_CONTAINER), 0, version)
-        if container is None:
-            raise Damaged(f"no container begins at byte {offset}.")
-        return container
 
     def _urls(self, file: File, pieces: Sequence[tuple[str, Piece]]) -> list[Url]:
         """The pieces as URLs: inline ones of a class that follow one another as one, long spans in blocks of data."""
@@ -251,13 +246,6 @@ def _near(name: str, known: Collection[str]) -> str:
     """A hint at a name that may be meant: ``chr6`` for ``6``."""
     other = name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"
     return f" Is {other!r} meant?" if other in known else ""
-
-
-def _misled(place: File, file: File, error: Damaged) -> BadIndex:
-    return BadIndex(
-        f"{place.name} does not lead to records of {file.name}: {error}",
-        hint="It is of another or an older file: have the index made anew and uploaded.",
-    )
 
 
 async def _edges(file: File, chunks: Sequence[Chunk]) -> dict[int, Block]:

@@ -1,0 +1,171 @@
+"""Many files at once: lanes, an end in the middle, and calls that come in no storm."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from score.client.client import Client
+from score.client.many import Later, Many
+from score.client.outcome import Outcome, State
+from score.errors import Cancelled, NoSpace
+from score.testing.faults import Answer
+from score.testing.score import FaultyScore
+from score.testing.song import FakeSong
+from score.transfer.events import ignore
+from score.transfer.retry import Patience, Stop
+
+ANALYSIS = "a11aca11-0000-4000-8000-000000000030"
+IDS = [f"5c0eca11-0000-4000-8000-0000000000{number}" for number in range(30, 60)]
+DATA = random.Random(5).randbytes(100_000)
+MakeClient = Callable[..., Client]
+
+
+def name(item: str) -> tuple[str, Path | None]:
+    return item, None
+
+
+class Lanes:
+    """Work of which the large ones wait for a gate."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.lock = threading.Lock()
+        self.large_now = 0
+        self.large_most = 0
+
+    def small(self, item: str) -> list[Outcome]:
+        if item.startswith("large"):
+            raise Later
+        return [Outcome(item, State.DOWNLOADED)]
+
+    def large(self, item: str) -> list[Outcome]:
+        with self.lock:
+            self.large_now += 1
+            self.large_most = max(self.large_most, self.large_now)
+        assert self.gate.wait(30)
+        with self.lock:
+            self.large_now -= 1
+        return [Outcome(item, State.DOWNLOADED)]
+
+    def run(self, items: list[str], stop: Stop | None = None) -> Many[str]:
+        return Many(self.small, name, 3, stop or Stop(), ignore, self.large, 2)
+
+
+def test_small_files_do_not_wait_for_large_ones() -> None:
+    lanes = Lanes()
+    items = [*(f"large {number}" for number in range(50)), *(f"small {number}" for number in range(20))]
+    got = []
+    for number, outcomes in lanes.run(items).run(items):
+        got.append(items[number])
+        assert outcomes[0].object_id == items[number]
+        if len(got) == 20:
+            assert all(item.startswith("small") for item in got)
+            lanes.gate.set()
+    assert sorted(got) == sorted(items), "and large ones get their turn"
+    assert lanes.large_most <= 2
+
+
+def test_an_interruption_says_what_remains() -> None:
+    lanes, stop = Lanes(), Stop()
+    items = ["large", *(f"small {number}" for number in range(5))]
+    run = lanes.run(items, stop).run(items)
+    for _ in range(5):
+        next(run)
+    stop.set()
+    lanes.gate.set()
+    with pytest.raises(
+        Cancelled, match=r"^Interrupted: 1 of 6 files remain, [01] are begun; what is finished is kept"
+    ):
+        list(run)
+
+
+def prepare(site: FaultyScore, song: FakeSong, ids: list[str]) -> None:
+    for number, object_id in enumerate(ids):
+        song.register(f"{number}.bam", analysis=ANALYSIS, object_id=object_id)
+        site.fake.add(object_id, DATA + bytes([number]))
+
+
+def test_when_the_time_is_over_what_is_finished_is_kept(
+    make_client: MakeClient, site: FaultyScore, song: FakeSong, tmp_path: Path
+) -> None:
+    """While the store does not answer, too."""
+    prepare(site, song, IDS[:2])
+    gate = site.traffic.hold(path=f"/store/.*{IDS[1]}", skip=1)
+    client = make_client(parallel=1)
+    ends: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            client.download(IDS[:2], tmp_path)
+        except Cancelled as error:
+            ends.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    gate.wait_for_arrival()
+    client.stop_after(0)
+    thread.join()
+    assert str(ends[0]).startswith("The time for this run is over: ")
+    assert "of 2 files remain" in str(ends[0])
+    site.traffic.heal()
+    site.traffic.forget()
+    outcomes = make_client().download(IDS[:2], tmp_path)
+    assert all(outcome.good for outcome in outcomes)
+    assert len(site.gets) < 4, "the first part of the second file was finished"
+
+
+def test_a_time_that_is_over_before_anything_begins(
+    make_client: MakeClient, site: FaultyScore, song: FakeSong, tmp_path: Path
+) -> None:
+    prepare(site, song, IDS[:1])
+    client = make_client()
+    client.stop_after(0)
+    with pytest.raises(Cancelled):
+        client.download(IDS[:1], tmp_path)
+    assert site.traffic.seen() == []
+
+
+def test_a_large_one_among_others_is_asked_for_again_when_its_turn_comes(
+    make_client: MakeClient, site: FaultyScore, song: FakeSong, tmp_path: Path
+) -> None:
+    prepare(site, song, IDS[:2])
+    part = {"partNumber": 1, "partSize": 10**18, "offset": 0, "url": "http://x/", "md5": None}
+    specification = {"objectKey": "k", "objectId": IDS[0], "uploadId": "u", "objectSize": 10**18, "parts": [part]}
+    site.traffic.inject(Answer(200, json.dumps(specification).encode()), path=f"/download/{IDS[0]}", times=None)
+    outcomes = make_client().download(IDS[:2], tmp_path)
+    assert isinstance(outcomes[0].error, NoSpace)
+    assert len(site.traffic.seen(path=f"/download/{IDS[0]}")) == 2
+
+
+def test_many_clients_ask_a_busy_server_once_and_once_more(
+    make_client: MakeClient, site: FaultyScore, song: FakeSong, tmp_path: Path
+) -> None:
+    """A job array whose tasks begin at the same moment, and are all told to come again."""
+    prepare(site, song, IDS)
+    busy = Answer(503, b"{}", {"Retry-After": "0"})
+    site.traffic.inject(busy, path="^/download/5c0e", times=len(IDS))
+    clients = [make_client(parallel=2, patience=Patience(attempts=len(IDS) + 1, first_wait=0)) for _ in IDS]
+    results: list[Outcome] = []
+
+    def run(client: Client, object_id: str) -> None:
+        results.extend(client.download([object_id], tmp_path / object_id))
+
+    threads = [threading.Thread(target=run, args=pair) for pair in zip(clients, IDS, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {outcome.state for outcome in results} == {State.DOWNLOADED}
+    assert len(site.traffic.seen(path="^/download/5c0e")) == 2 * len(IDS), "every refusal is one call more, no storm"
+    assert len(site.traffic.seen(path="^/store/")) == 2 * len(IDS)
+    assert len(song.traffic.seen(path="^/entities/")) == len(IDS)
+    assert sorted(outcome.md5 or "" for outcome in results) == sorted(
+        hashlib.md5(DATA + bytes([number])).hexdigest() for number in range(len(IDS))
+    )

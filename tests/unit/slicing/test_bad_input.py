@@ -1,0 +1,234 @@
+"""Files, indexes and regions that are not right: every one is told, none gives a wrong answer."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pysam
+import pytest
+
+from score.errors import Integrity, Invalid, Misconfigured, NotFound
+from score.genomics.bgzf import EOF
+from score.slicing.view import Written
+
+Slice = Callable[..., list[Written]]
+
+
+def copy(
+    path: Path, folder: Path, data: bytes | None = None, index: bytes | None = None, suffix: str = ".bai"
+) -> Path:
+    """A file with an index beside it."""
+    made = folder / path.name
+    made.write_bytes(path.read_bytes() if data is None else data)
+    if index is None:
+        index = path.with_name(path.name + suffix).read_bytes()
+    made.with_name(made.name + suffix).write_bytes(index)
+    return made
+
+
+@pytest.mark.parametrize("kind", ["bam", "straddling", "tbi", "bcf", "cram"])
+def test_a_file_that_was_cut_short(kind: str, files: Any, slice_file: Slice, tmp_path: Path) -> None:
+    whole = files.of(kind)
+    suffix = {"tbi": ".tbi", "bcf": ".csi", "cram": ".crai"}.get(kind, ".bai")
+    (before,) = slice_file(whole, "chr1:1-3000")
+    assert before.records
+    cut = copy(whole, tmp_path, whole.read_bytes()[: whole.stat().st_size * 2 // 3], suffix=suffix)
+    for regions in (("6",), ()):
+        with pytest.raises(Integrity, match=r"do not fit|cannot be read to its end|cut short|cannot be unpacked"):
+            slice_file(cut, *regions)
+    assert not list((tmp_path / "out").glob(".*")), "nothing unfinished is left"
+    if kind == "cram":  # the index of so small a BAM tells all of a contig's reads as one chunk
+        (after,) = slice_file(cut, "chr1:1-3000")
+        assert after.records == before.records, "what is there can be had"
+
+
+def test_a_file_without_an_end(files: Any, slice_file: Slice, tmp_path: Path, notes: list[str]) -> None:
+    made = copy(files.of("bam"), tmp_path, files.of("bam").read_bytes().removesuffix(EOF))
+    (all_of_it,) = slice_file(made)
+    assert all_of_it.records == int(pysam.view("-c", str(files.of("bam"))))
+    assert notes == ["it has no end-of-file mark; it may have been cut short"]
+    (unplaced,) = slice_file(made, "*")
+    assert unplaced.records == 50
+
+
+def test_a_damaged_block(files: Any, slice_file: Slice, tmp_path: Path) -> None:
+    data = bytearray(files.of("straddling").read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    made = copy(files.of("straddling"), tmp_path, bytes(data))
+    with pytest.raises(Integrity):
+        slice_file(made)
+
+
+@pytest.mark.parametrize("index", [b"", b"BAI\1", b"nonsense", b"BAI\1" + bytes(range(200)), os.urandom(5000)])
+def test_an_index_that_is_none(index: bytes, files: Any, slice_file: Slice, tmp_path: Path) -> None:
+    made = copy(files.of("bam"), tmp_path, index=index)
+    with pytest.raises(Integrity, match="index"):
+        slice_file(made, "chr1:1-3000")
+
+
+def test_an_index_of_another_format(files: Any, slice_file: Slice) -> None:
+    crai = files.of("cram").with_name("reads.cram.crai")
+    with pytest.raises(Integrity, match="do not fit: it is one of another format"):
+        slice_file(files.of("bam"), "chr1", index=crai)
+
+
+def test_an_index_of_another_file(files: Any, slice_file: Slice, tmp_path: Path) -> None:
+    """The same reads in other blocks: every pointer of the index leads astray."""
+    other = files.of("straddling").with_name("straddling.bam.bai").read_bytes()
+    made = copy(files.of("bam"), tmp_path, index=other)
+    for region in ("chr1:200000-300000", "chr2", "6:1-2000"):
+        with pytest.raises(Integrity, match="and its index do not fit"):
+            slice_file(made, region)
+
+
+def test_an_index_of_more_contigs(files: Any, slice_file: Slice, tmp_path: Path) -> None:
+    text = "@SQ\tSN:chr1\tLN:600000\nr\t0\tchr1\t5\t60\t4M\t*\t0\t0\tACGT\tFFFF\n"
+    (tmp_path / "one.sam").write_text(text)
+    one = tmp_path / "one.bam"
+    pysam.view("-b", "-o", str(one), str(tmp_path / "one.sam"), catch_stdout=False)
+    with pytest.raises(Integrity, match="it has 5 contigs, the file 1"):
+        slice_file(one, "chr1", index=files.of("bam").with_name("reads.bam.bai"))
+
+
+def test_an_index_older_than_its_file(files: Any, slice_file: Slice, tmp_path: Path, notes: list[str]) -> None:
+    made = copy(files.of("bam"), tmp_path)
+    os.utime(made.with_name("reads.bam.bai"), (1_000_000_000, 1_000_000_000))
+    slice_file(made, "chr1:1-3000")
+    assert notes == ["the index reads.bam.bai is older than the file"]
+
+
+@pytest.mark.parametrize("kind", ["bam", "tbi", "bcf", "cram"])
+def test_an_index_is_built_where_there_is_none(
+    kind: str, files: Any, slice_file: Slice, tmp_path: Path, notes: list[str]
+) -> None:
+    alone = tmp_path / files.of(kind).name
+    alone.write_bytes(files.of(kind).read_bytes())
+    (expected,) = slice_file(files.of(kind), "chr2:100-5000")
+    (found,) = slice_file(alone, "chr2:100-5000")
+    assert found.records == expected.records > 0
+    assert notes == ["no index beside it: one is built for this run"]
+    assert {path.name for path in tmp_path.iterdir()} == {alone.name, "out"}, "and left nowhere"
+
+
+def test_a_file_that_is_not_sorted_gets_none(slice_file: Slice, tmp_path: Path) -> None:
+    rows = [f"r{at}\t0\tc\t{at}\t60\t4M\t*\t0\t0\tACGT\tFFFF" for at in (50, 5)]
+    (tmp_path / "mixed.sam").write_text("\n".join(["@SQ\tSN:c\tLN:100", *rows]) + "\n")
+    mixed = tmp_path / "mixed.bam"
+    pysam.view("-b", "-o", str(mixed), str(tmp_path / "mixed.sam"), catch_stdout=False)
+    with pytest.raises(Invalid, match="not sorted"):
+        slice_file(mixed, "c:1-10")
+
+
+def test_cram_without_its_reference(
+    files: Any, slice_file: Slice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REF_PATH", str(tmp_path / "nothing/%s"))
+    bare = tmp_path / "bare.cram"
+    with pysam.AlignmentFile(str(files.of("bam"))) as source:
+        header = source.header
+        with pysam.AlignmentFile(str(bare), "wc", header=header, reference_filename=str(files.reference)) as sink:
+            for read in source.fetch("chr2"):
+                sink.write(read)
+    hidden = tmp_path / "hidden.fa"
+    files.reference.rename(hidden)  # the header says where it was
+    try:
+        with pytest.raises(Misconfigured, match="--reference-file, or set REF_PATH"):
+            slice_file(bare, reference=None)
+        (found,) = slice_file(bare, reference=hidden)
+        assert found.records
+    finally:
+        hidden.rename(files.reference)
+
+
+def test_cram_with_another_reference(files: Any, slice_file: Slice, tmp_path: Path) -> None:
+    other = tmp_path / "other.fa"
+    dice = random.Random(99)
+    other.write_text(
+        "".join(
+            f">{name}\n{''.join(dice.choices('ACGT', k=length))}\n"
+            for name, length in (("chr1", 600_000), ("chr2", 90_000))
+        )
+    )
+    pysam.faidx(str(other))
+    with pytest.raises(Integrity, match="cannot be unpacked with the reference"):
+        slice_file(files.of("cram"), "chr2:1-5000", reference=other)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"hello", "is no BAM, CRAM, SAM, VCF or BCF"),
+        (b"\x1f\x8bxxxx", "is no BAM, CRAM, SAM, VCF or BCF"),
+        (b"@read1\nACGT\n+\nFFFF\n", "is no BAM, CRAM, SAM, VCF or BCF"),
+        (os.urandom(3000), "is no BAM, CRAM, SAM, VCF or BCF"),
+    ],
+)
+def test_files_of_other_kinds(content: bytes, said: str, slice_file: Slice, tmp_path: Path) -> None:
+    path = tmp_path / "file.bam"
+    path.write_bytes(content)
+    with pytest.raises(Invalid, match=said):
+        slice_file(path)
+
+
+def test_broken_headers(files: Any, slice_file: Slice, tmp_path: Path) -> None:
+    for kind in ("bam", "cram", "bcf", "tbi"):
+        path = tmp_path / files.of(kind).name
+        path.write_bytes(files.of(kind).read_bytes()[:100])
+        with pytest.raises((Integrity, Invalid)):
+            slice_file(path)
+    with pytest.raises(NotFound):
+        slice_file(tmp_path / "nothing.bam")
+
+
+@pytest.mark.parametrize("region", ["chr1:5-1", "chr1:2-1", "chr1:0-0", "chr1:-", "{chr1}5"])
+def test_what_is_no_region(region: str, files: Any, slice_file: Slice) -> None:
+    with pytest.raises(Invalid, match="is no region"):
+        slice_file(files.of("bam"), region)
+
+
+@pytest.mark.parametrize("kind", ["bam", "cram", "tbi", "bcf"])
+@pytest.mark.parametrize("region", ["chr1:700000-800000", "chr1:99999999999-", "chrEmpty", "chr1:1-1"])
+def test_regions_without_records(region: str, kind: str, files: Any, slice_file: Slice) -> None:
+    (found,) = slice_file(files.of(kind), region)
+    assert found.records == 0
+    assert found.path.stat().st_size > 0, "a header all the same"
+
+
+def test_contigs_with_colons(files: Any, slice_file: Slice) -> None:
+    counts = [slice_file(files.of("bam"), text)[0].records for text in ("HLA-A*01:01", "{HLA-A*01:01}:1-3000")]
+    assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"), [("1", "chr1"), ("chr6", "6"), ("CHR2", "chr2"), ("chrEmty", "chrEmpty")]
+)
+def test_contigs_that_somebody_may_have_meant(asked: str, meant: str, files: Any, slice_file: Slice) -> None:
+    with pytest.raises(Invalid, match=rf"reads\.bam has no contig {asked} \(did you mean {meant}"):
+        slice_file(files.of("bam"), f"{asked}:1-100")
+
+
+def test_missing_contigs_can_be_allowed(files: Any, slice_file: Slice, notes: list[str]) -> None:
+    (both,) = slice_file(files.of("bam"), "chr1:1-3000", "nowhere:5", allow_missing=True)
+    (one,) = slice_file(files.of("bam"), "chr1:1-3000")
+    assert both.records == one.records > 0
+    assert "has no contig nowhere" in notes[0]
+    (none,) = slice_file(files.of("bam"), "nowhere", allow_missing=True)
+    assert none.records == 0
+
+
+@pytest.mark.parametrize(("kind", "format"), [("bam", "vcf"), ("cram", "bcf"), ("tbi", "bam"), ("bcf", "sam")])
+def test_formats_that_do_not_fit(kind: str, format: str, files: Any, slice_file: Slice) -> None:
+    from score.slicing.records import Format
+
+    with pytest.raises(Invalid, match="cannot be written as"):
+        slice_file(files.of(kind), format=Format(format))
+
+
+def test_sam_has_no_index(files: Any, slice_file: Slice) -> None:
+    with pytest.raises(Invalid, match="SAM has no index"):
+        slice_file(files.of("bam"), output_index=True)

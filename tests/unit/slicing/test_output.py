@@ -1,0 +1,174 @@
+"""What is written: formats, headers, indexes, names, and several files made one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pysam
+import pysam.bcftools
+import pytest
+
+from score.errors import Conflict, Integrity, Invalid
+from score.slicing.inputs import local
+from score.slicing.names import output
+from score.slicing.records import Format
+from score.slicing.regions import Region
+from score.slicing.view import OutputType, Request, Written, view_merged
+
+Slice = Callable[..., list[Written]]
+REGION = "chr1:1000-90000"
+
+
+def header_of(path: Path) -> str:
+    if path.name.endswith((".vcf.gz", ".bcf")):
+        return str(pysam.bcftools.view("-h", "--no-version", str(path)))
+    return str(pysam.view("-H", "--no-PG", str(path)))
+
+
+@pytest.mark.parametrize("kind", ["bam", "cram", "sam"])
+@pytest.mark.parametrize("format", ["sam", "bam", "cram"])
+def test_reads_in_every_format(kind: str, format: str, files: Any, slice_file: Slice) -> None:
+    (found,) = slice_file(files.of(kind), REGION, format=Format(format))
+    assert found.path.suffix == f".{format}"
+    count = int(pysam.view("-c", "-T", str(files.reference), str(found.path)))
+    assert count == found.records == int(pysam.view("-c", str(files.of("bam")), REGION))
+
+
+def test_cram_is_written_without_a_reference_too(files: Any, slice_file: Slice) -> None:
+    (found,) = slice_file(files.of("bam"), REGION, format=Format.CRAM, reference=None)
+    assert int(pysam.view("-c", str(found.path))) == found.records > 0
+
+
+@pytest.mark.parametrize("kind", ["vcf", "tbi", "bcf"])
+@pytest.mark.parametrize("format", ["vcf", "bcf"])
+def test_variants_in_every_format(kind: str, format: str, files: Any, slice_file: Slice) -> None:
+    (found,) = slice_file(files.of(kind), REGION, format=Format(format))
+    rows = pysam.bcftools.view("-H", str(found.path)).splitlines()
+    assert len(rows) == found.records > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "format", "suffix"),
+    [("bam", "bam", ".bai"), ("bam", "cram", ".crai"), ("tbi", "vcf", ".tbi"), ("tbi", "bcf", ".csi")],
+)
+def test_an_index_is_written_on_request(kind: str, format: str, suffix: str, files: Any, slice_file: Slice) -> None:
+    (found,) = slice_file(files.of(kind), REGION, format=Format(format), output_index=True)
+    index = found.path.with_name(found.path.name + suffix)
+    assert index.stat().st_mtime_ns >= found.path.stat().st_mtime_ns
+    (again,) = slice_file(found.path, "chr1:2000-3000", format=Format(format))
+    (direct,) = slice_file(files.of(kind), "chr1:2000-3000", format=Format(format))
+    assert again.records == direct.records
+    names = {path.name for path in found.path.parent.iterdir()}
+    assert not [name for name in names if name.startswith(".")]
+
+
+def test_contigs_too_long_for_bai_get_a_csi(slice_file: Slice, tmp_path: Path) -> None:
+    sam = tmp_path / "long.sam"
+    sam.write_text("@SQ\tSN:long\tLN:900000000\nr\t0\tlong\t800000000\t60\t4M\t*\t0\t0\tACGT\tFFFF\n")
+    (found,) = slice_file(sam, format=Format.BAM, output_index=True, reference=None)
+    assert found.path.with_name("long.bam.csi").is_file()
+
+
+def test_the_header_tells_who_wrote_it(files: Any, slice_file: Slice) -> None:
+    request = {"command": "score-client view --query chr1", "version": "9.9"}
+    (found,) = slice_file(files.of("bam"), "chr1", format=Format.BAM, **request)
+    original = header_of(files.of("bam")).splitlines()
+    added = [line for line in header_of(found.path).splitlines() if line not in original]
+    assert added == ["@PG\tID:score\tPN:score-client\tPP:samtools\tVN:9.9\tCL:score-client view --query chr1"]
+    again = found.path.rename(found.path.with_name("again.bam"))
+    (twice,) = slice_file(again, format=Format.BAM, **request)
+    assert "\n@PG\tID:score.1\tPN:score-client\tPP:score\t" in header_of(twice.path)
+    (calls,) = slice_file(files.of("tbi"), "chr1", **request)
+    assert "##score-client_viewCommand=score-client view --query chr1; version 9.9\n" in header_of(calls.path)
+
+
+@pytest.mark.parametrize("kind", ["bam", "tbi", "bcf", "cram", "sam"])
+def test_or_is_the_original_word_for_word(kind: str, files: Any, slice_file: Slice) -> None:
+    (found,) = slice_file(files.of(kind), header_only=True, original_header=True)
+    assert header_of(found.path) == header_of(files.of(kind))
+    assert found.records == 0
+    assert ".header." in found.path.name
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "format", "expected"),
+    [
+        ("sample.bam", ["chr1:1-2"], "bam", "sample.chr1_1-2.bam"),
+        ("sample.bam", ["chr1:1-2", "chr2"], "sam", "sample.chr1_1-2__chr2.sam"),
+        ("sample.CRAM", ["header"], "cram", "sample.header.cram"),
+        ("calls.vcf.gz", ["panel.bed"], "vcf", "calls.panel.bed.vcf.gz"),
+        ("calls.vcf.gz", [], "bcf", "calls.bcf"),
+        ("a.bam", ["../../x"], "sam", "a..._.._x.sam"),
+        ("a.bam", ["c" * 500], "bam", "a." + "c" * 117 + "~.bam"),
+    ],
+)
+def test_names(name: str, what: list[str], format: str, expected: str) -> None:
+    assert output(name, what, Format(format)) == expected
+
+
+def test_cross_writes_a_file_for_each_region(files: Any, slice_file: Slice) -> None:
+    found = slice_file(files.of("bam"), "chr1:1-20,000", "chr2", "6:5-", type=OutputType.CROSS)
+    assert [one.path.name for one in found] == ["reads.chr1_1-20000.sam", "reads.chr2.sam", "reads.6_5-.sam"]
+    together = slice_file(files.of("bam"), "chr1:1-20,000", "chr2", "6:5-")
+    assert sum(one.records for one in found) == together[0].records
+    bed = (Region("chr1", 0, 20_000), Region("chr2"))
+    assert len(slice_file(files.of("bam"), bed=bed, bed_name="x.bed", type=OutputType.CROSS)) == 2
+
+
+def merged(paths: list[Path], tmp_path: Path, *queries: str, **request: Any) -> Written:
+    with ExitStack() as stack:
+        items = [stack.enter_context(local(path, None, lambda text: None)) for path in paths]
+        given = {"output_dir": tmp_path / "out", "type": OutputType.MERGED, "format": Format.BAM} | request
+        return view_merged(items, Request(queries=queries, **given))
+
+
+def test_reads_of_several_files_become_one_sorted_file(files: Any, tmp_path: Path) -> None:
+    paths = [files.of("bam"), files.of("straddling"), files.of("csi")]
+    found = merged(paths, tmp_path, "chr1:1-50000", "chr2", output_index=True)
+    assert found.path.name == "merged.chr1_1-50000__chr2.bam"
+    assert found.records == 3 * int(pysam.view("-c", "-M", str(files.of("bam")), "chr1:1-50000", "chr2"))
+    with pysam.AlignmentFile(str(found.path)) as file:
+        places = [(read.reference_id, read.reference_start) for read in file]
+    assert places == sorted(places)
+    assert len(places) == found.records
+    assert found.path.with_name(found.path.name + ".bai").is_file()
+    assert {path.name for path in found.path.parent.iterdir()} == {found.path.name, found.path.name + ".bai"}
+
+
+def test_variants_of_other_samples_become_columns(make_calls: Callable[[str], Path], tmp_path: Path) -> None:
+    paths = [make_calls("donor-7"), make_calls("donor-8")]
+    found = merged(paths, tmp_path, "chr1:1-50000", format=Format.VCF)
+    with pysam.VariantFile(str(found.path)) as file:
+        assert [*file.header.samples] == ["donor-7", "donor-8"]
+        assert sum(1 for _ in file) > 500
+
+
+def test_variants_of_the_same_samples_become_one_list(files: Any, tmp_path: Path) -> None:
+    found = merged([files.of("tbi"), files.of("bcf")], tmp_path, "chr2:1-20000", format=Format.BCF)
+    expected = pysam.bcftools.view("-H", "-r", "chr2:1-20000", str(files.of("tbi"))).splitlines()
+    rows = pysam.bcftools.view("-H", str(found.path)).splitlines()
+    assert len(rows) == found.records == 2 * len(expected)
+
+
+def test_what_does_not_go_together(files: Any, tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="cannot be merged: one holds reads, the other variants"):
+        merged([files.of("bam"), files.of("tbi")], tmp_path, "chr1:1-5", format=None)
+
+
+def test_files_are_replaced_whole_or_not_at_all(files: Any, slice_file: Slice, tmp_path: Path) -> None:
+    (before,) = slice_file(files.of("bam"), "chr2", format=Format.BAM)
+    data = before.path.read_bytes()
+    broken = tmp_path / "reads.bam"
+    broken.write_bytes(files.of("bam").read_bytes()[:-3000])
+    with pytest.raises(Integrity, match="do not fit"):
+        slice_file(broken, "chr2", format=Format.BAM, index=files.of("bam").with_name("reads.bam.bai"))
+    assert before.path.read_bytes() == data
+
+
+def test_samples_that_are_in_some_files_only(files: Any, make_calls: Callable[[str], Path], tmp_path: Path) -> None:
+    with pytest.raises(Conflict, match="cannot be merged"):
+        merged([files.of("tbi"), make_calls("donor-1")], tmp_path, "chr1:1-5000", format=Format.VCF)
+    assert list((tmp_path / "out").iterdir()) == []
