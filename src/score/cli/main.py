@@ -26,7 +26,7 @@ _COMMANDS = {
     "download": ("score.cli.transfers", "Download objects, verified."),
     "verify": ("score.cli.verification", "Compare downloaded files with registry and store, and repair them."),
     "url": ("score.cli.transfers", "Print a URL of an object for any HTTP client."),
-    "view": ("score.cli.view", "Reads of BAM and CRAM files, and variants, of regions."),
+    "view": ("score.cli.view", "Show parts of files of reads and variants."),
     "manifest": ("score.cli.manifest", "Fetch a manifest, print it, and check it."),
     "register": ("score.cli.registry", "Register the files of a folder as one analysis."),
     "publish": ("score.cli.registry", "Publish an analysis whose files are all uploaded."),
