@@ -389,11 +389,11 @@ def test_a_refusal_names_the_scope_needed_and_those_held(site: SecuredSite, ego:
 def uploads_of_others(identity: str, upload: str) -> list[tuple[str, str]]:
     part = f"partNumber=1&uploadId={upload}"
     return [
-        ("GET", f"/upload/{identity}/status?fileSize=4"),
-        ("POST", f"/upload/{identity}/recovery?fileSize=4"),
+        ("GET", f"/upload/{identity}/status?fileSize=16"),
+        ("POST", f"/upload/{identity}/recovery?fileSize=16"),
         ("POST", f"/upload/{identity}/parts?{part}&md5={MD5}&etag={MD5}"),
         ("DELETE", f"/upload/{identity}/parts?{part}"),
-        ("POST", f"/upload/{identity}/uploads?fileSize=4&overwrite=true"),
+        ("POST", f"/upload/{identity}/uploads?fileSize=16&overwrite=true"),
         ("POST", f"/upload/{identity}?uploadId={upload}"),
         ("DELETE", f"/upload/{identity}"),
         ("GET", f"/upload/{identity}"),

@@ -65,10 +65,12 @@ def write_bam(path: Path, *, seed: int = 1, reads: int = 6000, straddling: bool 
     return path
 
 
-def write_cram(path: Path, *, seed: int = 1, reads: int = 6000, version: str = "3.0") -> Path:
-    """A CRAM of many small containers, without reference, with its index beside it."""
+def write_cram(path: Path, *, seed: int = 1, reads: int = 6000, version: str = "3.0", mixed: bool = False) -> Path:
+    """A CRAM of many small containers, without reference, with its index beside it; ``mixed``: containers may hold
+    several references."""
     sam = write_sam(path.with_suffix(".sam"), seed=seed, reads=reads)
     how = f"cram,version={version},no_ref=1,seqs_per_slice=200,slices_per_container=1"
+    how += ",multi_seq_per_slice=1" if mixed else ""
     pysam.view("--output-fmt", how, "--no-PG", "-o", str(path), str(sam), catch_stdout=False)
     pysam.index(str(path))
     sam.unlink()

@@ -20,7 +20,8 @@ from score.testing.ego import FakeEgo
 from score.testing.fake_keycloak import FakeKeycloak
 from score.testing.server import RunningServer
 
-DATA = b"four"
+DATA = b"##fileformat=VCF"
+"""The bytes of every file: enough of a VCF to be given whole."""
 MD5 = hashlib.md5(DATA).hexdigest()
 Keys = FakeEgo | FakeKeycloak | KeyFile
 
@@ -67,7 +68,7 @@ class SecuredSite:
         return self.keys.issue_key(*scopes, lasts=-5)
 
     def register(self, name: str, access: str = "controlled", study: str = STUDY) -> tuple[str, str]:
-        """Register a file of four bytes; its analysis, and its object id."""
+        """Register a file of :data:`DATA`; its analysis, and its object id."""
         if study not in self.good("GET", "/studies/all"):
             self.good("POST", f"/studies/{study}/", {"studyId": study, "name": study})
         file = {"fileName": name, "fileSize": len(DATA), "fileMd5sum": MD5, "fileAccess": access}
@@ -115,7 +116,11 @@ def check_form(answer: Any, target: str) -> None:
         return
     assert answer.headers["content-type"] == "application/json"
     document = answer.json()
-    assert (document["status"], document["path"]) == (answer.status, target.partition("?")[0])
+    if target.startswith("/htsget/"):
+        document = document["htsget"]
+        assert document["error"] == {401: "InvalidAuthentication", 403: "PermissionDenied"}[answer.status]
+    else:
+        assert (document["status"], document["path"]) == (answer.status, target.partition("?")[0])
     assert ("www-authenticate" in answer.headers) is (answer.status == 401)
     if answer.status == 401:
         assert answer.headers["www-authenticate"].startswith("Bearer")

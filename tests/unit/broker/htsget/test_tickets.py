@@ -129,6 +129,7 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "a.cram": genomics.write_cram,
     "old.cram": lambda path: genomics.write_cram(path, version="2.1"),
     "new.cram": lambda path: genomics.write_cram(path, version="3.1"),
+    "mixed.cram": lambda path: genomics.write_cram(path, reads=1500, mixed=True),
     "a.vcf.gz": genomics.write_vcf,
     "straddling.vcf.gz": lambda path: genomics.write_vcf(path, straddling=True),
     "csi.vcf.gz": lambda path: genomics.write_vcf(path, csi=True),
@@ -566,6 +567,24 @@ def test_an_object_that_is_replaced_is_read_anew(tmp_path: Path) -> None:
             await shelf.objects.put(LAYOUT.object(shelf.ids["a.bam.bai"]), index_of(made).read_bytes())
             (tmp_path / "answer.bam").write_bytes(shelf.bytes_of(await shelf.ticket("a.bam", Region(*region))))
             assert reads_of(tmp_path / "answer.bam", region) == reads_of(made, region, indexed=True)
+
+    run(tmp_path / "store", test)
+
+
+def test_a_reference_that_is_longer_than_a_bai_covers(tmp_path: Path) -> None:
+    async def test(shelf: Shelf) -> None:
+        places = (5, 530_000_000, 699_999_000, 700_000_000, 999_999_000)
+        lines = [f"r{at}\t0\tchr1\t{at}\t60\t4M\t*\t0\t0\tACGT\tIIII\n" for at in places]
+        sam, bam = tmp_path / "a.sam", tmp_path / "a.bam"
+        sam.write_text("@HD\tVN:1.6\tSO:coordinate\n@SQ\tSN:chr1\tLN:1000000000\n" + "".join(lines))
+        pysam.view("-b", "-o", str(bam), str(sam), catch_stdout=False)
+        pysam.index("-c", str(bam))
+        await shelf.add(a__bam=bam, a__bam__csi=index_of(bam))
+        for start, end in ((0, 10), (600_000_000, 700_000_000), (699_999_999, 700_000_001), (700_000_010, None)):
+            (tmp_path / "b.bam").write_bytes(shelf.bytes_of(await shelf.ticket("a.bam", Region("chr1", start, end))))
+            with pysam.AlignmentFile(str(tmp_path / "b.bam")) as file, pysam.AlignmentFile(str(bam)) as whole:
+                found = {read.query_name for read in file.fetch(until_eof=True)}
+                assert {read.query_name for read in whole.fetch("chr1", start, end)} <= found
 
     run(tmp_path / "store", test)
 
