@@ -24,8 +24,9 @@ def source(run: Session, manifest: str) -> Source:
 
 
 def read_ids(ids: Sequence[str]) -> Iterator[str]:
-    """Object ids, those of standard input in the place of ``-``. Raises Invalid where there are none."""
-    for object_id in ids:
+    """Object ids, those of standard input in the place of ``-``, also with commas between them, as the reference's
+    client takes them. Raises Invalid where there are none on standard input."""
+    for object_id in (one for given in ids for one in given.split(",") if one):
         if object_id != STDIN:
             yield object_id
             continue
