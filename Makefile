@@ -24,6 +24,7 @@ check: $(READY) ## Formatting, lint, types, import rules, the tree, dependencies
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy --platform win32 -p score.client -p score.transfer -p score.config -p score.protocol
 	$(VENV)/bin/lint-imports
 	$(PY) tools/tree.py
 	$(PY) tools/audit.py

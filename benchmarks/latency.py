@@ -1,4 +1,4 @@
-"""A relay that lets bytes through late, as a long way does, and counts what passes."""
+"""A relay that lets bytes through late and no faster than it is told, as a long way does, and counts what passes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from score.testing.background import Background
 
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -26,14 +26,16 @@ class Counts:
 
 class Relay:
     """A way to ``target`` of ``delay`` seconds there and back; a new connection costs one delay of its own, as TCP's
-    handshake does. Bandwidth is not limited."""
+    handshake does. ``rate`` bounds the bytes that come back in a second, over all connections; 0: no bound."""
 
-    def __init__(self, target: str, delay: float) -> None:
+    def __init__(self, target: str, delay: float, rate: float = 0) -> None:
         parts = urlsplit(target)
         assert parts.hostname
         assert parts.port
         self._target = parts.hostname, parts.port
         self._half = delay / 2
+        self.rate = rate
+        self._free = 0.0
         self.counts = Counts()
 
     async def start(self) -> None:
@@ -63,13 +65,19 @@ class Relay:
         for one in (writer, onward):
             one.close()
 
+    def _due(self, count: int) -> float:
+        """When bytes that come back now have arrived."""
+        begin = max(time.monotonic(), self._free)
+        self._free = begin + (count / self.rate if self.rate else 0)
+        return self._free + self._half
+
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, back: bool) -> None:
-        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(64)
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(16)
 
         async def take() -> None:
             with contextlib.suppress(OSError):
                 while data := await source.read(_CHUNK):
-                    await under_way.put((time.monotonic() + self._half, data))
+                    await under_way.put((self._due(len(data)) if back else time.monotonic() + self._half, data))
             await under_way.put((0.0, b""))
 
         taking = asyncio.create_task(take())

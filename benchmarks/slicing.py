@@ -22,6 +22,8 @@ from score.testing.processes import clean_environment, program
 
 DELAY = 0.05
 """Seconds there and back."""
+RATE = 100e6 / 8
+"""Bytes in a second, where the way is a slow one."""
 CONTIG, LENGTH = "chr1", 240_000_000
 REGION = f"{CONTIG}:120000000-120017000"
 """About 700 reads, where one begins every 25 bases or so."""
@@ -111,10 +113,22 @@ def view_region(lab: Lab) -> Findings:
             command = [samtools, "view", "-h", "-X", *urls, REGION]
             return measure.run(command, clean_environment(lab.folder), lab.fresh())
 
+        def slowly(run: Callable[[], Usage]) -> Callable[[], Usage]:
+            def one() -> Usage:
+                to_store.rate = RATE
+                try:
+                    return run()
+                finally:
+                    to_store.rate = 0
+
+            return one
+
         contenders = {
             "score-client view": counted("score-client view", lambda: ours(site.environment)),
             "score-client view, all behind 50 ms": counted("all", lambda: ours(far)),
+            "score-client view, 100 Mbit/s": slowly(lambda: ours(site.environment)),
             "samtools view, signed URLs": counted("samtools", theirs),
+            "samtools view, signed URLs, 100 Mbit/s": slowly(theirs),
         }
         found = measure.contest(contenders, lab.scale.rounds)
     site.server.stop()

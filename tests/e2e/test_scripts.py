@@ -87,6 +87,7 @@ def test_check_finds_all_well(site: Site) -> None:
     assert {line.split()[1] for line in told.stdout.splitlines()} >= {"server:", "metadata:", "store:", "disk:"}
 
 
+@pytest.mark.parametrize("site", ["local"], indirect=True)
 class TestExitStatuses:
     """Every status of the table, of a real process."""
 
@@ -138,6 +139,7 @@ class TestExitStatuses:
         site.heal()
         site.run(*words)
 
-    def test_1_is_for_defects_only(self) -> None:
-        """It cannot be provoked from outside; ``tests/unit/cli/test_commands.py`` makes a defect."""
-        assert exits.MEANINGS.keys() == {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130}
+
+def test_1_is_for_defects_only() -> None:
+    """It cannot be provoked from outside; ``tests/unit/cli/test_commands.py`` makes a defect."""
+    assert exits.MEANINGS.keys() == {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130}

@@ -38,15 +38,20 @@ def read_ids(ids: Sequence[str]) -> Iterator[str]:
             yield word
 
 
-def objects(run: Session, manifest: str | None, ids: Sequence[str], analysis: str | None, study: str | None) -> Sized:
-    """The objects that are named, each once, with their sizes as far as they are told."""
+def objects(
+    run: Session, manifest: str | None, ids: Sequence[str], analysis: str | None, study: str | None, shard: Shard
+) -> Sized:
+    """The objects that are named, each once, with their sizes as far as they are told; those of an analysis are asked
+    for only where it is shared out."""
     if manifest is not None:
         found = manifests.parse(source(run, manifest))
         if isinstance(found, UploadManifest):
             return [(entry.object_id, None) for entry in found.entries]
         return list(found.sizes.items())
     if analysis is not None and study is not None:
-        run.client.analysis(study, analysis)  # the entities, in the catalog, so that none is asked for again
+        found_ids = run.client.analysis(study, analysis)
+        if shard is None:
+            return [(object_id, None) for object_id in found_ids]
         records = run.client.engine.persist(
             lambda: run.client.song.files(study, analysis), f"{analysis}: asking the metadata service"
         )
@@ -55,13 +60,13 @@ def objects(run: Session, manifest: str | None, ids: Sequence[str], analysis: st
 
 
 def download_objects(
-    run: Session, manifest: str | None, ids: Sequence[str], analysis: str | None, study: str | None
+    run: Session, manifest: str | None, ids: Sequence[str], analysis: str | None, study: str | None, shard: Shard
 ) -> Sized:
     """As :func:`objects`, of a download manifest only. Raises Invalid for another one."""
     if manifest is not None:
         found: DownloadManifest = manifests.parse_download(source(run, manifest))
         return list(found.sizes.items())
-    return objects(run, manifest, ids, analysis, study)
+    return objects(run, manifest, ids, analysis, study, shard)
 
 
 def shard_objects(found: Sized, shard: Shard) -> Sized:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -25,7 +26,7 @@ _COMMANDS = {
     "download": ("score.cli.transfers", "Download objects, verified."),
     "verify": ("score.cli.verification", "Compare downloaded files with registry and store, and repair them."),
     "url": ("score.cli.transfers", "Print a URL of an object for any HTTP client."),
-    "view": ("score.cli.view", "Reads of BAM and CRAM files, and variants, of regions."),
+    "view": ("score.cli.view", "Show parts of files of reads and variants."),
     "manifest": ("score.cli.manifest", "Fetch a manifest, print it, and check it."),
     "register": ("score.cli.registry", "Register the files of a folder as one analysis."),
     "publish": ("score.cli.registry", "Publish an analysis whose files are all uploaded."),
@@ -138,33 +139,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
         complain(error)
         status = exits.of_error(error)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted; what is finished is kept. Run the same command again to go on from there.", err=True)
+        _say("Interrupted; what is finished is kept. Run the same command again to go on from there.")
         status = exits.INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code != 1:
+            raise  # click has answered a shell that completes a command
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who read the output has seen enough; click says it by 1
         status = exits.INTERRUPTED
     except Exception as error:  # the last line of defence: a defect is told as one, without a page of code
         if os.environ.get("SCORE_DEBUG"):
             raise
-        click.echo(
+        _say(
             f"Error: a defect of this program: {type(error).__name__}. Nothing was reported done that is not. "
-            "Set SCORE_DEBUG=1 to see where, and report it.",
-            err=True,
+            "Set SCORE_DEBUG=1 to see where, and report it."
         )
         status = exits.INTERNAL
     if status == exits.INTERRUPTED:
         # Threads may still wait for the network; all state on the disk is as good as after any crash.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
 
 
 def complain(error: ScoreError) -> None:
     """Say what went wrong, and what to do."""
-    click.echo(f"Error: {error.message}", err=True)
+    _say(f"Error: {error.message}")
     if error.hint:
-        click.echo(error.hint, err=True)
+        _say(error.hint)
+
+
+def _say(text: str) -> None:
+    """A line on standard error; where nobody listens any more, the exit status still tells."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -128,6 +128,11 @@ def download(
 ) -> int:
     """Download objects, verified. Run it again to go on after an interruption."""
     options.require_one_selection(manifest, object_ids, more_ids, analysis_id, study_id)
+    if force and shard is not None and shard[1] > 1 and output_layout.lower() == "filename":
+        raise click.UsageError(
+            "Tasks of a job array do not see each other's file names, so that with --force one could overwrite the "
+            "file of another. Add --output-layout bundle or id."
+        )
 
     from score.cli import inputs
     from score.cli.progress import total
@@ -136,9 +141,12 @@ def download(
     from score.client.rehearsal import rehearse_downloads
 
     with session(ctx) as run:
-        found = inputs.download_objects(run, manifest, [*object_ids, *more_ids], analysis_id, study_id)
+        if analysis_id is not None:  # before the registry is asked, as the reference's client does it
+            run.client.connect(verify=verify_connection)
+        found = inputs.download_objects(run, manifest, [*object_ids, *more_ids], analysis_id, study_id, shard)
         mine = inputs.shard_objects(found, shard)
-        run.client.connect(verify=verify_connection)
+        if analysis_id is None:
+            run.client.connect(verify=verify_connection)
         ranged = offset > 0 or length >= 0
         # Index files come along, and are not known yet; those of a whole analysis are all in it.
         complete = analysis_id is not None or not index or ranged

@@ -43,7 +43,7 @@ def verify(
     from score.client.verification import verify
 
     with session(ctx) as run:
-        found = inputs.objects(run, manifest, [*object_ids, *more_ids], analysis_id, study_id)
+        found = inputs.objects(run, manifest, [*object_ids, *more_ids], analysis_id, study_id, shard)
         mine = inputs.shard_objects(found, shard)
         run.client.connect(verify=verify_connection and repair)
         complete = analysis_id is not None or not index

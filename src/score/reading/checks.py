@@ -94,7 +94,8 @@ class PartChecks:
         """The parts with an MD5 that have bytes in ``span``."""
         first = max(0, bisect_right(self._offsets, span.offset) - 1)
         found = []
-        for part in self._parts[first:]:
+        for number in range(first, len(self._parts)):
+            part = self._parts[number]
             if part.offset >= span.end:
                 break
             if part.source_md5 and part.span.end > span.offset:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
@@ -114,6 +113,8 @@ def near(contig: str, contigs: Iterable[str]) -> list[str]:
     def bare(name: str) -> str:
         low = name.lower().removeprefix("chr")
         return "m" if low == "mt" else low
+
+    import difflib  # takes long to load, and is needed for this alone
 
     known = list(contigs)
     same = [name for name in known if bare(name) == bare(contig)]

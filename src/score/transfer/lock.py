@@ -152,8 +152,9 @@ def _explain(path: Path, name: str, error: OSError) -> None:
     if path.is_symlink():
         raise Refused(f"{path} is a link, where the lock of a transfer is kept.", hint="Remove it.") from error
     if error.errno in (errno.EACCES, errno.EPERM) and path.exists():
-        with contextlib.suppress(OSError, KeyError, NotImplementedError):
-            name = f"{name} ({path} is of user {path.owner()})"
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError, KeyError):
+                name = f"{name} ({path} is of user {path.owner()})"
         raise Held(
             f"{name}: another user transfers this object here, or has left a lock behind.",
             hint="Ask them to end or to finish it, or use a folder of your own.",

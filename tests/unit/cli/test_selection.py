@@ -406,6 +406,19 @@ class TestEqualNames:
         assert "is there already, with 328,680 bytes instead of 5" in err
         assert (folder / "out" / "a.bam").read_bytes() == DATA
 
+    def test_in_two_shares(self, run: Run, folder: Path, site: FaultyScore) -> None:
+        words = (*DOWNLOAD, "--object-id", OBJECT, OTHER)
+        assert run(*words, "--shard", "1/2")[0] == 0
+        status, _, err = run(*words, "--shard", "2/2")
+        assert status == 3
+        assert "is there already" in err
+        site.traffic.forget()
+        status, _, err = run(*words, "--shard", "2/2", "--force")
+        assert status == 2
+        assert "Add --output-layout bundle or id." in err
+        assert site.traffic.seen() == []
+        assert run(*words, "--shard", "2/2", "--force", "--output-layout", "id")[0] == 0
+
     def test_by_id_both_come(self, run: Run, folder: Path) -> None:
         assert run(*DOWNLOAD, "--object-id", OBJECT, OTHER, "--output-layout", "id")[0] == 0
         assert sorted(os.listdir(folder / "out")) == [OBJECT, OTHER]
