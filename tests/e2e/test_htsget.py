@@ -316,6 +316,13 @@ def test_clients_with_tokens(secured: tuple[Shelf, Callable[..., str]], tmp_path
     place.write_text(good)
     url = shelf.url("a.bam", referenceName="chr2")
     # htslib keeps tokens for https, unless it is told otherwise.
+    samtools = find("samtools")
+    assert samtools is not None
+    environment = {**os.environ, "HTS_AUTH_LOCATION": str(place)}
+    kept = subprocess.run(
+        [samtools, "view", "-c", url], env=environment, check=False, capture_output=True, timeout=60
+    )
+    assert kept.returncode == 1
     shelf.site.store.forget()
     counted = run(
         "samtools",
