@@ -18,6 +18,9 @@ from score.client.manifests import parse_download
 from score.client.settings import Settings, advice, read
 from score.errors import Invalid, Misconfigured, ScoreError
 from score.protocol.wire import to_json
+from score.slicing.inputs import local, remote
+from score.slicing.records import Format
+from score.slicing.view import Request, view
 from score.storage.local import LocalStore
 from score.testing.faults import Answer
 from score.testing.score import FaultyScore, faulty_score
@@ -116,6 +119,32 @@ def test_names_from_the_registry_stay_within_the_folder(
     assert str(error).isprintable(), "no control character reaches a terminal"
     folder.check()
     assert list(folder.out.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name])
+def test_names_from_the_registry_stay_within_the_folder_of_slices(
+    client: Client, add: Callable[..., SongFile], folder: Folder, name: str
+) -> None:
+    with (
+        pytest.raises(Invalid, match="is not a plain file name") as raised,
+        remote(client, add(name).object_id, indexed=True),
+    ):
+        pass
+    assert str(raised.value).isprintable()
+    folder.check()
+
+
+def test_links_in_the_places_of_slices(tmp_path: Path, folder: Folder) -> None:
+    sam = tmp_path / "out" / "in.sam"
+    sam.write_text("@SQ\tSN:c\tLN:9\nr\t0\tc\t1\t60\t4M\t*\t0\t0\tACGT\tFFFF\n")
+    for name in ("in.bam", "in.bam.bai"):
+        (folder.out / name).symlink_to(folder.victim)
+    request = Request(output_dir=folder.out, format=Format.BAM, output_index=True)
+    with local(sam, None, lambda text: None) as item:
+        view(item, request)
+    assert not (folder.out / "in.bam").is_symlink()
+    assert not (folder.out / "in.bam.bai").is_symlink()
+    folder.check()
 
 
 @pytest.mark.parametrize("analysis", ["..", "../elsewhere", "/etc", ".", "a/b"])

@@ -189,7 +189,7 @@ def test_a_manifest(site: Site, stored: Callable[[str], str], tmp_path: Path) ->
     done = site.run("view", "--manifest", manifest, *words)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"reads.chr1_1-3000.sam", "calls.chr1_1-3000.vcf.gz"}
-    assert "reads.bam.bai: left out" in done.stderr
+    assert "left out, 'reads.bam.bai' is no file of reads" in done.stderr
 
 
 def test_faults_of_the_store_are_waited_for(site: Site, stored: Callable[[str], str]) -> None:

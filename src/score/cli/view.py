@@ -240,7 +240,7 @@ def _sliceable(client: Client, ids: Sequence[str], screen: Screen) -> list[str]:
         if sliceable(name):
             found.append(object_id)
         else:
-            screen.line(f"{name or object_id}: left out, it is no file of reads or variants")
+            screen.line(f"{object_id}: left out, {name!r} is no file of reads or variants")
     return found
 
 

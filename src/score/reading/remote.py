@@ -21,6 +21,7 @@ from score.reading.checks import PartChecks
 from score.reading.policy import ReadAhead
 from score.reading.shared import Shared, Source
 from score.transfer.engine import SharedUrl
+from score.transfer.events import Moved
 from score.transfer.http import place, store_error
 from score.transfer.http import translate as translate_http
 
@@ -348,6 +349,7 @@ class RemoteObject:
                 take(self._read(response, url, count))
                 left -= count
                 self.shared.count(received=count)
+                self._engine.listener(Moved(self.name, count))
             whole = True
         finally:
             if whole:

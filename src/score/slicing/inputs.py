@@ -13,7 +13,6 @@ from score.client.layout import plain
 from score.client.many import GRACE
 from score.errors import Cancelled, Unavailable
 from score.genomics.indexes import Index
-from score.protocol.wire import Entity
 from score.slicing import indexes
 from score.slicing.records import pysam
 from score.slicing.sources import LocalBytes, look
@@ -34,8 +33,7 @@ def remote(client: Client, object_id: str, *, indexed: bool, verify: bool = Fals
         looked = pool.submit(look, data)
         known = pool.submit(_registered, client, object_id, indexed)
         pysam()  # a tenth of a second, while others answer
-        entity, index = known.result()
-        data.name = plain(entity.file_name or object_id, "File name")
+        data.name, index = known.result()
         try:
             file = looked.result()
         except Unavailable:
@@ -49,14 +47,15 @@ def remote(client: Client, object_id: str, *, indexed: bool, verify: bool = Fals
         yield Item(data.name, file, lambda: index, note, client.stop.check)
 
 
-def _registered(client: Client, object_id: str, indexed: bool) -> tuple[Entity, Index | None]:
-    """What the registry says of an object and, with ``indexed``, the index that it has for it."""
+def _registered(client: Client, object_id: str, indexed: bool) -> tuple[str, Index | None]:
+    """The name of an object in the registry and, with ``indexed``, the index that the registry has for it."""
     entity = client.catalog.entity(object_id)
+    name = plain(entity.file_name or object_id, "File name")
     found = client.catalog.index_of(entity) if indexed else None
     if found is None:
-        return entity, None
-    with client.remote(found.id, found.file_name) as file:
-        return entity, indexes.load(file)
+        return name, None
+    with client.remote(found.id, plain(found.file_name, "File name")) as file:
+        return name, indexes.load(file)
 
 
 @contextlib.contextmanager

@@ -295,21 +295,18 @@ def _in_place(target: Path, request: Request, format: Format) -> Iterator[Path]:
     if target == STDOUT:
         yield target
         return
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    index = unfinished.with_name(unfinished.name + ".index")
-    try:
-        with translated(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
+    with translated(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # a folder that is ours alone: nobody can have put a link there
+        folder = tempfile.TemporaryDirectory(prefix=".score-view-", dir=target.parent)
+    with folder as name:
+        unfinished, index = Path(name) / target.name, Path(name) / "index"
         yield unfinished
         suffix = _index(unfinished, index, format) if request.output_index else ""
         with translated(target):
             os.replace(unfinished, target)
             if suffix:
                 os.replace(index, target.with_name(target.name + suffix))
-    finally:
-        for path in (unfinished, index):
-            with contextlib.suppress(OSError):
-                path.unlink()
 
 
 @contextlib.contextmanager

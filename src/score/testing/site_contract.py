@@ -18,6 +18,9 @@ from typing import Any, ClassVar
 
 import pytest
 
+from score.client.client import Client
+from score.client.settings import Settings
+from score.errors import Conflict
 from score.protocol.parts import MIB
 from score.testing.site import Registered, Site, md5_of
 from score.testing.store_ground import Aside
@@ -130,6 +133,24 @@ class SiteContract:
         site.run("download", "--object-id", files.id, "--output-dir", tmp_path / "out", *span)
         (path,) = (tmp_path / "out").iterdir()
         assert path.read_bytes() == source.read_bytes()[PART - 10 : 2 * PART + 10]
+
+    def test_an_object_is_read_in_place(self, site: Site, aside: Aside, make: Maker) -> None:
+        """Any bytes, by one URL; an object that is replaced meanwhile is noticed."""
+        source = make(SIZE)
+        data = source.read_bytes()
+        files = site.register([source])
+        self.upload(site, files)
+        site.publish(files)
+        settings = Settings(site.url, site.song.url if site.song else site.url)
+        with Client(settings) as client, client.open(files.id) as file:
+            for at in (SIZE - 100, 3 * MIB, PART - 10):
+                assert file.read_at(at, 1000) == data[at : at + 1000]
+            assert file.read() == data
+        with Client(settings) as client, client.open(files.id) as file:
+            file.read(10)
+            aside.put(f"{self.folder}{files.id}", bytes(SIZE))
+            with pytest.raises(Conflict, match="replaced"):
+                file.read_at(2 * PART, 10)
 
     def test_a_killed_client_goes_on(self, site: Site, aside: Aside, make: Maker) -> None:
         source = make(SIZE)

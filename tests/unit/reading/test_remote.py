@@ -14,10 +14,11 @@ import pytest
 from score.errors import Cancelled, Conflict, Forbidden, Integrity, Invalid, NotFound, Refused, Unavailable
 from score.protocol.parts import Span
 from score.reading import RemoteObject, Shared
+from score.reading.shared import Tally
 from score.testing.faults import Answer, CutResponse, Flip, Reset
 from score.testing.proxy import FaultProxy
 from score.testing.score import FaultyScore
-from score.transfer.events import Waiting
+from score.transfer.events import Moved, Waiting
 from score.transfer.retry import Patience, Stop
 
 KIB = 1024
@@ -82,6 +83,15 @@ def test_one_url_serves_all_reads_and_no_byte_is_fetched_twice(site: FaultyScore
 def test_a_single_read_fetches_its_blocks_by_one_request(site: FaultyScore, open_object: Open) -> None:
     open_object().read_at(3 * BLOCK - 1, BLOCK + 2)
     assert ranged(site) == [Span(2 * BLOCK, 3 * BLOCK)]
+
+
+def test_whoever_listens_is_told_of_every_byte_that_moves(site: FaultyScore, open_object: Open) -> None:
+    remote = open_object()
+    remote.read_at(0, 10)
+    remote.read_at(0, 10)
+    remote.read_at(200 * BLOCK - 1, 2)
+    assert [event.count for event in site.heard.of(Moved)] == [BLOCK] * 3
+    assert remote.shared.tally == Tally(requests=2, received=3 * BLOCK, hits=1, misses=3)
 
 
 def test_sequential_reads_need_few_requests(site: FaultyScore, open_object: Open) -> None:
