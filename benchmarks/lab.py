@@ -60,6 +60,7 @@ class Lab:
         self.scale = scale
         self.rivals = rivals
         self.minio = minio
+        self.song = song
         self.on_minio = MinioSite(folder, minio, song)
         self.on_disk = LocalSite(folder)
         self._analyses: dict[tuple[str, str], Analysis] = {}
@@ -79,6 +80,16 @@ class Lab:
     def many(self) -> Payload:
         """Many files of 1 MiB."""
         return self._payload(f"{self.scale.many} files of 1 MiB", "many", [MIB] * self.scale.many)
+
+    @cached_property
+    def twenty(self) -> Payload:
+        """Twenty large files, which are links to one."""
+        where = self.folder / "payloads" / "twenty"
+        where.mkdir(parents=True)
+        files = [where / f"file-{number:04}.fastq" for number in range(20)]
+        for path in files:
+            path.hardlink_to(self.one.files[0])
+        return Payload(f"20 files of {self.scale.one // MIB:,} MiB", where, tuple(files))
 
     def _payload(self, name: str, folder: str, sizes: list[int]) -> Payload:
         """Files of random bytes: one random block, over and over, with its place written into it."""
@@ -106,7 +117,8 @@ class Lab:
         return measure.run([program("score-client"), *words], site.environment, self.folder)
 
     def upload(self, site: Site, payload: Payload) -> Usage:
-        """Upload with score-client, every file checked against its MD5; objects of an earlier round are replaced."""
+        """Upload with score-client, every file checked against its MD5; each time as new objects."""
+        self._analyses.pop((site.name, payload.name), None)
         analysis = self.analysis(site, payload)
         if len(payload.files) == 1:
             (line,) = analysis.manifest.read_text().splitlines()[1:]
@@ -114,7 +126,7 @@ class Lab:
             words = ["--object-id", identity, "--file", path, "--md5", md5]
         else:
             words = ["--manifest", str(analysis.manifest)]
-        used = self.score(site, "upload", "--force", *words)
+        used = self.score(site, "upload", *words)
         self._uploaded.add((site.name, payload.name))
         return used
 

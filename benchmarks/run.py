@@ -19,6 +19,7 @@ import report
 import service  # noqa: F401 - registers its figures
 import signing  # noqa: F401
 import slicing  # noqa: F401
+import transfers  # noqa: F401
 from figures import FIGURES, Findings
 from lab import FULL, QUICK, laboratory
 from measure import Failed

@@ -56,7 +56,8 @@ class MinioSite:
 
     name = "MinIO"
 
-    def __init__(self, folder: Path, minio: Minio, song: FakeSong) -> None:
+    def __init__(self, folder: Path, minio: Minio, song: FakeSong, urls_to: str = "") -> None:
+        """``urls_to``: the host of the URLs that clients get, where it is not MinIO's own."""
         self._folder = folder
         self._song = song
         settings = {
@@ -68,7 +69,9 @@ class MinioSite:
             "bucket.name.state": BUCKETS[1],
             "metadata.url": song.url,
         }
-        self.server = Server(folder / "minio-server", settings)
+        if urls_to:
+            settings["s3.preSignedUrl.override.host"] = urls_to
+        self.server = Server(folder / f"minio-server-{urls_to.replace(':', '-') or 'itself'}", settings)
 
     @property
     def environment(self) -> dict[str, str]:

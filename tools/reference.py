@@ -143,8 +143,7 @@ Which token may do what, under the profile `secure` ([how to set it up](authoriz
 HTTP: 200 done, 401 no valid token (with `WWW-Authenticate`), 403 a valid one without the scope. Every cell is asked
 of running servers, with Ego, with Keycloak and with embedded keys, in `tests/e2e/test_authorization_matrix.py`. The
 files belong to the study TEST-CA; scopes are the default ones. Where the three differ, the number is that of Ego,
-and the others are named. Tickets of htsget (`GET` and `POST /htsget/reads/{id}`, `/htsget/variants/{id}`) need what
-downloads need; their `service-info` needs nothing."""
+and the others are named. Tickets of reads (`/htsget/reads/{id}`) need what those of variants need."""
 
 
 def access_page() -> str:

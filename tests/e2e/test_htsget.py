@@ -258,6 +258,20 @@ def test_many_regions_by_post(shelf: Shelf, tmp_path: Path) -> None:
             assert records_of(part, region) == records_of(shelf.folder / name, region)
 
 
+def test_headers_and_indexes_are_read_once(minio_shelf: Shelf) -> None:
+    traffic = minio_shelf.site.behind
+    assert traffic is not None
+    region = {"referenceName": "chr1", "start": 200_000, "end": 300_000}
+    for name, edges in (("other.bam", 2), ("a.cram", 1), ("a.vcf.gz", 2)):
+        first = minio_shelf.ticket(name, **region)
+        traffic.forget()
+        again = minio_shelf.ticket(name, **region)
+        assert len(again["htsget"]["urls"]) == len(first["htsget"]["urls"])
+        read = traffic.seen(method="GET", path="-objects.*/data/")
+        assert {call.path.rpartition("/")[2] for call in read} == {minio_shelf.ids[name]}
+        assert len(read) <= edges
+
+
 def test_a_store_that_is_away_is_503(minio_shelf: Shelf) -> None:
     assert minio_shelf.site.behind is not None
     minio_shelf.site.behind.inject(Answer.unavailable(), method="GET", times=1000)
@@ -302,6 +316,13 @@ def test_clients_with_tokens(secured: tuple[Shelf, Callable[..., str]], tmp_path
     place.write_text(good)
     url = shelf.url("a.bam", referenceName="chr2")
     # htslib keeps tokens for https, unless it is told otherwise.
+    samtools = find("samtools")
+    assert samtools is not None
+    environment = {**os.environ, "HTS_AUTH_LOCATION": str(place)}
+    kept = subprocess.run(
+        [samtools, "view", "-c", url], env=environment, check=False, capture_output=True, timeout=60
+    )
+    assert kept.returncode == 1
     shelf.site.store.forget()
     counted = run(
         "samtools",

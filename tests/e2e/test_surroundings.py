@@ -52,10 +52,10 @@ class Job:
             return ["upload", "--manifest", self.files.manifest]
         return ["download", "--object-id", self.files.id, "--output-dir", self.out]
 
-    def hold(self) -> Gate:
-        """Hold its parts in the middle, all but the first."""
+    def hold(self, after: int | None = 1000) -> Gate:
+        """Hold its parts in the middle, or before the store hears of them, all but the first."""
         method = "PUT" if self._command == "upload" else "GET"
-        return self.site.store.hold(method=method, path=self.site.path_of(self.files.id), skip=1, after=1000)
+        return self.site.store.hold(method=method, path=self.site.path_of(self.files.id), skip=1, after=after)
 
     @property
     def kept(self) -> bool:
@@ -148,7 +148,7 @@ class TestNetwork:
     def test_the_store_is_restarted(self, make_file: Maker, tmp_path: Path, command: str) -> None:
         with running_minio(tmp_path / "minio") as minio, s3_site(tmp_path / "site", minio) as site:
             job = make_job(site, make_file, command, tmp_path)
-            gate = job.hold()
+            gate = job.hold(after=None)
             with site.start(*job.words, storage_retryNumber="30") as client:
                 gate.wait_for_arrival()
                 minio.kill()
@@ -161,7 +161,7 @@ class TestNetwork:
 
 class TestSignals:
     @locally
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
     def test_it_ends_and_says_how_to_go_on(self, job: Job, number: signal.Signals) -> None:
         gate = job.hold()
         with job.site.start(*job.words) as client:
@@ -202,7 +202,7 @@ datetime.datetime = Shifted
 
 
 @locally
-@pytest.mark.parametrize("days", [-400, -2, 2, 400])
+@pytest.mark.parametrize("days", [-2, 400])
 def test_a_clock_that_is_set_in_the_middle(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from score.cli.session import Session
@@ -24,8 +24,9 @@ def source(run: Session, manifest: str) -> Source:
 
 
 def read_ids(ids: Sequence[str]) -> Iterator[str]:
-    """Object ids, those of standard input in the place of ``-``. Raises Invalid where there are none."""
-    for object_id in ids:
+    """Object ids, those of standard input in the place of ``-``, also with commas between them, as the reference's
+    client takes them. Raises Invalid where there are none on standard input."""
+    for object_id in (one for given in ids for one in given.split(",") if one):
         if object_id != STDIN:
             yield object_id
             continue
@@ -72,6 +73,13 @@ def download_objects(
 def shard_objects(found: Sized, shard: Shard) -> Sized:
     """The share of this task."""
     return found if shard is None else share(((one, one[0], one[1]) for one in found), *shard)
+
+
+def left_to_others(found: Sized, mine: Sized) -> Collection[str]:
+    """The ids of the objects that other tasks deal with."""
+    if len(found) == len(mine):
+        return ()
+    return {object_id for object_id, _ in found} - {object_id for object_id, _ in mine}
 
 
 def shard_files(found: Sequence[UploadEntry], shard: Shard) -> Sequence[UploadEntry]:

@@ -153,7 +153,7 @@ def download(
         run.screen.expect(
             len(mine) if complete else None, total(size for _, size in mine) if complete and not ranged else None
         )
-        others = {object_id for object_id, _ in found} - {object_id for object_id, _ in mine}
+        others = inputs.left_to_others(found, mine)
         fetch = partial(rehearse_downloads, run.client) if dry_run else run.client.download_each
         outcomes = fetch(
             [object_id for object_id, _ in mine],

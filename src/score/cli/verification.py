@@ -55,6 +55,6 @@ def verify(
             layout=Layout(output_layout.lower()),
             index=index,
             repair=repair,
-            skip={object_id for object_id, _ in found} - {object_id for object_id, _ in mine},
+            skip=inputs.left_to_others(found, mine),
         )
         return run.end(run.follow(outcomes))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any, TypeVar
 
 from score.client.calls import Song
 from score.errors import NotFound, Refused, ScoreError, Unavailable
@@ -15,6 +16,30 @@ INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".csi", ".idx")
 """Of several indexes of one file, the one whose suffix comes first counts."""
 
 
+REMEMBERED = 4096
+"""Files, or analyses, of which a run remembers what was said; of older ones it asks again where it has to."""
+
+V = TypeVar("V")
+
+
+class Recent(dict[str, V]):
+    """What came last, so that memory does not grow with the number of files. Safe to be used by threads."""
+
+    def __init__(self, most: int = REMEMBERED) -> None:
+        super().__init__()
+        self._most = most
+        self._lock = threading.Lock()
+
+    def add(self, items: Mapping[str, V]) -> None:
+        """Remember these, all of them together, and forget the oldest for them."""
+        with self._lock:
+            for name in items:
+                self.pop(name, None)  # so that it counts as new
+            self.update(items)
+            for name in list(islice(self, max(0, len(self) - max(self._most, len(items))))):
+                del self[name]
+
+
 class Catalog:
     """The files of the analyses that a run deals with. Safe to be asked by threads."""
 
@@ -22,11 +47,11 @@ class Catalog:
         self._engine = engine
         self._song = song
         self._lock = threading.Lock()
-        self._entities: dict[str, Entity] = {}
-        self._analyses: dict[str, _Once] = {}
+        self._entities: Recent[Entity] = Recent()
+        self._analyses: Recent[_Once] = Recent()
         self._recording = threading.Lock()
-        self._records: dict[str, dict[str, Any]] = {}
-        self._asked: Counter[str] = Counter()
+        self._records: Recent[dict[str, Any]] = Recent()
+        self._asked: Recent[int] = Recent()
         self._away = False
 
     def entity(self, object_id: str) -> Entity:
@@ -51,7 +76,7 @@ class Catalog:
                 f"Study {study} has no analysis {analysis}, or the analysis has no files.",
                 hint="Check --study-id and --analysis-id, and that METADATA_URL is the right metadata service.",
             )
-        self._entities |= {entity.id.lower(): entity for entity in found}
+        self._entities.add({entity.id.lower(): entity for entity in found})
         return found
 
     def index_of(self, entity: Entity) -> Entity | None:
@@ -76,13 +101,14 @@ class Catalog:
     def _ask_for_record(self, object_id: str) -> dict[str, Any] | None:
         entity = self.known(object_id) or self._song.entity(object_id)
         study, analysis = entity.project_code, entity.gnos_id
-        self._asked[analysis] += 1
-        if self._asked[analysis] == 2:
+        times = self._asked.get(analysis, 0) + 1
+        self._asked.add({analysis: times})
+        if times == 2:
             try:
                 records = self._song.files(study, analysis)
             except (NotFound, Refused):
                 records = []
-            self._records |= {str(record.get("objectId")).lower(): record for record in records}
+            self._records.add({str(record.get("objectId")).lower(): _slim(record) for record in records})
         found = self._records.get(object_id.lower())
         return found if found is not None else self._song.file(study, object_id)
 
@@ -93,13 +119,14 @@ class Catalog:
     def _siblings(self, entity: Entity) -> dict[str, Entity]:
         """The index files of an analysis, by the names of what they index."""
         with self._lock:
-            once = self._analyses.setdefault(entity.gnos_id, _Once())
+            once = self._analyses.get(entity.gnos_id) or _Once()
+            self._analyses.add({entity.gnos_id: once})
         with once.lock:
             if once.indexes is None:
                 found = self._engine.persist(
                     lambda: list(self._song.entities(entity.gnos_id)), f"{entity.file_name}: looking for its index"
                 )
-                self._entities |= {sibling.id.lower(): sibling for sibling in found}
+                self._entities.add({sibling.id.lower(): sibling for sibling in found})
                 once.indexes = {
                     sibling.file_name.lower().removesuffix(suffix): sibling
                     for suffix in reversed(INDEX_SUFFIXES)
@@ -107,6 +134,11 @@ class Catalog:
                     if sibling.file_name.lower().endswith(suffix)
                 }
             return once.indexes
+
+
+def _slim(record: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a record that are looked at."""
+    return {name: record[name] for name in ("fileSize", "fileMd5sum") if name in record}
 
 
 class _Once:

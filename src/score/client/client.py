@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from score.client.calls import Endpoint, Score, Song
 from score.client.catalog import Catalog
-from score.client.download import Download
 from score.client.layout import Claims, Layout, place
 from score.client.manifests import UploadEntry
 from score.client.many import FATAL, Later, Many, Once, is_large
@@ -25,6 +22,7 @@ from score.client.source import ObjectSource
 from score.client.tls import unverified
 from score.client.transfer import Transfer
 from score.client.upload import BlockUpload, Upload
+from score.client.wanted import Wanted, date_index
 from score.errors import (
     Cancelled,
     Conflict,
@@ -256,7 +254,7 @@ class Client:
                 return fetch(entity, large)
             outcomes = fetch(entity, large) + fetch(index, True, along=True)
             if len(outcomes) == 2:
-                _date_index(outcomes[0].path, outcomes[1].path)
+                date_index(outcomes[0].path, outcomes[1].path)
             else:  # one of them was named for itself, and may be under way elsewhere
                 pairs.append((entity, index))
             return outcomes
@@ -265,7 +263,7 @@ class Client:
         yield from self._run(ids, one, lambda object_id: (object_id, None))
         for pair in pairs:
             with contextlib.suppress(ScoreError):
-                _date_index(*(place(wanted.out, wanted.layout, entity) for entity in pair))
+                date_index(*(place(wanted.out, wanted.layout, entity) for entity in pair))
 
     def analysis(self, study: str, analysis: str) -> ObjectIds:
         """The object ids of an analysis. Raises NotFound where it has none."""
@@ -308,15 +306,14 @@ class Client:
     def exists(self, object_id: str) -> bool:
         """Whether the object is in the store, published or not."""
         check_object_id(object_id)
-        try:
-            return self.engine.persist(lambda: self.score.exists(object_id), f"{object_id}: asking for the object")
-        except NotFound:
-            return False
-        except (Unauthenticated, Forbidden):  # who may not upload is not told so
+        with contextlib.suppress(NotFound):
             try:
+                return self.engine.persist(
+                    lambda: self.score.exists(object_id), f"{object_id}: asking for the object"
+                )
+            except (Unauthenticated, Forbidden):  # who may not upload is not told so
                 return bool(self.stat(object_id))
-            except NotFound:
-                return False
+        return False
 
     def modified(self, object_id: str) -> datetime:
         """When the object came into the store, by the store's clock. Raises NotFound.
@@ -403,32 +400,5 @@ class Client:
                 yield number, outcome
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What is to be downloaded of every object, and where to."""
-
-    out: Path
-    layout: Layout
-    index: bool
-    offset: int
-    length: int
-    force: bool
-    validate: bool
-    skip: Collection[str] = ()
-
-    def job(self, engine: Engine, score: Score, entity: Entity, claims: Claims, large: bool) -> Download:
-        """The download of one object; ``large``: in the lane of large files."""
-        where = (self.out, self.layout, claims, self.offset, self.length, self.force, self.validate)
-        return Download(engine, score, entity, *where, large)
-
-
 def _in_order(outcomes: Iterable[tuple[int, Outcome]]) -> Outcomes:
     return [outcome for _, outcome in sorted(outcomes, key=lambda numbered: numbered[0])]
-
-
-def _date_index(data: Path | None, index: Path | None) -> None:
-    """Make an index no older than its data: tools that read it warn of that, or refuse it."""
-    if data and index:
-        with contextlib.suppress(OSError):
-            if index.stat().st_mtime_ns < data.stat().st_mtime_ns:
-                os.utime(index)

@@ -85,13 +85,13 @@ class Claims:
     """Which object each file of a run belongs to, so that files of equal name never overwrite one another."""
 
     def __init__(self) -> None:
-        self._owners: dict[Path, str] = {}
+        self._owners: dict[str, str] = {}  # texts: a path takes several times as much
         self._lock = threading.Lock()
 
     def claim(self, path: Path, object_id: str) -> None:
         """Raises Conflict where the file is another object's."""
         with self._lock:
-            owner = self._owners.setdefault(path, object_id)
+            owner = self._owners.setdefault(os.fspath(path), object_id)
         if owner != object_id:
             raise Conflict(
                 f"{path} would be written by two objects, {owner} and {object_id}.",

@@ -105,7 +105,10 @@ def deflate(data: bytes) -> bytes:
 
 
 class Opening:
-    """The beginning of a file, unpacked as far as it goes: at most ``largest`` bytes of data, and a block."""
+    """The beginning of a file, unpacked as far as it goes: at most ``largest`` bytes of data, and a block.
+
+    ``consumed``: bytes of the whole blocks among them.
+    """
 
     def __init__(self, prefix: bytes, largest: int) -> None:
         self.data = bytearray()
@@ -120,7 +123,7 @@ class Opening:
             self._offsets.append(at)
             self.data += block.data
             at += block.size
-        self._after = at
+        self.consumed = at
 
     def pointer(self, position: int) -> int:
         """The pointer to the byte at ``position`` of the data, or to what follows the data."""
@@ -130,7 +133,7 @@ class Opening:
             while last >= 0 and self._starts[last] == position:
                 last -= 1
             following = last + 1
-            return pointer(self._offsets[following] if following < len(self._offsets) else self._after, 0)
+            return pointer(self._offsets[following] if following < len(self._offsets) else self.consumed, 0)
         number = bisect_right(self._starts, position) - 1
         return pointer(self._offsets[number], position - self._starts[number])
 

@@ -34,6 +34,11 @@ class Kind(NamedTuple):
     format: Format
     packing: Packing
 
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory it takes, with its place there."""
+        return 500
+
 
 INDEX_SUFFIXES = {
     Format.BAM: (".bai", ".csi"),

@@ -8,9 +8,10 @@ import zlib
 from dataclasses import dataclass
 
 from score.genomics import cram
-from score.genomics.bgzf import Opening
+from score.genomics.bgzf import Chunk, Opening, cut_out, deflate, inflate, parts
 from score.genomics.damage import Damaged
 from score.genomics.formats import Format, Kind, Packing
+from score.protocol.parts import Span
 
 _CONTIG = re.compile(rb"^##contig=<(.*)>\s*$", re.MULTILINE)
 _ID = re.compile(rb"(?:^|,)ID=([^,>]*)")
@@ -29,10 +30,21 @@ class Header:
     version: cram.Version | None = None
     text: bytes = b""
 
-    @property
-    def weight(self) -> int:
-        """About how many bytes of memory it takes."""
-        return 1000 + len(self.text) + sum(150 + len(name) for name in self.references)
+    def pieces(self, prefix: bytes, inline: int) -> list[bytes | Span]:
+        """The header as a file has it, cut out of the beginning of the file from which it was read: spans where they
+        are longer than ``inline`` bytes, else the bytes. A text that was not in blocks is put into some."""
+        pieces: list[bytes | Span]
+        if self.kind.format is Format.CRAM:
+            pieces = [Span(0, self.end)]
+        elif self.kind.packing is Packing.BLOCKS:
+            last, within = parts(self.end)
+            block = inflate(prefix, last) if within else None
+            pieces = cut_out(Chunk(0, self.end), {last: block} if block else {})
+        else:
+            pieces = [deflate(self.text)]
+        return [
+            prefix[one.offset : one.end] if isinstance(one, Span) and one.length <= inline else one for one in pieces
+        ]
 
 
 def read_header(prefix: bytes, kind: Kind, *, whole: bool, largest: int) -> Header | None:

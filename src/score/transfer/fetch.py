@@ -27,7 +27,7 @@ SLACK = 64 * MIB
 processor is what limits the transfer, and the whole MD5 finds every damage in the end."""
 
 
-_NO_CONDITIONS = (400, 501)
+_NOT_IMPLEMENTED = 501
 """What gateways answer that do not take ``If-Match``."""
 
 
@@ -194,7 +194,7 @@ class Fetch:
         headers = {"Range": part.span.http_range} if part.part_size else {}
         if self.etag and self._conditional:
             response = self.engine.http.request("GET", url, headers={**headers, "If-Match": self.etag}, stream=True)
-            if response.status not in _NO_CONDITIONS:
+            if response.status != _NOT_IMPLEMENTED:
                 return response
             response.close()  # the ETags of answers are compared in any case
             plain = self.engine.http.request("GET", url, headers=headers, stream=True)

@@ -217,6 +217,7 @@ class TestDownload:
             ["--object-id", OBJECT, "--object-id", OTHER],
             ["--object-id", OBJECT, OTHER, OBJECT],
             [f"--object-id={OBJECT}", OTHER],
+            [f"--object-id={OBJECT},{OTHER}"],
             ["--analysis-id", ANALYSIS, "--study-id", "TEST-CA"],
             ["--analysis-id", ANALYSIS, "--program-id", "TEST-CA"],
         ],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from score.client.manifests import DOWNLOAD_HEADER
 from score.protocol.parts import MIB
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
@@ -40,3 +41,29 @@ def test_parts_pass_through_small_buffers(folder: Path, site: FaultyScore, song:
     )
     assert len(site.puts if command == "upload" else site.gets) == PARTS
     assert int(ended.stdout.split()[0]) * 1024 < BOUND
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak")
+def test_manifests_are_read_line_by_line(folder: Path) -> None:
+    lines = 200_000
+    with (folder / "m.tsv").open("w") as file:
+        file.write("\t".join(DOWNLOAD_HEADER) + "\n")
+        for number in range(lines):
+            rest = f"BAM\tsample_{number}.bam\t{number}\t{'0' * 32}\t\tDO{number}\tPR\tTEST-CA"
+            file.write(f"aws\tFI{number}\t5c0eca11-0000-4000-8000-{number:012}\t{rest}\n")
+    words = ["manifest", "--manifest", "m.tsv"]
+    with (folder / "out").open("wb") as out:
+        code = CODE.replace("split('VmHWM:')[1])", "split('VmHWM:')[1].split()[0], file=sys.stderr)")
+        ended = subprocess.run(
+            [sys.executable, "-c", code, *words],
+            cwd=folder,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+    assert (folder / "out").stat().st_size == (folder / "m.tsv").stat().st_size
+    said, peak = ended.stderr.splitlines()
+    assert f"{lines} objects" in said
+    assert int(peak) * 1024 < BOUND

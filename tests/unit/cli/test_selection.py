@@ -375,6 +375,13 @@ class TestSettingsAsOptions:
         assert not (files / f".{OBJECT}").exists()
 
 
+def test_without_validation_nothing_is_called_verified(run: Run, folder: Path, registered: None) -> None:
+    status, out, _ = run(*DOWNLOAD, "--object-id", OBJECT, "--validate", "false", "--json")
+    assert status == 0
+    assert records(out)[0]["state"] == "downloaded, not verified"
+    assert (folder / "out" / "a.bam").read_bytes() == DATA
+
+
 class TestEqualNames:
     """Two objects of one name: none overwrites the other, and none is dropped without a word."""
 
@@ -422,3 +429,25 @@ class TestEqualNames:
     def test_by_id_both_come(self, run: Run, folder: Path) -> None:
         assert run(*DOWNLOAD, "--object-id", OBJECT, OTHER, "--output-layout", "id")[0] == 0
         assert sorted(os.listdir(folder / "out")) == [OBJECT, OTHER]
+
+
+class TestLocales:
+    @pytest.mark.parametrize(
+        "variables",
+        [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, {"LC_ALL": "C.UTF-8"}],
+    )
+    def test_odd_names_in_every_locale(
+        self, folder: Path, song: FakeSong, site: FaultyScore, variables: dict[str, str]
+    ) -> None:
+        name = "größe".encode() + b"\xff \xe2\x82.bam"
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(b"x")
+        song.register("a.bam", analysis=ANALYSIS, object_id=OBJECT, size=1)
+        words = [*CLIENT, "upload", "--object-id", OBJECT, "--file", name, "--json", "--report", "r.tsv"]
+        ended = subprocess.run(
+            words, cwd=folder, env={**os.environ, **variables}, capture_output=True, timeout=120, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert b".bam: uploaded, 1 B" in ended.stderr
+        first, _ = records(ended.stdout.decode("ascii"))
+        assert str(first["path"]).encode("utf-8", "surrogateescape") == name
+        assert name in (folder / "r.tsv").read_bytes()

@@ -116,7 +116,11 @@ def test_why_it_waits(folder: Path, site: FaultyScore) -> None:
     with on_terminal(100, words, folder) as (terminal, client):
         terminal.read_until("retry 1/3 in 50 s: the store answered 503 SlowDown")
         client.terminate()
+        while terminal.read():
+            pass
         assert client.wait(60) == 130
+    assert terminal.text.rindex("\x1b[?25h") > terminal.text.rindex("\x1b[?25l"), "the cursor is shown again"
+    assert "Run the same command again to go on from there." in terminal.text
 
 
 @pytest.mark.parametrize("flag", ["--quiet", "--silent", "--no-ansi"])

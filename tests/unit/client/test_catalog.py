@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from score.client.catalog import Recent
 from score.client.client import Client
 from score.client.manifests import UploadEntry
 from score.client.outcome import State
@@ -81,3 +82,15 @@ def test_the_files_of_a_manifest_are_known_from_the_list_of_their_analysis(
     assert sum("gnosId=" in one for one in asked) == 1
     threads = FILES * client.settings.parallel
     assert sum(one.startswith("/entities/") for one in asked) <= threads, "each thread waits for the list"
+
+
+def test_what_is_remembered_does_not_grow_without_end() -> None:
+    recent: Recent[int] = Recent(3)
+    for number in range(10):
+        recent.add({str(number): number})
+    assert dict(recent) == {"7": 7, "8": 8, "9": 9}
+    recent.add({str(number): number for number in range(5)})  # of one answer nothing is forgotten
+    assert set(recent) == {"0", "1", "2", "3", "4"}
+    recent.add({"x": 1})
+    assert len(recent) == 3
+    assert recent["x"] == 1

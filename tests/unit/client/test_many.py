@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from score.client.client import Client
+from score.client.manifests import UploadEntry
 from score.client.many import Later, Many
 from score.client.outcome import Outcome, State
 from score.errors import Cancelled, NoSpace
@@ -88,8 +89,9 @@ def test_an_interruption_says_what_remains() -> None:
 
 def prepare(site: FaultyScore, song: FakeSong, ids: list[str]) -> None:
     for number, object_id in enumerate(ids):
-        song.register(f"{number}.bam", analysis=ANALYSIS, object_id=object_id)
-        site.fake.add(object_id, DATA + bytes([number]))
+        data = DATA + bytes([number])
+        song.register(f"{number}.bam", analysis=ANALYSIS, object_id=object_id, size=len(data))
+        site.fake.add(object_id, data)
 
 
 def test_when_the_time_is_over_what_is_finished_is_kept(
@@ -115,10 +117,26 @@ def test_when_the_time_is_over_what_is_finished_is_kept(
     assert str(ends[0]).startswith("The time for this run is over: ")
     assert "of 2 files remain" in str(ends[0])
     site.traffic.heal()
+    while list(tmp_path.glob(".*.lock")):  # a program would have ended
+        threading.Event().wait(0)
     site.traffic.forget()
     outcomes = make_client().download(IDS[:2], tmp_path)
     assert all(outcome.good for outcome in outcomes)
     assert len(site.gets) < 4, "the first part of the second file was finished"
+
+
+def test_with_little_memory_it_works_with_small_buffers(
+    make_client: MakeClient, site: FaultyScore, song: FakeSong, tmp_path: Path
+) -> None:
+    client = make_client(parallel=8, memory=0.001)
+    assert client.engine.budget.memory <= 1_100_000
+    assert client.engine.budget.chunk < 50_000
+    prepare(site, song, IDS[:8])
+    outcomes = client.download(IDS[:8], tmp_path)
+    assert {outcome.state for outcome in outcomes} == {State.DOWNLOADED}
+    site.fake.objects.clear()
+    entries = [UploadEntry(one.object_id, one.path or tmp_path, one.md5 or "") for one in outcomes]
+    assert {outcome.state for outcome in client.upload_all(entries)} == {State.UPLOADED}
 
 
 def test_a_time_that_is_over_before_anything_begins(

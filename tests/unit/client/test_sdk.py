@@ -77,7 +77,7 @@ class TestManyFiles:
         tracemalloc.start()
         try:
             before = taken(100)
-            assert taken(3000) - before < 100_000
+            assert taken(3000) - before < 600_000  # a future and an outcome of each would take several times as much
         finally:
             tracemalloc.stop()
 

@@ -283,6 +283,12 @@ def test_what_is_missing_is_told_where_it_need_not_be_complete(tmp_path: Path) -
     assert read_settings([], S3, tmp_path, complete=False).missing == ""
 
 
+def test_a_misspelled_setting_of_htsget_is_warned_of(tmp_path: Path) -> None:
+    (said,) = read(tmp_path, {"HTSGET_BOUND_URL": "false"}).warnings
+    assert "HTSGET_BOUND_URL" in said
+    assert "htsget.boundUrls" in said
+
+
 def test_unknown_names_and_profiles_are_warned_of(tmp_path: Path) -> None:
     said = read(tmp_path, {**S3, "S3_ENDPONT": "x", "SPRING_PROFILES_ACTIVE": "s3,kubernetes"}).warnings
     assert any("S3_ENDPONT" in warning and "s3.endpoint?" in warning for warning in said)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from score.broker.htsget.memory import Memory
 from score.broker.htsget.refusals import BadIndex, InvalidRange, UnsupportedFormat
 from score.errors import NotFound
 from score.genomics import cram, records
-from score.genomics.bgzf import EOF, LARGEST_BLOCK, Opening, parts
+from score.genomics.bgzf import LARGEST_BLOCK, Opening, parts
 from score.genomics.binned import BinnedIndex
 from score.genomics.cram import ContainerIndex
 from score.genomics.damage import Damaged
@@ -28,6 +28,9 @@ _PIECE = 8 * MIB
 
 
 _HEAD_OF_CONTAINER = 4096
+_KINDS_AT_ONCE = 32
+INLINE = 256 * 1024
+"""Bytes of a header that are kept as they are, and put into tickets."""
 _A_RECORD = 64
 T = TypeVar("T")
 
@@ -75,6 +78,20 @@ class File:
         return b"".join([await self.found.store.read(self.found.key, piece) for piece in cut(span, _PIECE)])
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The header of a file, and what of a ticket it is."""
+
+    header: Header
+    pieces: Sequence[bytes | Span]
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory it takes."""
+        kept = sum(len(one) for one in self.pieces if isinstance(one, bytes))
+        return 1000 + kept + len(self.header.text) + sum(150 + len(name) for name in self.header.references)
+
+
 class Files:
     """Opens files, and reads their headers and indexes. Its errors: those of the registry and the store, and the
     refusals that each method names."""
@@ -84,6 +101,7 @@ class Files:
         self._downloads = downloads
         self._limits = limits or Limits()
         self._memory = Memory(self._limits.memory, self._limits.at_once)
+        self._kinds = Memory(MIB, _KINDS_AT_ONCE)
         self._turn = asyncio.Semaphore(self._limits.at_once)
 
     async def open(self, entity: Entity) -> File:
@@ -92,14 +110,18 @@ class Files:
 
     async def kind(self, file: File) -> Kind:
         """What the file is. UnsupportedFormat where it is nothing that is known here."""
-        kind = recognise(await file.read(0, ENOUGH))
-        if kind is None:
-            raise UnsupportedFormat(f"{file.name} is no BAM, CRAM, VCF or BCF.", hint="Download it whole.")
-        return kind
 
-    async def header(self, file: File, kind: Kind) -> Header:
+        async def read() -> Kind:
+            kind = recognise(await file.read(0, ENOUGH))
+            if kind is None:
+                raise UnsupportedFormat(f"{file.name} is no BAM, CRAM, VCF or BCF.", hint="Download it whole.")
+            return kind
+
+        return await self._kinds.get(file.version, Kind, read)
+
+    async def head(self, file: File, kind: Kind) -> Head:
         """Its header. UnsupportedFormat where that is broken or larger than is read here."""
-        return await self._memory.get(("header", *file.version), Header, lambda: self._read_header(file, kind))
+        return await self._memory.get(("head", *file.version), Head, lambda: self._read_head(file, kind))
 
     async def index(self, file: File, header: Header) -> tuple[File, Index]:
         """Its index, by the rules of the protocol, section 6. InvalidRange where there is none, BadIndex where it is
@@ -124,7 +146,7 @@ class Files:
         async with self._turn:
             return await asyncio.to_thread(work)
 
-    async def _read_header(self, file: File, kind: Kind) -> Header:
+    async def _read_head(self, file: File, kind: Kind) -> Head:
         size, prefix = 2 * ENOUGH, b""
         try:
             while True:
@@ -134,13 +156,13 @@ class Files:
                     read_header, prefix, kind, whole=whole, largest=self._limits.unpacked
                 )
                 if header is not None:
-                    return header
+                    return Head(header, await asyncio.to_thread(header.pieces, prefix, INLINE))
                 if len(prefix) >= self._limits.header:
                     raise Damaged(f"its header does not end within {self._limits.header} bytes.")
                 size = min(4 * size, self._limits.header)
         except Damaged as error:
             raise UnsupportedFormat(
-                f"{file.name} cannot be cut: {error}", hint="Ask for all of it, or upload it whole."
+                f"{file.name} cannot be cut: {error}", hint="Ask for all of it, or have it uploaded anew."
             ) from None
 
     async def _find_index(self, file: File, kind: Kind) -> File:
@@ -154,12 +176,10 @@ class Files:
                     return await self.open(registered[name])
                 except NotFound:
                     continue
-        why = "is not in the store" if registered else "is registered in its analysis"
         wanted = " or ".join(file.entity.file_name + suffix for suffix in INDEX_SUFFIXES[kind.format])
+        why = "and it is not in the store" if registered else "and there is none in its analysis"
         raise InvalidRange(
-            f"A region of {file.name} needs its index: {wanted} {why}."
-            if registered
-            else f"A region of {file.name} needs its index, and none {why}: {wanted}.",
+            f"A region of {file.name} needs its index, {wanted}, {why}.",
             hint="Ask for all of it, or have its index registered and uploaded.",
         )
 
@@ -192,8 +212,9 @@ async def _compare_blocks(file: File, header: Header, end: int, references: int)
     offset, within = parts(end or header.end)
     if offset > file.size or (within and offset == file.size):
         raise Damaged(f"byte {offset} is beyond its end, which is at {file.size}.")
-    rest = Opening(await file.read(offset, 2 * LARGEST_BLOCK), LARGEST_BLOCK).data
-    if within > len(rest) or (not rest and offset < file.size and file.size - offset != len(EOF)):
+    opening = Opening(await file.read(offset, 2 * LARGEST_BLOCK), LARGEST_BLOCK)
+    rest = opening.data
+    if within > len(rest) or (not opening.consumed and offset < file.size):
         raise Damaged(f"at byte {offset} no block begins that has {within} bytes.")
     following = bytes(rest[within : within + _A_RECORD])
     if following and (

@@ -20,7 +20,7 @@ from score.genomics.bgzf import Block, Chunk
 from score.genomics.binned import BinnedIndex
 from score.genomics.cram import ContainerIndex
 from score.genomics.damage import Damaged
-from score.genomics.formats import Format, Packing
+from score.genomics.formats import Format
 from score.genomics.headers import Header
 from score.genomics.spans import coalesce
 from score.metadata.base import Registry
@@ -37,8 +37,6 @@ _MOST = 200
 """Spans of a ticket at most, before they are cut into blocks of data."""
 _AT_ONCE = 8
 """Reads of the store at once for one ticket."""
-_INLINE = 256 * 1024
-"""Bytes of a header that are put into the ticket itself."""
 _SMALLEST_BLOCK, _LARGEST_BLOCK, _BLOCKS = 128 * MIB, 1024 * MIB, 1000
 """Bytes of the blocks of data into which long spans are cut, and how many of them there should be."""
 
@@ -99,8 +97,9 @@ class Tickets:
         if query.regions is None and not query.header_only:
             md5 = to_hex(file.found.md5) or ""
             return Ticket(kind.format, self._urls(file, [("", Span(0, file.size))]), md5)
-        header = await self._files.header(file, kind)
-        pieces: list[tuple[str, Piece]] = [(HEADER, piece) for piece in await _header_of(file, header)]
+        head = await self._files.head(file, kind)
+        header = head.header
+        pieces: list[tuple[str, Piece]] = [(HEADER, piece) for piece in head.pieces]
         open_end = False
         if query.regions is not None:
             regions = [
@@ -276,18 +275,3 @@ def _block(data: bytes, offset: int) -> Block:
     if block is None:
         raise Damaged(f"at byte {offset}, it ends within a block.")
     return block
-
-
-async def _header_of(file: File, header: Header) -> list[Piece]:
-    """The header as pieces: all of it within the ticket where it is small."""
-    if header.kind.format is Format.CRAM:
-        pieces: list[Piece] = [Span(0, header.end)]
-    elif header.kind.packing is Packing.BLOCKS:
-        last, within = bgzf.parts(header.end)
-        blocks = {last: _block(await file.read(last, bgzf.LARGEST_BLOCK), last)} if within else {}
-        pieces = bgzf.cut_out(Chunk(0, header.end), blocks)
-    else:
-        return [await asyncio.to_thread(bgzf.deflate, header.text)]
-    return [
-        await file.read(*piece) if isinstance(piece, Span) and piece.length <= _INLINE else piece for piece in pieces
-    ]

@@ -1,0 +1,42 @@
+"""What is wanted of the objects of a download, and what makes a pair of a file and its index."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from score.client.calls import Score
+from score.client.download import Download
+from score.client.layout import Claims, Layout
+from score.protocol.wire import Entity
+from score.transfer.engine import Engine
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be downloaded of every object, and where to."""
+
+    out: Path
+    layout: Layout
+    index: bool
+    offset: int
+    length: int
+    force: bool
+    validate: bool
+    skip: Collection[str] = ()
+
+    def job(self, engine: Engine, score: Score, entity: Entity, claims: Claims, large: bool) -> Download:
+        """The download of one object; ``large``: in the lane of large files."""
+        where = (self.out, self.layout, claims, self.offset, self.length, self.force, self.validate)
+        return Download(engine, score, entity, *where, large)
+
+
+def date_index(data: Path | None, index: Path | None) -> None:
+    """Make an index no older than its data: tools that read it warn of that, or refuse it."""
+    if data and index:
+        with contextlib.suppress(OSError):
+            if index.stat().st_mtime_ns < data.stat().st_mtime_ns:
+                os.utime(index)
