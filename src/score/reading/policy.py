@@ -65,4 +65,10 @@ class ReadAhead:
 
     def _find(self, span: Span) -> _Reader | None:
         """The reader that goes on with ``span``."""
-        return next((reader for reader in self._readers if abs(span.offset - reader.at) <= SLACK), None)
+        return next((reader for reader in self._readers if self._goes_on(reader, span.offset)), None)
+
+    @staticmethod
+    def _goes_on(reader: _Reader, offset: int) -> bool:
+        """Where something is read ahead, reads may come in any order within it: a kernel asks for several at once."""
+        slack = max(SLACK, reader.window // 4)
+        return reader.at - slack <= offset <= max(reader.at + slack, reader.asked if reader.window else 0)

@@ -61,3 +61,11 @@ def test_the_limit_bounds_the_window() -> None:
     for at in range(0, 16 * MIB, STEP):
         ahead = policy.note(Span(at, STEP), limit=STEP)
         assert ahead.length == 0 or ahead.end <= at + 2 * STEP
+
+
+def test_reads_that_overtake_one_another_are_one_reader() -> None:
+    policy = ReadAhead()
+    size = 256 * 1024
+    for number in (0, 1, 2, 3, 5, 4, 7, 6, 9, 8, 11, 10):
+        policy.note(Span(number * size, size))
+    assert policy.sequential == 1
