@@ -89,7 +89,7 @@ def test_a_gateway_that_crashes_amid_an_upload(site: Site, ceph: Ceph, files: Re
         gate.wait_for_arrival()
         ceph.kill_gateway()
         gate.open()
-        client.wait_until(lambda: "again" in client.stderr)
+        client.wait_until(lambda: "retry" in client.stderr)
         ceph.restart_gateway()
         client.conclude()
     finished = [call.part for call in site.sent(files.id) if call.status == 200]
