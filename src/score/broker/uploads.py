@@ -20,6 +20,8 @@ from score.broker.documents import fetch
 from score.broker.finished import FinishedParts, objection, refuse
 from score.broker.plans import Known, Plans
 from score.broker.state import Layout, Plan, new_upload, read_specification, without_urls
+from score.broker.sweep import sweep
+from score.broker.together import Together
 from score.broker.work import Work
 from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound, NotReady
 from score.protocol.digests import check_md5, to_hex
@@ -65,6 +67,7 @@ class Uploads:
         self._layout = layout
         self._rules = rules
         self._plans = Plans()
+        self._reading: Together[tuple[str, str], Known] = Together()
         self._finished = FinishedParts(objects, state, layout)
         self._completions = completions or Work()
 
@@ -163,8 +166,7 @@ class Uploads:
         if known.plan.part(number) is None:
             raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(known.plan)}.")
         known.drop(number)
-        if keys := await self._keys(self._layout.records_of(object_id, upload, number)):
-            await self._state.delete(*keys)
+        await sweep(self._state, self._layout.records_of(object_id, upload, number))
 
     async def complete(self, object_id: str, upload_id: str) -> None:
         """Make the object of its finished parts. Returns only when the object and its ``.meta`` are there.
@@ -359,6 +361,13 @@ class Uploads:
 
     async def _known(self, object_id: str, upload: UploadId) -> Known:
         """What there is to know of an upload, from memory or from its state. NotFound, Conflict."""
+        return self._plans.get(object_id, upload) or await self._reading.ask(
+            (object_id, upload), lambda: self._learn(object_id, upload)
+        )
+
+    async def _learn(self, object_id: str, upload: UploadId) -> Known:
+        """Read the state of an upload, unless somebody just did: to take a large one apart costs as much as dozens of
+        calls, and those of many clients come at once."""
         return self._plans.get(object_id, upload) or self._plans.keep(
             object_id, upload, Known.of(await self._specification(object_id, upload))
         )
@@ -378,9 +387,6 @@ class Uploads:
             raise _no_upload(object_id)
         return max(found)[1]
 
-    async def _keys(self, prefix: str) -> list[str]:
-        return [entry.key async for entry in self._state.scan(prefix)]
-
     async def drop(self, object_id: str, upload: UploadId) -> None:
         """Abort the multipart upload and delete the records of its parts, then ``.meta``: in this order it can be
         repeated after a crash.
@@ -388,16 +394,14 @@ class Uploads:
         One that a crash left between the joining of its parts and the final ``.meta`` is past that: it is finished.
         """
         key = self._layout.object(object_id)
-        try:
-            await self._objects.stored_part(key, upload, 1)
-        except NotFound:
-            await self._finish_joined(object_id, upload)
-        await asyncio.gather(self._objects.abort(key, upload), self._delete_records(object_id, upload))
+        if await self._objects.stat(key) is not None:  # to ask for the parts first would cost more than all the rest
+            try:
+                await self._objects.stored_part(key, upload, 1)
+            except NotFound:
+                await self._finish_joined(object_id, upload)
+        records = f"{self._layout.folder(object_id, upload)}part-"
+        await asyncio.gather(self._objects.abort(key, upload), sweep(self._state, records))
         await self._forget(object_id, upload)
-
-    async def _delete_records(self, object_id: str, upload: UploadId) -> None:
-        if keys := await self._keys(f"{self._layout.folder(object_id, upload)}part-"):
-            await self._state.delete(*keys)
 
     async def _forget(self, object_id: str, upload: UploadId, known: Sequence[str] | None = None) -> None:
         """Delete the state of an upload. ``known``: the keys of its records, where they are known.
@@ -410,8 +414,7 @@ class Uploads:
             await self._state.delete(meta, *known)
             return
         await self._state.delete(meta)  # first, since with it the upload is in progress to every reader
-        if keys := await self._keys(self._layout.folder(object_id, upload)):
-            await self._state.delete(*keys)
+        await sweep(self._state, self._layout.folder(object_id, upload))
 
 
 async def _in_order(*works: Coroutine[Any, Any, Any]) -> list[Any]:

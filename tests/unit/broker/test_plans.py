@@ -245,3 +245,20 @@ def test_memory_is_bounded() -> None:
     assert not large.records
     assert not large.keys
     assert not large.whole
+
+
+def test_many_calls_at_once_read_the_state_of_an_upload_once(run: Callable[[Test], None]) -> None:
+    """As after a restart, when the clients of a large upload go on: its state has megabytes."""
+
+    async def test(site: Site) -> None:
+        upload = await site.start(site.server())
+        server = site.server()
+        site.state.calls.clear()
+        ends = await asyncio.gather(
+            *[server.finish_part(upload[0], upload[1], 1, md5(DATA[0]), md5(DATA[0])) for _ in range(30)],
+            return_exceptions=True,
+        )
+        assert all(isinstance(end, Conflict) for end in ends), "the part was never sent"
+        assert site.state.calls.count("get") == 1
+
+    run(test)

@@ -1,0 +1,36 @@
+"""Deletion of many small objects at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from score.storage.base import ObjectStore
+
+_TOGETHER = 250
+"""Keys for one deletion."""
+_AT_ONCE = 8
+"""Deletions under way while the listing goes on."""
+
+
+async def sweep(store: ObjectStore, prefix: str) -> None:
+    """Delete every object whose key starts with ``prefix``, while the listing goes on: memory is for a few pages,
+    however many there are. Raises what the store does; what is left may be swept again."""
+    running: set[asyncio.Task[None]] = set()
+    keys: list[str] = []
+    try:
+        async for entry in store.scan(prefix):
+            keys.append(entry.key)
+            if len(keys) == _TOGETHER:
+                running.add(asyncio.create_task(store.delete(*keys)))
+                keys = []
+            if len(running) == _AT_ONCE:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for one in done:
+                    one.result()
+        if keys:
+            await store.delete(*keys)
+        await asyncio.gather(*running)
+    finally:
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
