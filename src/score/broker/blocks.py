@@ -175,9 +175,10 @@ class BlockUploads:
             await self.drop(object_id, upload)
         return len(places)
 
-    async def drop(self, object_id: str, upload: UploadId) -> None:
+    async def drop(self, object_id: str, upload: UploadId, *, gently: bool = False) -> None:
         """Drop the blocks, then the state: in this order it can be repeated after a crash. Blocks stay while another
-        upload of the object is in progress, since nobody knows whose they are; one that was committed is ended."""
+        upload of the object is in progress, since nobody knows whose they are; one that was committed is ended. ``gently`` changes nothing here: there
+        is little to delete."""
         key = self._layout.object(object_id)
         stat, uploads = await asyncio.gather(self._objects.stat(key), self._folders(object_id))
         try:

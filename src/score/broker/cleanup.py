@@ -107,7 +107,7 @@ class Cleanup:
         removed = failed = 0
         async for stale in self._find():
             try:
-                await self._uploads.drop(stale.object_id, stale.upload_id)
+                await self._uploads.drop(stale.object_id, stale.upload_id, gently=True)
             except ScoreError as error:
                 failed += 1
                 log.warning("Cleanup: %s could not be removed: %s", stale, error)

@@ -387,11 +387,12 @@ class Uploads:
             raise _no_upload(object_id)
         return max(found)[1]
 
-    async def drop(self, object_id: str, upload: UploadId) -> None:
+    async def drop(self, object_id: str, upload: UploadId, *, gently: bool = False) -> None:
         """Abort the multipart upload and delete the records of its parts, then ``.meta``: in this order it can be
         repeated after a crash.
 
         One that a crash left between the joining of its parts and the final ``.meta`` is past that: it is finished.
+        ``gently``: for a cleanup, which must not keep clients waiting.
         """
         key = self._layout.object(object_id)
         if await self._objects.stat(key) is not None:  # to ask for the parts first would cost more than all the rest
@@ -400,7 +401,7 @@ class Uploads:
             except NotFound:
                 await self._finish_joined(object_id, upload)
         records = f"{self._layout.folder(object_id, upload)}part-"
-        await asyncio.gather(self._objects.abort(key, upload), sweep(self._state, records))
+        await asyncio.gather(self._objects.abort(key, upload), sweep(self._state, records, gently=gently))
         await self._forget(object_id, upload)
 
     async def _forget(self, object_id: str, upload: UploadId, known: Sequence[str] | None = None) -> None:
