@@ -177,8 +177,8 @@ class BlockUploads:
 
     async def drop(self, object_id: str, upload: UploadId, *, gently: bool = False) -> None:
         """Drop the blocks, then the state: in this order it can be repeated after a crash. Blocks stay while another
-        upload of the object is in progress, since nobody knows whose they are; one that was committed is ended. ``gently`` changes nothing here: there
-        is little to delete."""
+        upload of the object is in progress, since nobody knows whose they are; one that was committed is ended.
+        ``gently`` changes nothing here: there is little to delete."""
         key = self._layout.object(object_id)
         stat, uploads = await asyncio.gather(self._objects.stat(key), self._folders(object_id))
         try:
