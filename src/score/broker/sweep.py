@@ -6,9 +6,8 @@ import asyncio
 
 from score.storage.base import ObjectStore
 
-_TOGETHER = 250
-"""Keys for one deletion."""
-_LITTLE = 50
+_TOGETHER, _LITTLE = 250, 50
+"""Keys for one deletion, where somebody waits for it, and where nobody does."""
 _AT_ONCE = 8
 """Deletions under way while the listing goes on."""
 
