@@ -93,9 +93,16 @@ def _record(client: Any, pool: ThreadPoolExecutor, identity: str, upload: str, e
     list(pool.map(put, range(1, len(etags) + 1)))
 
 
-def finish_parts(url: str, identity: str, upload: str, etags: list[str], most: int = 400) -> int:
-    """Parts finalised by many clients at once, in no order, at most so many; gives their number."""
-    numbers = random.Random(1).sample(range(1, len(etags) + 1), min(most, len(etags)))
+def finish_parts(
+    url: str, identity: str, upload: str, etags: list[str], most: int = 400, *, in_order: bool = False
+) -> int:
+    """Parts finalised by many clients at once, at most so many; gives their number. In no order, or one after another
+    from the middle on, as the threads of a client do."""
+    count = min(most, len(etags))
+    middle = (len(etags) - count) // 2
+    numbers = list(range(middle + 1, middle + count + 1))
+    if not in_order:
+        numbers = random.Random(1).sample(range(1, len(etags) + 1), count)
     with urllib3.PoolManager(maxsize=CLIENTS, retries=False) as http, ThreadPoolExecutor(CLIENTS) as pool:
 
         def finish(number: int) -> None:
@@ -117,15 +124,16 @@ def part_finalisation(lab: Lab) -> Findings:
     server.start()
     finish_parts(server.url, *lay_upload(lab, site, 200))  # warm
     findings = Findings()
-    for parts in (400, 4000):
+    for parts, in_order in ((400, True), (400, False), (4000, True), (4000, False)):
         each = []
         for _ in range(lab.scale.rounds if parts == 400 else 1):
             laid = lay_upload(lab, site, parts)
             before = cpu_seconds(server.pid)
-            number = finish_parts(server.url, *laid)
+            number = finish_parts(server.url, *laid, in_order=in_order)
             each.append((cpu_seconds(server.pid) - before) / number)
         cost = median(each)
-        what = f"Server CPU of one part finalisation, {parts:,} parts, {CLIENTS} clients, MinIO"
+        order = "in order" if in_order else "in no order"
+        what = f"Server CPU of one part finalisation, {parts:,} parts {order}, {CLIENTS} clients, MinIO"
         findings.goals.append(Goal(what, f"{cost * 1000:.2f} ms", cost, 0.001, "1 ms"))
         findings.raw[what] = each
     with urllib3.PoolManager(retries=False) as http:

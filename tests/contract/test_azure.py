@@ -23,7 +23,7 @@ from score.storage.azure.client import AzureClient
 from score.storage.azure.settings import AzureSettings
 from score.storage.azure.store import AzureStore
 from score.storage.azure.xml import build_block_list
-from score.storage.base import Block, Blocks, ObjectStore, Probe, StoredPart
+from score.storage.base import Block, Blocks, ObjectStore, Probe, StoredPart, stored_part
 from score.testing.store_contract import MINUTE, Aside, Run, Web, collect, md5, plan
 from score.testing.store_ground import NO_UPLOAD, noise
 from score.testing.store_objects import ObjectContract
@@ -183,8 +183,8 @@ class TestAzureOnAzurite(ObjectContract):
         assert run(store.stat(key)) is None
         waiting = [StoredPart(1, 3, "AAAA"), StoredPart(2, 4, "BBBB")]
         assert run(collect(store.stored_parts(key, upload))) == waiting
-        assert run(store.stored_part(key, upload, 2)) == waiting[1]
-        assert run(store.stored_part(key, upload, 3)) is None
+        assert run(stored_part(store, key, upload, 2)) == waiting[1]
+        assert run(stored_part(store, key, upload, 3)) is None
         assert [found.key for found in run(collect(store.open_uploads()))] == [key]
         assert commit(web, urls[1], "AAAA", "BBBB").status == 201
         assert run(store.blocks(key)) == Blocks([Block("AAAA", 3), Block("BBBB", 4)], [])

@@ -7,7 +7,7 @@ is of no object, as the sentinel, lies in the bucket without a number; so do the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import timedelta
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -130,8 +130,8 @@ class PooledStore:
     async def begin(self, key: str) -> UploadId:
         return await self._of(key).begin(key)
 
-    async def stored_part(self, key: str, upload: UploadId, number: int) -> StoredPart | None:
-        return await self._of(key).stored_part(key, upload, number)
+    async def find_parts(self, key: str, upload: UploadId, numbers: Collection[int]) -> Mapping[int, StoredPart]:
+        return await self._of(key).find_parts(key, upload, numbers)
 
     def stored_parts(self, key: str, upload: UploadId, after: int = 0) -> AsyncIterator[StoredPart]:
         return self._of(key).stored_parts(key, upload, after)

@@ -21,7 +21,7 @@ from score.broker.state import Layout
 from score.broker.web import Web
 from score.errors import ScoreError
 from score.protocol.parts import Span
-from score.storage.base import ObjectStore, PlannedPart, UploadId
+from score.storage.base import ObjectStore, PlannedPart, UploadId, stored_part
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +192,7 @@ class Checks:
         try:
             (url,) = self._objects.sign_parts(key, upload, [_PART], _LIFE)
             problem = await self._web.send("PUT", url, _BYTES)
-            if not problem and await self._objects.stored_part(key, upload, 1) is None:
+            if not problem and await stored_part(self._objects, key, upload, 1) is None:
                 return _ELSEWHERE
             return problem
         finally:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from score.broker.state import Layout, Plan, read_record
+from score.broker.together import Together
 from score.errors import Conflict, NotFound
 from score.protocol.digests import etag_md5
 from score.protocol.wire import FinishedPart
@@ -61,6 +62,23 @@ class FinishedParts:
         self._objects = objects
         self._state = state
         self._layout = layout
+        self._looking: Together[tuple[str, str], Mapping[int, StoredPart]] = Together()
+        self._looked_for: dict[tuple[str, str], set[int]] = {}
+
+    async def stored(self, object_id: str, upload: UploadId, number: int) -> StoredPart | None:
+        """A part as the store holds it, None while it does not. NotFound: no such upload.
+
+        Parts that are asked for while a look at the same upload is under way share the next one: that of many
+        clients at once costs each little, and spares stores that read all parts for each listing, as MinIO does.
+        """
+        upload_key = (object_id, upload)
+
+        async def look() -> Mapping[int, StoredPart]:
+            numbers = self._looked_for.pop(upload_key)
+            return await self._objects.find_parts(self._layout.object(object_id), upload, numbers)
+
+        self._looked_for.setdefault(upload_key, set()).add(number)
+        return (await self._looking.ask(upload_key, look)).get(number)
 
     async def settle(self, object_id: str, upload: UploadId, plan: Plan) -> Finished:
         """One record for each part. Records that the store's part contradicts are deleted, so that the reference,

@@ -28,7 +28,7 @@ from score.protocol.digests import check_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
 from score.protocol.parts import plan_upload
 from score.protocol.wire import FinishedPart, Part, Progress, Specification, to_json
-from score.storage.base import ObjectStore, Prefix, StoredPart, UploadId
+from score.storage.base import ObjectStore, Prefix, StoredPart, UploadId, stored_part
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ class Uploads:
         size = known.plan.part(number)
         if size is None:
             raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(known.plan)}.")
-        stored = await self._objects.stored_part(self._layout.object(object_id), upload, number)
+        stored = await self._finished.stored(object_id, upload, number)
         if why := objection(record, size, stored, etag_is_md5=self._objects.limits.etag_is_md5):
             raise refuse(object_id, number, why)
         key = self._layout.record(object_id, upload, record)
@@ -397,7 +397,7 @@ class Uploads:
         key = self._layout.object(object_id)
         if await self._objects.stat(key) is not None:  # to ask for the parts first would cost more than all the rest
             try:
-                await self._objects.stored_part(key, upload, 1)
+                await stored_part(self._objects, key, upload, 1)
             except NotFound:
                 await self._finish_joined(object_id, upload)
         records = f"{self._layout.folder(object_id, upload)}part-"

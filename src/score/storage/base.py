@@ -14,7 +14,7 @@ broker. A store raises errors of :mod:`score.errors` only:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, NewType, Protocol
@@ -176,10 +176,11 @@ class ObjectStore(Protocol):
         """Start an upload of ``key``. An object under ``key`` stays as it is until ``complete``."""
         ...
 
-    async def stored_part(self, key: str, upload: UploadId, number: int) -> StoredPart | None:
-        """The part ``number`` of an upload, None while the store does not hold it. NotFound: no such upload.
+    async def find_parts(self, key: str, upload: UploadId, numbers: Collection[int]) -> Mapping[int, StoredPart]:
+        """Those parts of an upload with these ``numbers`` that the store holds. NotFound: no such upload.
 
-        The cost does not grow with the number of parts, in whatever order they arrive.
+        The cost does not grow with the number of parts, in whatever order they arrive; neighbours cost little more
+        than one.
         """
         ...
 
@@ -227,3 +228,8 @@ class BlockStore(ObjectStore, Protocol):
         Conflict where it is not the object of ``stat`` any more.
         """
         ...
+
+
+async def stored_part(store: ObjectStore, key: str, upload: UploadId, number: int) -> StoredPart | None:
+    """One part of an upload, None while the store does not hold it. NotFound: no such upload."""
+    return (await store.find_parts(key, upload, [number])).get(number)

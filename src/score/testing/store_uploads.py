@@ -13,7 +13,7 @@ import pytest
 
 from score.errors import Conflict, NotFound
 from score.protocol.parts import Span
-from score.storage.base import ObjectStore, PlannedPart, StoredPart, UploadId
+from score.storage.base import ObjectStore, PlannedPart, StoredPart, UploadId, stored_part
 from score.testing.store_ground import (
     MINUTE,
     NO_UPLOAD,
@@ -66,12 +66,12 @@ class UploadContract(StoreGround):
     def test_a_part_that_was_sent_is_stored(self, run: Run, store: ObjectStore, web: Web, key: str) -> None:
         upload = run(store.begin(key))
         (url,) = store.sign_parts(key, upload, [PlannedPart(1, Span(0, 5))], MINUTE)
-        assert run(store.stored_part(key, upload, 1)) is None
+        assert run(stored_part(store, key, upload, 1)) is None
         etag = web.send(url, b"12345")
         if store.limits.etag_is_md5:
             assert etag == md5(b"12345")
-        assert run(store.stored_part(key, upload, 1)) == StoredPart(1, 5, etag)
-        assert run(store.stored_part(key, upload, 2)) is None
+        assert run(stored_part(store, key, upload, 1)) == StoredPart(1, 5, etag)
+        assert run(stored_part(store, key, upload, 2)) is None
         run(store.abort(key, upload))
 
     def test_parts_come_in_any_order(self, run: Run, store: ObjectStore, web: Web, key: str) -> None:
@@ -81,11 +81,11 @@ class UploadContract(StoreGround):
         sent: dict[int, StoredPart] = {}
         for number in (4, 2, 7, 6, 1, 3):
             data = noise(number * 10, number)
-            assert run(store.stored_part(key, upload, number)) is None
+            assert run(stored_part(store, key, upload, number)) is None
             sent[number] = StoredPart(number, len(data), web.send(urls[number - 1], data))
-            assert run(store.stored_part(key, upload, number)) == sent[number]
+            assert run(stored_part(store, key, upload, number)) == sent[number]
             assert run(collect(store.stored_parts(key, upload))) == [sent[n] for n in sorted(sent)]
-        assert run(store.stored_part(key, upload, 5)) is None
+        assert run(stored_part(store, key, upload, 5)) is None
         for after in range(9):
             assert run(collect(store.stored_parts(key, upload, after))) == [
                 sent[n] for n in sorted(sent) if n > after
@@ -99,18 +99,36 @@ class UploadContract(StoreGround):
         upload = run(store.begin(key))
         urls = store.sign_parts(key, upload, plan(*[1] * 60), MINUTE)
         sent = {number: web.send(urls[number - 1], bytes([number])) for number in range(2, 60, 3)}
-        assert run(store.stored_part(key, upload, 50)) == StoredPart(50, 1, sent[50])
+        assert run(stored_part(store, key, upload, 50)) == StoredPart(50, 1, sent[50])
         for number in (59, 26, 2, 50):
-            assert run(late_store.stored_part(key, upload, number)) == StoredPart(number, 1, sent[number])
-        assert run(late_store.stored_part(key, upload, 1)) is None
-        assert run(late_store.stored_part(key, upload, 60)) is None
+            assert run(stored_part(late_store, key, upload, number)) == StoredPart(number, 1, sent[number])
+        assert run(stored_part(late_store, key, upload, 1)) is None
+        assert run(stored_part(late_store, key, upload, 60)) is None
         run(store.abort(key, upload))
+
+    def test_several_parts_are_found_at_once(
+        self, run: Run, store: ObjectStore, late_store: ObjectStore, web: Web, key: str
+    ) -> None:
+        """Near and far ones, with gaps, whatever the store was asked before."""
+        upload = run(store.begin(key))
+        urls = store.sign_parts(key, upload, plan(*[1] * 300), MINUTE)
+        sent = {
+            number: StoredPart(number, 1, web.send(urls[number - 1], b"x"))
+            for number in (1, 2, 3, 5, 9, 70, 71, 140, 299, 300)
+        }
+        for asked in ([2, 3], [4], [1, 4, 5, 6], [71], [70, 72, 298, 299], list(range(1, 301)), [300, 9, 140], []):
+            expected = {number: part for number, part in sent.items() if number in asked}
+            assert run(store.find_parts(key, upload, asked)) == expected
+            assert run(late_store.find_parts(key, upload, asked)) == expected
+        run(store.abort(key, upload))
+        with pytest.raises(NotFound):
+            run(store.find_parts(key, upload, [1, 299]))
 
     def test_a_part_sent_again_replaces(self, run: Run, store: ObjectStore, aside: Aside, web: Web, key: str) -> None:
         upload, (first,) = self.upload(run, store, web, key, b"first")
         (url,) = store.sign_parts(key, upload, [PlannedPart(1, Span(0, 5))], MINUTE)
         again = StoredPart(1, 5, web.send(url, b"again"))
-        assert run(store.stored_part(key, upload, 1)) == again
+        assert run(stored_part(store, key, upload, 1)) == again
         with pytest.raises(Conflict):
             run(store.complete(key, upload, [first]))
         run(store.complete(key, upload, [again]))
@@ -126,14 +144,14 @@ class UploadContract(StoreGround):
         assert run(collect(store.stored_parts(key, upload))) == stored
         assert run(collect(store.stored_parts(key, upload, self.many - 2))) == stored[-2:]
         for number in (self.many, 1, self.many // 2):
-            assert run(store.stored_part(key, upload, number)) == stored[number - 1]
+            assert run(stored_part(store, key, upload, number)) == stored[number - 1]
         run(store.abort(key, upload))
 
     def test_parts_of_no_upload(self, run: Run, store: ObjectStore, key: str) -> None:
         with pytest.raises(NotFound):
-            run(store.stored_part(key, NO_UPLOAD, 1))
+            run(stored_part(store, key, NO_UPLOAD, 1))
         with pytest.raises(NotFound):
-            run(store.stored_part(key, NO_UPLOAD, 5))
+            run(stored_part(store, key, NO_UPLOAD, 5))
         with pytest.raises(NotFound):
             run(collect(store.stored_parts(key, NO_UPLOAD)))
 
@@ -197,7 +215,7 @@ class UploadContract(StoreGround):
 
     def test_an_empty_object(self, run: Run, store: ObjectStore, aside: Aside, web: Web, key: str) -> None:
         upload, parts = self.upload(run, store, web, key, b"")
-        assert run(store.stored_part(key, upload, 1)) == parts[0]
+        assert run(stored_part(store, key, upload, 1)) == parts[0]
         done = run(store.complete(key, upload, parts))
         assert done.size == 0
         assert aside.get(key) == b""
@@ -226,7 +244,7 @@ class UploadContract(StoreGround):
         assert aside.get(key) is None
         (url,) = store.sign_parts(key, upload, [PlannedPart(2, Span(size, 4))], MINUTE)
         assert web.send(url, b"gone") == missing.etag or not store.limits.etag_is_md5
-        last = run(store.stored_part(key, upload, 2))
+        last = run(stored_part(store, key, upload, 2))
         assert last is not None
         run(store.complete(key, upload, [*parts, last]))
         assert aside.get(key) == noise(size) + b"gone"
@@ -244,7 +262,7 @@ class UploadContract(StoreGround):
         run(store.abort(key, upload))
         run(store.abort(key, NO_UPLOAD))
         with pytest.raises(NotFound):
-            run(store.stored_part(key, upload, 1))
+            run(stored_part(store, key, upload, 1))
         with pytest.raises(NotFound):
             run(store.complete(key, upload, parts))
         assert web.put(url, b"in vain").status == 404

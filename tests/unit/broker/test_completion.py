@@ -29,7 +29,7 @@ from score.metadata.base import AnalysisState
 from score.metadata.embedded import EmbeddedRegistry
 from score.protocol.parts import MIB
 from score.protocol.wire import FinishedPart
-from score.storage.base import ObjectStore, StoredPart, UploadId
+from score.storage.base import ObjectStore, StoredPart, UploadId, stored_part
 from score.storage.local import LocalStore
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.store import S3Store, open_stores
@@ -126,7 +126,7 @@ class Upload:
         else:
             with urllib3.PoolManager(retries=False) as http:
                 assert http.request("PUT", url, body=data).status == 200
-        stored = await objects.stored_part(LAYOUT.object(self.object_id), self.id, number)
+        stored = await stored_part(objects, LAYOUT.object(self.object_id), self.id, number)
         assert stored is not None
         return stored.etag
 

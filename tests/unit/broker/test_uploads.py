@@ -25,7 +25,7 @@ from score.errors import AlreadyExists, Conflict, Invalid, NotFound, NotReady, S
 from score.metadata.base import AnalysisState
 from score.metadata.embedded import EmbeddedRegistry
 from score.protocol.wire import FinishedPart, Part, Specification, to_json
-from score.storage.base import ObjectStore, StoredPart, UploadId
+from score.storage.base import ObjectStore, StoredPart, UploadId, stored_part
 from score.storage.local import LocalStore
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.store import open_stores
@@ -400,7 +400,7 @@ def test_a_second_start_replaces_the_first(run: Callable[[Test], None]) -> None:
             await uploads.status(object_id, 3)
         assert (await uploads.status(object_id, 4)).upload_id == second["uploadId"]
         with refused(NotFound):
-            await site.objects.stored_part(LAYOUT.object(object_id), UploadId(first["uploadId"]), 1)
+            await stored_part(site.objects, LAYOUT.object(object_id), UploadId(first["uploadId"]), 1)
 
     run(test)
 
@@ -598,7 +598,7 @@ def test_cancel_all(run: Callable[[Test], None]) -> None:
         assert await site.keys() == ["upload/of-another-program"]
         for object_id, spec in zip(ids, specs, strict=True):
             with refused(NotFound):
-                await site.objects.stored_part(LAYOUT.object(object_id), UploadId(spec["uploadId"]), 1)
+                await stored_part(site.objects, LAYOUT.object(object_id), UploadId(spec["uploadId"]), 1)
 
     run(test)
 
@@ -672,6 +672,37 @@ def test_finishing_a_part_costs_the_same_however_many_there_are(run: Callable[[T
     run(test)
 
 
+def test_parts_that_are_finished_at_once_share_looks_at_the_store(run: Callable[[Test], None]) -> None:
+    """And are judged each by itself."""
+
+    async def test(site: Site) -> None:
+        uploads = site.server()
+        object_id = await site.register()
+        count = 20
+        spec = await start(uploads, object_id, 5 * MIB * count)
+        good = [number for number in range(1, count + 1) if number % 5]
+        # Elsewhere than on the disk one of another size, which is what the store tells too.
+        data = bytes(5 * MIB) if isinstance(site.objects, LocalStore) else b"abc"
+        for number in good:
+            await site.send(spec["parts"][number - 1], data)
+        site.watched_objects.calls.clear()
+        works = [
+            uploads.finish_part(object_id, spec["uploadId"], number, md5(data), md5(data))
+            for number in range(1, count + 1)
+        ]
+        results = await asyncio.gather(*works, return_exceptions=True)
+        for number, result in enumerate(results, 1):
+            if number not in good:
+                assert "not in the store" in str(result)
+            elif len(data) == 5 * MIB:
+                assert result is None
+            else:
+                assert "3 bytes in the store" in str(result)
+        assert site.watched_objects.calls.count("find_parts") <= 2
+
+    run(test)
+
+
 def test_a_cancellation_by_another_server_is_noticed(run: Callable[[Test], None]) -> None:
     async def test(site: Site) -> None:
         uploads = site.server()
@@ -703,7 +734,7 @@ def test_a_part_of_another_size_never_becomes_an_object(run: Callable[[Test], No
         with refused(Conflict, "4 bytes in the store, not 3"):
             await uploads.complete(object_id, spec["uploadId"])
         assert await site.objects.stat(LAYOUT.object(object_id)) is None
-        assert await site.objects.stored_part(LAYOUT.object(object_id), UploadId(spec["uploadId"]), 1) == StoredPart(
+        assert await stored_part(site.objects, LAYOUT.object(object_id), UploadId(spec["uploadId"]), 1) == StoredPart(
             1, 4, md5(b"abcd")
         )
 

@@ -28,7 +28,7 @@ from starlette.applications import Starlette
 
 from score.protocol.parts import MIB, Span
 from score.server.plane import Answer, data_plane, parse_range
-from score.storage.base import PlannedPart, StoredPart, UploadId
+from score.storage.base import PlannedPart, StoredPart, UploadId, stored_part
 from score.storage.local import LocalStore
 from score.testing.serving import Serving
 
@@ -321,7 +321,7 @@ def test_a_part(site: Site, size: int) -> None:
     answer = call("PUT", site.part_url(upload, 1, Span(0, size)), data)
     assert (answer.status, answer.body, answer.headers["etag"]) == (200, b"", f'"{md5(data)}"')
     part = StoredPart(1, size, md5(data))
-    assert site.run(site.store.stored_part(KEY, upload, 1)) == part
+    assert site.run(stored_part(site.store, KEY, upload, 1)) == part
     site.run(site.store.complete(KEY, upload, [part]))
     assert call("GET", site.get_url()).body == data
 
@@ -348,7 +348,7 @@ def test_a_part_of_another_size(site: Site, body: bytes, status: int, code: str)
     upload = site.run(site.store.begin(KEY))
     answer = call("PUT", site.part_url(upload, 1, Span(0, 5)), body)
     assert (answer.status, answer.code) == (status, code)
-    assert site.run(site.store.stored_part(KEY, upload, 1)) is None
+    assert site.run(stored_part(site.store, KEY, upload, 1)) is None
 
 
 def test_a_part_without_length(site: Site) -> None:
@@ -359,7 +359,7 @@ def test_a_part_without_length(site: Site) -> None:
         )
         answer = Answered(connection.getresponse())
     assert (answer.status, answer.code) == (411, "MissingContentLength")
-    assert site.run(site.store.stored_part(KEY, upload, 1)) is None
+    assert site.run(stored_part(site.store, KEY, upload, 1)) is None
 
 
 def test_content_md5(site: Site) -> None:
@@ -371,11 +371,11 @@ def test_content_md5(site: Site) -> None:
 
     wrong = send(b"hellO", b"hello")
     assert (wrong.status, wrong.code) == (400, "BadDigest")
-    assert site.run(site.store.stored_part(KEY, upload, 1)) is None
+    assert site.run(stored_part(site.store, KEY, upload, 1)) is None
     assert send(b"hello", b"hello").status == 200
     nonsense = call("PUT", url, b"hello", Content_MD5="nonsense")
     assert (nonsense.status, nonsense.code) == (400, "InvalidDigest")
-    assert site.run(site.store.stored_part(KEY, upload, 1)) is not None
+    assert site.run(stored_part(site.store, KEY, upload, 1)) is not None
 
 
 def test_parts_that_are_refused(site: Site) -> None:
@@ -426,7 +426,7 @@ def test_a_connection_that_breaks_leaves_no_part(site: Site) -> None:
     for sent in (0, 1, 2 * MIB, len(data) - 1):
         with connected(url) as (connection, target):
             start_put(connection, target, len(data), data[:sent])
-        assert site.run(site.store.stored_part(KEY, upload, 1)) is None
+        assert site.run(stored_part(site.store, KEY, upload, 1)) is None
     part = site.send(upload, 1, 0, data)
     site.run(site.store.complete(KEY, upload, [part]))
     assert call("GET", site.get_url()).body == data
@@ -442,7 +442,7 @@ def test_the_later_sender_of_a_part_wins(site: Site) -> None:
         connection.send(early[3 * MIB :])
         answer = Answered(connection.getresponse())
     assert (answer.status, answer.code) == (503, "SlowDown")
-    assert site.run(site.store.stored_part(KEY, upload, 1)) == part
+    assert site.run(stored_part(site.store, KEY, upload, 1)) == part
     site.run(site.store.complete(KEY, upload, [part]))
     assert call("GET", site.get_url()).body == late
 
@@ -455,7 +455,7 @@ def test_a_sender_that_falls_silent_is_asked_to_try_again(tmp_path: Path) -> Non
             answer = Answered(connection.getresponse())
             assert (answer.status, answer.code) == (400, "RequestTimeout")
             assert answer.headers["connection"] == "close"
-        assert site.run(site.store.stored_part(KEY, upload, 1)) is None
+        assert site.run(stored_part(site.store, KEY, upload, 1)) is None
 
 
 def test_no_log_holds_a_signature(site: Site, caplog: pytest.LogCaptureFixture) -> None:
@@ -528,8 +528,8 @@ def test_an_upload_survives_the_death_of_the_server(tmp_path: Path) -> None:
             process.wait(30)
     with served(tmp_path) as (store, _):
         parts = [StoredPart(1, len(one), md5(one)), StoredPart(2, len(two), md5(two))]
-        assert asyncio.run(store.stored_part(KEY, upload, 1)) == parts[0]
-        assert asyncio.run(store.stored_part(KEY, upload, 2)) is None
+        assert asyncio.run(stored_part(store, KEY, upload, 1)) == parts[0]
+        assert asyncio.run(stored_part(store, KEY, upload, 2)) is None
         assert put(store, upload, 2, len(one), two).status == 200
         asyncio.run(store.complete(KEY, upload, parts))
         (get,) = store.sign_gets(KEY, [None], HOUR)
@@ -544,7 +544,7 @@ def test_a_full_disk_is_a_507_that_loses_nothing(tmp_path: Path) -> None:
         for _ in range(2):
             full = put(store, upload, 2, len(one), two)
             assert (full.status, full.code) == (507, "InsufficientStorage")
-            assert asyncio.run(store.stored_part(KEY, upload, 2)) is None
+            assert asyncio.run(stored_part(store, KEY, upload, 2)) is None
         assert put(store, upload, 1, 0, one).status == 200
     with served(tmp_path) as (store, _):
         assert put(store, upload, 2, len(one), two).status == 200

@@ -35,7 +35,7 @@ from score.errors import (
     Unavailable,
 )
 from score.protocol.parts import Span
-from score.storage.base import PlannedPart, Prefix, StoredPart, UploadId
+from score.storage.base import PlannedPart, Prefix, StoredPart, UploadId, stored_part
 from score.storage.local import LocalStore
 from score.storage.local.uploads import PartWriter
 
@@ -391,8 +391,8 @@ def test_an_upload_goes_on_after_a_restart(root: Path) -> None:
         upload = run(store.begin(KEY))
         send(store, upload, 2, 5, b"world")
     with opened(root) as store:
-        assert run(store.stored_part(KEY, upload, 2)) == StoredPart(2, 5, md5(b"world"))
-        assert run(store.stored_part(KEY, upload, 1)) is None
+        assert run(stored_part(store, KEY, upload, 2)) == StoredPart(2, 5, md5(b"world"))
+        assert run(stored_part(store, KEY, upload, 1)) is None
         send(store, upload, 1, 0, b"hello")
     with opened(root) as store:
         parts = run(collect(store.stored_parts(KEY, upload)))
@@ -435,7 +435,7 @@ def test_a_torn_record_counts_for_nothing(root: Path, store: LocalStore) -> None
     whole = record.read_bytes()
     for torn in (b"", whole[:-1], b"\0" * len(whole), b"{}", b"[]"):
         record.write_bytes(torn)
-        assert run(store.stored_part(KEY, upload, 1)) is None
+        assert run(stored_part(store, KEY, upload, 1)) is None
         assert run(collect(store.stored_parts(KEY, upload))) == []
         with pytest.raises(Conflict):
             run(store.complete(KEY, upload, [part]))
@@ -460,8 +460,8 @@ def test_an_upload_belongs_to_its_key(store: LocalStore) -> None:
         run(store.complete("data/other", upload, [part]))
     run(store.abort("data/other", upload))
     with pytest.raises(NotFound):
-        run(store.stored_part("data/other", upload, 1))
-    assert run(store.stored_part(KEY, upload, 1)) == part
+        run(stored_part(store, "data/other", upload, 1))
+    assert run(stored_part(store, KEY, upload, 1)) == part
 
 
 @pytest.mark.parametrize("upload", ["", "..", "../object", "a/b", "\0", "F" * 32, "f" * 33])
@@ -469,7 +469,7 @@ def test_upload_ids_of_others(store: LocalStore, upload: str) -> None:
     given = UploadId(upload)
     run(store.abort(KEY, given))
     with pytest.raises(NotFound):
-        run(store.stored_part(KEY, given, 1))
+        run(stored_part(store, KEY, given, 1))
     with pytest.raises(NotFound):
         run(store.complete(KEY, given, [StoredPart(1, 1, "no md5")]))
 
@@ -494,13 +494,13 @@ def test_a_part_is_never_half_there(store: LocalStore) -> None:
     upload = run(store.begin(KEY))
     part = writer(store, upload, 1, Span(0, 10))
     part.write([b"hello"])
-    assert run(store.stored_part(KEY, upload, 1)) is None
+    assert run(stored_part(store, KEY, upload, 1)) is None
     with pytest.raises(Integrity):
         part.finish()
     with pytest.raises(Integrity):
         part.write([b"worlds"])
     store.close_part(part)
-    assert run(store.stored_part(KEY, upload, 1)) is None
+    assert run(stored_part(store, KEY, upload, 1)) is None
 
 
 def test_a_part_sent_again_is_gone_with_its_first_byte(store: LocalStore) -> None:
@@ -508,10 +508,10 @@ def test_a_part_sent_again_is_gone_with_its_first_byte(store: LocalStore) -> Non
     stored = send(store, upload, 1, 0, b"hello")
     part = writer(store, upload, 1, Span(0, 5))
     store.close_part(part)
-    assert run(store.stored_part(KEY, upload, 1)) == stored
+    assert run(stored_part(store, KEY, upload, 1)) == stored
     part = writer(store, upload, 1, Span(0, 5))
     part.write([b"o"])
-    assert run(store.stored_part(KEY, upload, 1)) is None
+    assert run(stored_part(store, KEY, upload, 1)) is None
     store.close_part(part)
     with pytest.raises(Conflict):
         run(store.complete(KEY, upload, [stored]))
@@ -524,7 +524,7 @@ def test_another_md5_than_the_senders_is_not_recorded(store: LocalStore) -> None
     with pytest.raises(Integrity):
         part.finish(md5(b"other"))
     store.close_part(part)
-    assert run(store.stored_part(KEY, upload, 1)) is None
+    assert run(stored_part(store, KEY, upload, 1)) is None
 
 
 def test_the_later_writer_of_a_part_wins(store: LocalStore) -> None:
@@ -586,7 +586,7 @@ def test_writers_at_once_never_mix(store: LocalStore) -> None:
     with ThreadPoolExecutor(len(bodies)) as pool:
         list(pool.map(write, bodies * 3))
     write(bodies[0])
-    stored = run(store.stored_part(KEY, upload, 1))
+    stored = run(stored_part(store, KEY, upload, 1))
     assert stored is not None
     run(store.complete(KEY, upload, [stored]))
     assert md5(run(store.get(KEY))) == stored.etag
@@ -622,7 +622,7 @@ from datetime import timedelta
 from pathlib import Path
 from score.errors import NoSpace
 from score.protocol.parts import Span
-from score.storage.base import PlannedPart
+from score.storage.base import PlannedPart, stored_part
 from score.storage.local import LocalStore
 
 store = LocalStore(Path(sys.argv[1]), "object", base=lambda: "")
@@ -650,7 +650,7 @@ async def work():
         await store.put("data/state", b"x" * 200_000)
     except NoSpace:
         print("NoSpace", await store.stat("data/state"), os.listdir(sys.argv[1] + "/.scratch"))
-    print(await store.stored_part("data/x", upload, 2), await store.stored_part("data/x", upload, 1) == one)
+    print(await stored_part(store, "data/x", upload, 2), await stored_part(store, "data/x", upload, 1) == one)
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     two = send(upload, 2, 60_000, 60_000)
     print((await store.complete("data/x", upload, [one, two])).size)

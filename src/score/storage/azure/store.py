@@ -19,7 +19,7 @@ import asyncio
 import base64
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
@@ -205,9 +205,8 @@ class AzureStore:
         except NotFound:
             return Blocks([], [])
 
-    async def stored_part(self, key: str, upload: UploadId, number: int) -> StoredPart | None:
-        parts = [part async for part in self.stored_parts(key, upload, number - 1)]
-        return parts[0] if parts else None
+    async def find_parts(self, key: str, upload: UploadId, numbers: Collection[int]) -> Mapping[int, StoredPart]:
+        return {part.number: part async for part in self.stored_parts(key, upload) if part.number in numbers}
 
     async def stored_parts(self, key: str, upload: UploadId, after: int = 0) -> AsyncIterator[StoredPart]:
         found = sorted((await self.blocks(key)).uncommitted)

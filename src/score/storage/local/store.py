@@ -15,7 +15,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -198,13 +198,13 @@ class LocalStore:
 
         return await self.in_thread(begin)
 
-    async def stored_part(self, key: str, upload: UploadId, number: int) -> StoredPart | None:
-        """The part ``number`` of an upload, None while the store does not hold it."""
+    async def find_parts(self, key: str, upload: UploadId, numbers: Collection[int]) -> Mapping[int, StoredPart]:
+        """Those parts of an upload with these ``numbers`` that the store holds."""
 
-        def find() -> StoredPart | None:
+        def find() -> dict[int, StoredPart]:
             with disk_errors(f"Reading the upload of {key!r}"):
-                record = self._uploads.find(key, upload).record(number)
-                return record.part if record else None
+                records = self._uploads.find(key, upload)
+                return {number: record.part for number in numbers if (record := records.record(number))}
 
         return await self.in_thread(find)
 

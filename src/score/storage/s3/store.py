@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -39,6 +39,8 @@ _META = "x-amz-meta-"
 _FOR_EVER = timedelta(days=3650)
 _DELETIONS = 4
 """Calls to delete many keys under way at a time."""
+_GAP = 64
+"""Entries of a listing of parts that are passed over to save a call."""
 
 
 def open_stores(settings: S3Settings, names: Iterable[str], tls: ssl.SSLContext | None = None) -> dict[str, S3Store]:
@@ -145,26 +147,33 @@ class S3Store:
     async def begin(self, key: str) -> UploadId:
         return await self._client.create_upload(self._bucket, key, self._encryption)
 
-    async def stored_part(self, key: str, upload: UploadId, number: int) -> StoredPart | None:
-        if self._markers.before(upload, number) == number - 1:
-            return await self._seek(key, upload, number, number - 1)
-        # Elsewhere than on MinIO any number is a marker, and then this is all.
-        page = await self._client.list_parts(self._bucket, key, upload, number - 1, 1)
-        if page.parts:
-            self._markers.add(upload, page.parts)
-            return page.parts[0] if page.parts[0].number == number else None
-        return await self._seek(key, upload, number, self._markers.before(upload, number))
+    async def find_parts(self, key: str, upload: UploadId, numbers: Collection[int]) -> Mapping[int, StoredPart]:
+        found = await asyncio.gather(*[self._find(key, upload, run) for run in _runs(sorted(numbers))])
+        wanted = set(numbers)
+        return {part.number: part for parts in found for part in parts if part.number in wanted}
 
-    async def _seek(self, key: str, upload: UploadId, number: int, marker: int) -> StoredPart | None:
-        """The part, in the listing that goes on from ``marker``, which is 0 or a stored part."""
-        while True:
-            page = await self._client.list_parts(self._bucket, key, upload, marker, min(number - marker, PAGE))
+    async def _find(self, key: str, upload: UploadId, run: Sequence[int]) -> list[StoredPart]:
+        """The stored ones among the numbers of a run, perhaps with others."""
+        first, last = run[0], run[-1]
+        known = self._markers.before(upload, first)
+        if first - known > _GAP:
+            # Elsewhere than on MinIO any number is a marker, so this is worth a try.
+            page = await self._client.list_parts(self._bucket, key, upload, first - 1, last - first + 1)
             self._markers.add(upload, page.parts)
-            for part in page.parts:
-                if part.number >= number:
-                    return part if part.number == number else None
-            if page.next is None or page.next <= marker:
-                return None
+            if page.parts:
+                return page.parts
+        return await self._seek(key, upload, known, last)
+
+    async def _seek(self, key: str, upload: UploadId, marker: int, last: int) -> list[StoredPart]:
+        """The parts up to the number ``last`` in the listing that goes on from ``marker``, which is 0 or a stored
+        part."""
+        found: list[StoredPart] = []
+        while True:
+            page = await self._client.list_parts(self._bucket, key, upload, marker, min(last - marker, PAGE))
+            self._markers.add(upload, page.parts)
+            found += page.parts
+            if page.next is None or page.next <= marker or page.next >= last:
+                return found
             marker = page.next
 
     async def stored_parts(self, key: str, upload: UploadId, after: int = 0) -> AsyncIterator[StoredPart]:
@@ -259,6 +268,17 @@ class S3Store:
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def _runs(numbers: Sequence[int]) -> list[list[int]]:
+    """Numbers in order, split where reading the entries between two costs more than a call of its own."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number - runs[-1][-1] <= _GAP and number - runs[-1][0] < PAGE:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return runs
 
 
 def _limits(settings: S3Settings) -> Limits:

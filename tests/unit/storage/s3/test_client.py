@@ -14,7 +14,7 @@ import pytest
 
 from score.errors import Conflict, Integrity, Invalid, NotFound, Refused, ScoreError, Unavailable
 from score.protocol.parts import Span
-from score.storage.base import StoredPart, UploadId
+from score.storage.base import StoredPart, UploadId, stored_part
 from score.storage.s3.client import S3Client
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.store import S3Store, multipart_etag
@@ -39,7 +39,7 @@ OPERATIONS: dict[str, Work] = {
     "delete many": lambda store: store.delete("data/key", "data/other"),
     "scan": lambda store: collect(store.scan("data/")),
     "begin": lambda store: store.begin("data/key"),
-    "stored part": lambda store: store.stored_part("data/key", UPLOAD, 3),
+    "stored part": lambda store: stored_part(store, "data/key", UPLOAD, 3),
     "stored parts": lambda store: collect(store.stored_parts("data/key", UPLOAD)),
     "complete": lambda store: store.complete("data/key", UPLOAD, PARTS),
     "abort": lambda store: store.abort("data/key", UPLOAD),
