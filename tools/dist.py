@@ -2,7 +2,7 @@
 
 The wheel is built from the sources as they are packed, not from the checkout, so that whoever has only them gets the
 same. Times in the archives are that of the commit (or ``SOURCE_DATE_EPOCH``): building twice gives the same bytes.
-The SBOM (CycloneDX) has what ``requirements/run.txt`` pins, with hashes. ``dist.py FOLDER`` builds into another folder.
+The SBOM (CycloneDX) has what ``requirements/run.txt`` pins, with hashes. ``dist.py FOLDER`` builds into that folder.
 """
 
 from __future__ import annotations
