@@ -30,7 +30,8 @@ def blocks_of(page: Path) -> list[Block]:
 def unsaid(shown: str, said: str) -> list[str]:
     """The lines that a page shows and that nobody said; ``...`` stands for anything within a line."""
     lines = [line.strip() for line in said.splitlines()]
-    return [line for line in shown.strip().splitlines() if not any(_pattern(line).fullmatch(one) for one in lines)]
+    wanted = [line for line in shown.splitlines() if line.strip()]
+    return [line for line in wanted if not any(_pattern(line).fullmatch(one) for one in lines)]
 
 
 def _pattern(line: str) -> re.Pattern[str]:
