@@ -141,6 +141,8 @@ def test_the_bill_of_materials_is_valid_and_has_what_is_locked(release: Release)
     assert {(one["name"], one["version"]) for one in document["components"]} == pinned
     assert all(one["externalReferences"][0]["hashes"] for one in document["components"])
     component = document["metadata"]["component"]
+    known = [component["bom-ref"], *(one["bom-ref"] for one in document["components"])]
+    assert sorted(one["ref"] for one in document["dependencies"]) == sorted(set(known)) == sorted(known)
     assert (component["name"], component["version"]) == ("score-transfer", VERSION)
     (direct,) = [one["dependsOn"] for one in document["dependencies"] if one["ref"] == component["bom-ref"]]
     assert any(one.startswith("pkg:pypi/fastapi@") for one in direct)
