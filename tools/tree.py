@@ -14,7 +14,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -113,21 +113,24 @@ def check_module(text: str) -> Iterator[str]:
         yield f"{lines} lines; above {LONGEST} it is two modules"
 
 
-def check_changelog() -> Iterator[str]:
-    """The changelog has a place for what comes, and a section with a date for every tagged release."""
-    changelog = ROOT / "CHANGELOG.md"
-    text = changelog.read_text("utf-8") if changelog.exists() else ""
+def released() -> list[str]:
+    """The tags of releases."""
+    command = ["git", "tag", "--list", "v*"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+
+
+def check_changelog(text: str, tags: Sequence[str]) -> Iterator[str]:
+    """The changelog has a place for what comes, and a section with a date for every release."""
     if "\n## [Unreleased]\n" not in text:
         yield "CHANGELOG.md: has no section [Unreleased]"
-    tags = subprocess.run(["git", "tag", "--list", "v*"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for tag in tags.split():
+    for tag in tags:
         if not re.search(rf"^## \[{re.escape(tag[1:])}\] - \d{{4}}-\d\d-\d\d$", text, re.MULTILINE):
             yield f"CHANGELOG.md: has no section with a date for {tag}"
 
 
 def main() -> int:
     """Check everything; the exit status."""
-    problems = list(check_changelog())
+    problems = list(check_changelog((ROOT / "CHANGELOG.md").read_text("utf-8"), released()))
     for path in tracked():
         data = path.read_bytes()
         found = list(check_content(path, data))

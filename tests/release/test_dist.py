@@ -153,6 +153,12 @@ def test_a_tree_without_tags_and_one_without_git_have_versions(tmp_path: Path) -
     for name in ("pyproject.toml", "README.md", "LICENSE", "tools/build_hook.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, tmp_path / name)
+    named = {"SETUPTOOLS_SCM_PRETEND_VERSION": "1.2.3", "SCORE_COMMIT": "0123456789ab"}
+    (tmp_path / "src" / "score").mkdir(parents=True)
+    (tmp_path / "src" / "score" / "__init__.py").touch()
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", folder=tmp_path, **named)
+    with zipfile.ZipFile(tmp_path / "dist" / "score_transfer-1.2.3-py3-none-any.whl") as archive:
+        assert '"0123456789ab"' in archive.read("score/_build.py").decode()
     assert run(sys.executable, "-m", "hatchling", "version", folder=tmp_path) == "0.1.dev0"
     commit(tmp_path)
     assert run(sys.executable, "-m", "hatchling", "version", folder=tmp_path) == "0.1.dev1"

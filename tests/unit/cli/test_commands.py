@@ -397,7 +397,7 @@ class TestStart:
     def test_importing_the_package_costs_nothing(self) -> None:
         code = "import sys, score\nprint(*sorted(name for name in sys.modules if name.startswith('score')))"
         ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
-        assert set(ended.stdout.split()) == {"score", "score._build", "score._version"}
+        assert set(ended.stdout.split()) - {"score._build"} == {"score", "score._version"}
 
 
 class TestRegistry:
