@@ -216,6 +216,11 @@ what: [the table](authorization-table.md). Every refusal has a JSON body with `t
 | 401, 403, 500 | stop |
 | 503 and all others | repeat, after `Retry-After` seconds where the answer says so |"""
 
+REFUSALS = """\
+The status of each kind of error; what each can say is on the [page of errors](errors.md). An object that exists and
+is not to be replaced is a 500, and so is a range that ends beyond an object: clients of the reference stop on that.
+503 comes with `Retry-After` where it is known when to ask again."""
+
 BESIDE = """\
 Health, descriptions, and what a server with the local store answers beside the protocol: signed URLs of its
 objects, and the part of Song's API that the embedded registry has."""
@@ -256,7 +261,23 @@ def parameter(described: dict[str, Any]) -> str:
 def calls_page() -> str:
     """docs/http-api.md."""
     described, beside = served()
-    lines = [MADE, "", "# HTTP API", "", CALLS]
+    lines = [
+        MADE,
+        "",
+        "# HTTP API",
+        "",
+        CALLS,
+        "",
+        "## Refusals",
+        "",
+        REFUSALS,
+        "",
+        *table("status", "error", "when"),
+    ]
+    for status, name, kind in sorted((problems.status_of(kind("")), name, kind) for name, kind in KINDS.items()):
+        if name in vars(errors):
+            says = " ".join((kind.__doc__ or "").split())
+            lines.append(f"| {status} | [{name}](errors.md#{name.lower()}) | {cell(says)} |")
     groups: dict[str, list[str]] = {}
     for path, calls in described["paths"].items():
         for method, call in calls.items():
