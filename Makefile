@@ -45,8 +45,8 @@ components: $(READY) ## Install the real components that tests run against, into
 lock: $(READY) ## Renew the pinned dependencies in requirements/
 	sh tools/lock.sh
 
-clean: ## Remove the virtual environment and caches of the tools
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## Remove the virtual environment, what was built, and caches of the tools
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Score needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'

@@ -1,12 +1,14 @@
 """Writes ``src/score/_build.py`` when the package is built: its version, from the tags of git, and its commit.
 
-An archive of the sources has the file already, and no git to ask: there it stays as it is. ``SCORE_COMMIT`` names the
-commit for builds from a copy of the tree, as in a container.
+The sources of a release have the file already, and no git to ask: there it stays as it is. In an archive that git
+or a code host made, ``.git_archival.txt`` names the commit. ``SCORE_COMMIT`` names it for builds from a copy of the
+tree, as in a container.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,12 @@ COMMIT = "{commit}"
 
 
 def commit_of(root: Path) -> str:
-    """The commit of a checkout, with ``-dirty`` where tracked files differ from it; empty where git cannot tell."""
+    """The commit of a tree; of a checkout with ``-dirty`` where tracked files differ from it. Empty where nobody can
+    tell."""
+    if not (root / ".git").exists():
+        archival = root / ".git_archival.txt"
+        found = re.match(r"node: ([0-9a-f]{12})", archival.read_text("utf-8")) if archival.exists() else None
+        return found[1] if found else ""
     command = ["git", "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty"]
     try:
         return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout.strip()
@@ -38,7 +45,7 @@ class Hook(BuildHookInterface):  # type: ignore[type-arg]
         """Write the file, and have it packed though git ignores it."""
         root = Path(self.root)
         file = root / FILE
-        commit = os.environ.get("SCORE_COMMIT", "") or (commit_of(root) if (root / ".git").exists() else "")
+        commit = os.environ.get("SCORE_COMMIT", "") or commit_of(root)
         text = TEXT.format(version=self.metadata.version, commit=commit)
         if not file.exists() or (commit and file.read_text("utf-8") != text):
             new = file.with_suffix(".new")

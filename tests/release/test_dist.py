@@ -149,8 +149,17 @@ def test_the_bill_of_materials_is_valid_and_has_what_is_locked(release: Release)
     assert not any(one.startswith("pkg:pypi/starlette@") for one in direct)
 
 
+def test_an_archive_that_a_code_host_makes_knows_its_version_and_commit(release: Release, tmp_path: Path) -> None:
+    run("git", "archive", "-o", tmp_path / "archive.tar", f"v{VERSION}", folder=release.tree)
+    with tarfile.open(tmp_path / "archive.tar") as archive:
+        archive.extractall(tmp_path / "tree", filter="data")
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, folder=tmp_path / "tree")
+    with zipfile.ZipFile(tmp_path / f"score_transfer-{VERSION}-py3-none-any.whl") as wheel:
+        assert f'"{release.commit}"' in wheel.read("score/_build.py").decode()
+
+
 def test_a_tree_without_tags_and_one_without_git_have_versions(tmp_path: Path) -> None:
-    for name in ("pyproject.toml", "README.md", "LICENSE", "tools/build_hook.py"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "tools/build_hook.py", ".git_archival.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, tmp_path / name)
     named = {"SETUPTOOLS_SCM_PRETEND_VERSION": "1.2.3", "SCORE_COMMIT": "0123456789ab"}
