@@ -9,7 +9,7 @@ WORKERS ?= 2
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench components lock clean
+.PHONY: help demo test check bench docs dist components lock clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,14 +32,21 @@ check: $(READY) ## Formatting, lint, types, import rules, the tree, dependencies
 bench: $(READY) ## The figures, next to other tools on the same store; results in benchmarks/results/
 	$(PY) benchmarks/run.py
 
+docs: $(READY) ## The documentation as a site, in build/docs/
+	$(VENV)/bin/sphinx-build -b html -n -W --keep-going -q -j auto -c docs -d build/doctrees . build/docs
+	@echo "build/docs/index.html"
+
+dist: $(READY) ## What a release consists of, in dist/: sources, wheel, SBOM, checksums
+	$(PY) tools/dist.py
+
 components: $(READY) ## Install the real components that tests run against, into a cache outside the checkout
 	$(PY) tools/components.py install
 
 lock: $(READY) ## Renew the pinned dependencies in requirements/
 	sh tools/lock.sh
 
-clean: ## Remove the virtual environment and caches of the tools
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## Remove the virtual environment, what was built, and caches of the tools
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Score needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'

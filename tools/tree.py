@@ -4,7 +4,8 @@
 - no tracked file names a path of somebody's machine or the host of a package registry
 - relative links in Markdown resolve, with their anchors
 - every module of the package has a docstring, and at most 450 lines
-- the changelog mentions the present version
+- the changelog has a section for every tag, with its date
+- links to other hosts are https, and to hosts that are known (``HOSTS``)
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 1_000_000
@@ -26,6 +28,26 @@ REGISTRY = re.compile(
 )
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
 HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*$", re.MULTILINE)
+AUTOLINK = re.compile(r"<(https?:[^>\s]+)>")
+HOSTS = {
+    "docs.astral.sh",
+    "docs.docker.com",
+    "filesystem-spec.readthedocs.io",
+    "github.com",
+    "grafana.com",
+    "htsget.readthedocs.io",
+    "keepachangelog.com",
+    "kubernetes.io",
+    "nginx.org",
+    "opentelemetry.io",
+    "prometheus.io",
+    "samtools.github.io",
+    "semver.org",
+    "slurm.schedmd.com",
+    "snakemake.readthedocs.io",
+    "www.overture.bio",
+}
+"""Where links may lead. Nobody asks these hosts; a new one is looked at before it is added here."""
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 
 
@@ -55,10 +77,25 @@ def anchors(text: str) -> set[str]:
     return set(plain)
 
 
+def check_address(target: str) -> Iterator[str]:
+    """A link to another host that is not https, not well formed, or to a host that nobody looked at."""
+    try:
+        parts = urlsplit(target)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port, parts = None, None, urlsplit("")
+    if parts.scheme != "https" or host is None or port is not None or parts.username is not None:
+        yield f"link to {target}: not an address such as https://host/path"
+    elif host not in HOSTS:
+        yield f"link to {target}: {host} is not among the HOSTS of tools/tree.py"
+
+
 def check_links(path: Path, text: str) -> Iterator[str]:
-    """Relative links of a Markdown file that lead nowhere."""
-    for target in LINK.findall(FENCE.sub("", text)):
+    """Links of a Markdown file that lead nowhere, or where they should not."""
+    prose = FENCE.sub("", text)
+    for target in [*LINK.findall(prose), *AUTOLINK.findall(prose)]:
         if re.match(r"[a-z][a-z+.-]*:", target):
+            yield from check_address(target)
             continue
         name, _, anchor = target.partition("#")
         there = (path.parent / name) if name else path
@@ -76,17 +113,24 @@ def check_module(text: str) -> Iterator[str]:
         yield f"{lines} lines; above {LONGEST} it is two modules"
 
 
-def check_changelog() -> Iterator[str]:
-    """The present version stands in the changelog."""
-    version = ast.literal_eval((ROOT / "src/score/_version.py").read_text().rpartition("=")[2].strip())
-    changelog = ROOT / "CHANGELOG.md"
-    if not changelog.exists() or version not in changelog.read_text():
-        yield f"CHANGELOG.md: does not mention the present version, {version}"
+def released() -> list[str]:
+    """The tags of releases."""
+    command = ["git", "tag", "--list", "v*"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+
+
+def check_changelog(text: str, tags: Sequence[str]) -> Iterator[str]:
+    """The changelog has a place for what comes, and a section with a date for every release."""
+    if "\n## [Unreleased]\n" not in text:
+        yield "CHANGELOG.md: has no section [Unreleased]"
+    for tag in tags:
+        if not re.search(rf"^## \[{re.escape(tag[1:])}\] - \d{{4}}-\d\d-\d\d$", text, re.MULTILINE):
+            yield f"CHANGELOG.md: has no section with a date for {tag}"
 
 
 def main() -> int:
     """Check everything; the exit status."""
-    problems = list(check_changelog())
+    problems = list(check_changelog((ROOT / "CHANGELOG.md").read_text("utf-8"), released()))
     for path in tracked():
         data = path.read_bytes()
         found = list(check_content(path, data))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ import pytest
 from score.auth.embedded import KeyFile
 from score.testing.components import find
 from score.testing.faults import Answer
+from score.testing.pages import blocks_of
 from score.testing.processes import clean_environment
+from score.testing.secrecy import secret
 from score.testing.secured import STUDY, secured_site
 from score.testing.site import Registered, Site, md5_of
 
@@ -57,6 +60,43 @@ def result(site: Site, tmp_path: Path) -> Registered:
     return site.register([path])
 
 
+@dataclass(frozen=True)
+class Example:
+    """What the examples of the pages need: published reads with their index, a result that is registered, and
+    programs of the names that they call, which make it."""
+
+    reads: Registered
+    made: Registered
+    programs: Path
+
+
+@pytest.fixture
+def example(site: Site, make_file: Maker, tmp_path: Path) -> Example:
+    reads = site.register([make_file("sample.bam", 100_000), make_file("sample.bam.bai", 1000)])
+    site.run("upload", "--manifest", reads.manifest)
+    site.publish(reads)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("bcftools", "call-variants"):
+        script = '[ "$1" = mpileup ] && exit\nfor last; do :; done\necho called > "$last"\n'
+        (programs / name).write_text(f"#!/bin/sh\n{script}")
+        (programs / name).chmod(0o755)
+    result = tmp_path / "made" / "sample.vcf.gz"
+    result.parent.mkdir()
+    result.write_text("called\n")
+    return Example(reads, site.register([result]), programs)
+
+
+def replaced(text: str, instead: Mapping[str, str]) -> str:
+    """What a page prints, with this site's names."""
+    for printed, ours in instead.items():
+        assert printed in text
+        text = text.replace(printed, ours)
+    return text
+
+
+OBJECT = "7a63b2e3-9a0d-5a1b-8a73-0a1d5f1f0001"
+"""The object id in the pages."""
 SNAKEFILE = """
 storage score:
     provider="score"
@@ -159,6 +199,17 @@ class TestSnakemake:
         )
         assert query in self.engine(tmp_path, site, status=1)
 
+    def test_the_example_of_the_page(self, site: Site, example: Example, tmp_path: Path) -> None:
+        (text,) = [block.text for block in blocks_of(PLUGIN / "README.md") if block.kind == "python"]
+        folder = tmp_path / "workflow"
+        folder.mkdir()
+        index = "9d0b6c1c-3a52-5f0e-8f4d-5b1f0a9d0002"
+        instead = {OBJECT: example.reads.ids[0], index: example.reads.ids[1], "TEST-CA": example.made.study}
+        instead["0ba2db28-1b6c-4a2c-a2db-281b6c8a2c16"] = example.made.analysis
+        (folder / "Snakefile").write_text(replaced(text, instead), "utf-8")
+        self.engine(folder, site, PATH=f"{example.programs}{os.pathsep}{os.environ['PATH']}")
+        assert site.has_object(example.made.id)
+
     def test_the_suite_of_the_interface(self, site: Site, published: Registered, tmp_path: Path) -> None:
         """What the interface itself asks of every plugin that reads."""
         program = find("snakemake")
@@ -253,6 +304,23 @@ class TestNextflow:
         said = self.engine(tmp_path / "workflow", site, workflow)
         assert result.id in said
         site.publish(result)
+
+    def test_the_example_of_the_page(
+        self, site: Site, example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        workflow, config = [block.text for block in blocks_of(MODULE.parent / "README.md") if block.kind == "groovy"]
+        folder = tmp_path / "workflow"
+        home = folder / "home"
+        home.mkdir(parents=True)
+        (home / ".score-token").write_text(secret("4c1de1f8-0d7f-4b64-a9f0-0c2b7fa0e6a1"), "utf-8")
+        (home / ".score-token").chmod(0o600)
+        places = {"https://score.example.org": site.url, "https://song.example.org": site.registry_url}
+        config = replaced(config, {**places, "${System.getenv('HOME')}": str(home)})
+        (folder / "nextflow.config").write_text(config, "utf-8")
+        monkeypatch.setenv("PATH", f"{example.programs}{os.pathsep}{os.environ['PATH']}")
+        ids = {OBJECT: example.reads.ids[0], "9d0b6c1c-3a52-5f0e-8f4d-5b1f0a9d0002": example.made.id}
+        self.engine(folder, site, replaced(workflow, ids))
+        assert site.has_object(example.made.id)
 
     def test_a_task_that_is_tried_again_goes_on(
         self, site: Site, make_file: Maker, result: Registered, tmp_path: Path

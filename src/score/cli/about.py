@@ -7,13 +7,13 @@ import sys
 
 import click
 
-from score._version import __version__
+from score._version import described
 
 
 @click.command()
 def version() -> None:
-    """Show the version of this client."""
-    click.echo(f"score-client {__version__} (Score protocol v1, Python {platform.python_version()}, {sys.platform})")
+    """Show the version of this client, and its commit."""
+    click.echo(f"score-client {described()} (Score protocol v1, Python {platform.python_version()}, {sys.platform})")
 
 
 @click.command(name="help")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from score._version import __version__
 from score.cli import exits
 from score.errors import ScoreError
 
@@ -91,7 +90,14 @@ class Commands(click.Group):
 @click.option("--quiet", is_flag=True, help="No progress display.")
 @click.option("--silent", is_flag=True, help="No output but errors.")
 @click.option("--ansi/--no-ansi", default=None, help="Colours and a moving display, whatever the terminal.")
-@click.version_option(__version__, prog_name="score-client", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=lambda ctx, _, given: _show_version(ctx) if given else None,
+    help="Show the version, its commit, and exit.",
+)
 @click.pass_context
 def cli(ctx: click.Context, profile: str | None, quiet: bool, silent: bool, ansi: bool | None) -> None:
     """Upload to, and download from, a Score server."""
@@ -102,6 +108,13 @@ def cli(ctx: click.Context, profile: str | None, quiet: bool, silent: bool, ansi
         ctx.obj["settings"].append("--client.ansi=false")
     if profile:
         ctx.obj["settings"].append(f"--spring.profiles.active={profile}")
+
+
+def _show_version(context: click.Context) -> None:
+    from score._version import described
+
+    click.echo(f"score-client {described()}")
+    context.exit()
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

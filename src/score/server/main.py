@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from score._version import __version__
+from score._version import described
 from score.errors import Misconfigured, ScoreError
 from score.server.commands import COMMANDS
 from score.server.commands import run as run_command
@@ -40,7 +40,7 @@ Options:
   --local.directory=D   Folder of the local store (./score-data)
   --insecure            Let the local profile listen on all addresses without authorization
   --settings            List all settings with their defaults
-  --version             Show the version
+  --version             Show the version and its commit
   --help                Show this text
 """
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--help" in words or "-h" in words:
         return _print(_usage())
     if "--version" in words:
-        return _print(f"score-server {__version__}")
+        return _print(f"score-server {described()}")
     if "--settings" in words:
         return _print(_settings_table())
     signal.signal(signal.SIGTERM, _leave)
