@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from score.broker.audit import TRAIL, Trail, conclude
+from score.server.probes import Standing
 from score.server.problems import HTSGET, body, problem
 from score.server.trail import Networks, client_of, new_id, request_id
 
@@ -48,6 +49,7 @@ _GUARDS = [
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
 ]
 _FRESH = (b"cache-control", b"no-store")
+_LAST = (b"connection", b"close")
 _TLS_ONLY = (b"strict-transport-security", b"max-age=31536000")
 _SLASHED = ("/upload/", "/download/", "/listing/", "/profile/")
 
@@ -58,11 +60,13 @@ class Edge:
     The access log never has query strings: those of the local store's URLs hold signatures. A slash at the end of a
     call of the protocol does not matter. Every answer names its request (``X-Request-Id``), which is the same word in
     the logs, and says that it is not to be kept, framed or guessed at. ``proxies`` are believed about addresses.
+    While the server leaves (``standing``), every answer is the last one of its connection.
     """
 
-    def __init__(self, app: ASGIApp, proxies: Networks = ()) -> None:
+    def __init__(self, app: ASGIApp, proxies: Networks = (), standing: Standing | None = None) -> None:
         self._app = app
         self._proxies = proxies
+        self._standing = standing or Standing()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
@@ -87,7 +91,8 @@ class Edge:
                 status = message["status"]
                 headers = message.get("headers", ())
                 fresh = () if any(name == b"cache-control" for name, _ in headers) else (_FRESH,)
-                message["headers"] = [*headers, *marks, *fresh]
+                last = (_LAST,) if self._standing.leaving else ()
+                message["headers"] = [*headers, *marks, *fresh, *last]
                 conclude(trail, call, status)  # before the answer leaves
             elif message["type"] == "http.response.body":
                 answered = not message.get("more_body", False)
@@ -173,6 +178,11 @@ class Protocol(HttpToolsProtocol):
         """The connection has ended."""
         self._head_is_there()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server ends. A request whose head has begun to arrive is still heard and answered."""
+        if not self._hearing:
+            super().shutdown()
 
     def on_message_begin(self) -> None:
         """A request begins."""
