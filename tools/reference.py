@@ -226,7 +226,15 @@ Health, descriptions, and what a server with the local store answers beside the 
 objects, and the part of Song's API that the embedded registry has."""
 
 
-PROBES = ("/actuator/health", "/actuator/health/liveness", "/actuator/health/readiness", "/health", "/live", "/ready")
+PROBES = (
+    "/actuator/health",
+    "/actuator/health/liveness",
+    "/actuator/health/readiness",
+    "/health",
+    "/live",
+    "/metrics",
+    "/ready",
+)
 
 
 def served() -> tuple[dict[str, Any], list[tuple[str, str]]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
@@ -20,6 +21,10 @@ from score.server.limits import PerToken
 from score.server.probes import Readiness, Standing
 from score.server.routes import Broker, add_score_routes
 from score.server.settings import Settings
+from score.server.trail import Templates
+
+if TYPE_CHECKING:
+    from score.server.metrics import Metrics
 
 _ACTUATOR = "application/vnd.spring-boot.actuator.v3+json"
 _FRESH = {"Cache-Control": "no-cache, no-store, max-age=0, must-revalidate"}
@@ -30,9 +35,10 @@ def create_app(
     extra: Sequence[BaseRoute] = (),
     settings: Settings | None = None,
     standing: Standing | None = None,
+    metrics: Metrics | None = None,
 ) -> ASGIApp:
     """The application for one broker. ``extra`` are the routes of a local store and an embedded registry; of the
-    ``settings`` those about callers count. ``standing`` tells when the server leaves."""
+    ``settings`` those about callers count. ``standing`` tells when the server leaves; ``metrics`` are its numbers."""
     settings, standing = settings or Settings(), standing or Standing()
     app = FastAPI(
         title="Score",
@@ -49,10 +55,14 @@ def create_app(
     )
     add_htsget_routes(app, broker.tickets, about)
     _add_service_routes(app, broker, standing)
+    if metrics is not None:
+        _add_metrics_route(app, metrics)
     app.router.routes.extend(extra)
     problems.install(app)
     limited = PerToken(app, settings.token_requests) if settings.token_requests else app
-    return Edge(Cors(limited, settings.allowed_origins), settings.trusted_proxies, standing)
+    return Edge(
+        Cors(limited, settings.allowed_origins), settings.trusted_proxies, standing, metrics, Templates(extra)
+    )
 
 
 def _add_service_routes(app: FastAPI, broker: Broker, standing: Standing) -> None:
@@ -91,6 +101,13 @@ def _add_service_routes(app: FastAPI, broker: Broker, standing: Standing) -> Non
     @app.get("/swagger-ui.html", include_in_schema=False)
     async def documentation() -> Response:
         return Response(_page(_describe(app)), media_type="text/html;charset=UTF-8")
+
+
+def _add_metrics_route(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/metrics", include_in_schema=False)
+    async def numbers(request: Request) -> Response:
+        text, media_type = metrics.text(request.headers.get("accept", ""))
+        return Response(text, media_type=media_type)
 
 
 Answering = Callable[[], Awaitable[Response]]

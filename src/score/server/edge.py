@@ -9,7 +9,7 @@ import time
 from asyncio import BaseTransport, TimerHandle
 from contextvars import ContextVar
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,7 +18,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from score.broker.audit import TRAIL, Trail, conclude
 from score.server.probes import Standing
 from score.server.problems import HTSGET, body, problem
-from score.server.trail import Networks, client_of, new_id, request_id
+from score.server.trail import Networks, Templates, client_of, new_id, request_id
+
+if TYPE_CHECKING:
+    from score.server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("score.access")
@@ -60,13 +63,22 @@ class Edge:
     The access log never has query strings: those of the local store's URLs hold signatures. A slash at the end of a
     call of the protocol does not matter. Every answer names its request (``X-Request-Id``), which is the same word in
     the logs, and says that it is not to be kept, framed or guessed at. ``proxies`` are believed about addresses.
-    While the server leaves (``standing``), every answer is the last one of its connection.
+    While the server leaves (``standing``), every answer is the last one of its connection. ``metrics`` counts.
     """
 
-    def __init__(self, app: ASGIApp, proxies: Networks = (), standing: Standing | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        proxies: Networks = (),
+        standing: Standing | None = None,
+        metrics: Metrics | None = None,
+        templates: Templates | None = None,
+    ) -> None:
         self._app = app
         self._proxies = proxies
         self._standing = standing or Standing()
+        self._metrics = metrics
+        self._templates = templates or Templates()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
@@ -81,6 +93,8 @@ class Edge:
         answered = False
         trail = Trail(request_id(scope), client_of(scope, self._proxies))
         TRAIL.set(trail)
+        if self._metrics is not None:
+            self._metrics.begun()
         marks = [*_GUARDS, (b"x-request-id", trail.request_id.encode())]
         if scope["scheme"] == "https":
             marks.append(_TLS_ONLY)
@@ -112,8 +126,10 @@ class Edge:
         finally:
             if not status:
                 conclude(trail, call, status)
-            taken = (time.perf_counter() - start) * 1000
-            access_log.info("%s %s %d %.1f ms %s", trail.client, call, status, taken, trail.request_id)
+            taken = time.perf_counter() - start
+            if self._metrics is not None:
+                self._metrics.answered(self._templates.of(scope), scope["method"], status, taken, trail)
+            access_log.info("%s %s %d %.1f ms %s", trail.client, call, status, taken * 1000, trail.request_id)
 
 
 def _refuse(scope: Scope) -> ASGIApp | None:

@@ -119,11 +119,12 @@ async def _serve(reading: Reading, listener: socket.socket) -> None:
     standing = Standing()
     service = await open_service(settings)
     try:
-        config = configuration(create_app(service.broker, service.routes, settings, standing), tls)
+        config = configuration(create_app(service.broker, service.routes, settings, standing, service.metrics), tls)
         beside = [asyncio.create_task(checks_of(service, settings).log_problems())]
         if settings.clean_enabled:
             schedule = parse(settings.clean_cron)
-            beside.append(asyncio.create_task(keep_clean(cleanup_of(service, settings), schedule)))
+            told = service.metrics.cleaned if service.metrics else lambda swept: None
+            beside.append(asyncio.create_task(keep_clean(cleanup_of(service, settings), schedule, told=told)))
         try:
             server = Server(config, standing, settings.shutdown_delay, lambda: _announce(settings, listener))
             await server.serve(sockets=[listener])

@@ -150,6 +150,10 @@ class Settings(BaseModel):
         "", alias="server.audit.file", description="File that the audit lines are appended to; else the log."
     )
 
+    metrics_enabled: Switch = Field(
+        True, alias="management.metrics.enabled", description="Whether /metrics is there, for Prometheus."
+    )
+
     ssl_enabled: Switch = Field(
         True, alias="server.ssl.enabled", description="TLS, where a certificate is named or the profile is ssl."
     )
