@@ -226,6 +226,17 @@ Health, descriptions, and what a server with the local store answers beside the 
 objects, and the part of Song's API that the embedded registry has."""
 
 
+PROBES = (
+    "/actuator/health",
+    "/actuator/health/liveness",
+    "/actuator/health/readiness",
+    "/health",
+    "/live",
+    "/metrics",
+    "/ready",
+)
+
+
 def served() -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """What a server with a local store says of its calls, and its routes beside those: methods and path."""
     with tempfile.TemporaryDirectory() as folder:
@@ -245,7 +256,7 @@ def served() -> tuple[dict[str, Any], list[tuple[str, str]]]:
     # The data plane tells methods apart itself; a slash at the end is another spelling.
     known = {route.path.rstrip("/"): sorted(set(route.methods or ("GET", "PUT")) - {"HEAD"}) for route in routes}
     beside = [(", ".join(methods), path) for path, methods in known.items()]
-    return described, [("GET", "/actuator/health"), ("GET", "/health"), *beside]
+    return described, [*(("GET", path) for path in PROBES), *beside]
 
 
 def parameter(described: dict[str, Any]) -> str:

@@ -20,8 +20,12 @@ _CHECKOUT = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir, ".git"
 
 def described() -> str:
     """The version for people: ``0.1.0 (commit 0123456789ab)``."""
-    commit = _checked_out() or COMMIT
-    return f"{__version__} (commit {commit})" if commit else __version__
+    return f"{__version__} (commit {commit()})" if commit() else __version__
+
+
+def commit() -> str:
+    """The first 12 digits of the commit, empty where nobody knows."""
+    return _checked_out() or COMMIT
 
 
 def _checked_out() -> str:

@@ -33,6 +33,8 @@ class Remembered:
         self._seconds = seconds
         self._clock = clock
         self._now = now
+        self.lookups = (0, 0)
+        """How often an owner was remembered, and how often not."""
         self._known: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[Identity]] = {}
 
@@ -41,7 +43,9 @@ class Remembered:
         key = hashlib.sha256(token.encode()).digest()
         known = self._known.get(key)
         if known is not None and self._clock() < known[0] and not self._has_ended(known[1]):
+            self.lookups = (self.lookups[0] + 1, self.lookups[1])
             return known[1]
+        self.lookups = (self.lookups[0], self.lookups[1] + 1)
         task = self._asking.get(key)
         if task is None:
             task = self._asking[key] = asyncio.create_task(self._ask(key, token))

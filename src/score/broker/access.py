@@ -57,6 +57,8 @@ class Access:
         self._anonymous_open = anonymous_open
         self._kept = kept
         self._clock = clock
+        self.lookups = (0, 0)
+        """How often an entity was remembered, and how often the registry was asked."""
         self._entities: OrderedDict[str, tuple[float, Entity]] = OrderedDict()
         self._states: Together[tuple[str, str], AnalysisState] = Together()
 
@@ -157,7 +159,9 @@ class Access:
         known = self._entities.get(object_id)
         if known is not None and now < known[0]:
             audit.concerns(known[1].project_code)
+            self.lookups = (self.lookups[0] + 1, self.lookups[1])
             return known[1]
+        self.lookups = (self.lookups[0], self.lookups[1] + 1)
         entity = await self._registry.entity(object_id)
         if entity.id.casefold() != object_id.casefold():
             raise Refused(f"The registry was asked about {object_id} and answers about {entity.id[:60]!r}.")

@@ -144,10 +144,11 @@ async def keep_clean(
     *,
     clock: Callable[[], datetime] = datetime.now,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    told: Callable[[Swept | None], None] = lambda swept: None,
 ) -> None:
     """Clean up whenever the schedule says, until cancelled. ``clock`` gives the time on the wall, without zone.
 
-    A cleanup that fails is logged; the next one is tried at its time.
+    A cleanup that fails is logged; the next one is tried at its time. ``told`` hears of each, None where it failed.
     """
     due = schedule.after(clock())
     while True:
@@ -155,7 +156,9 @@ async def keep_clean(
             await sleep(min(wait, _LONGEST_SLEEP))
         try:
             swept = await cleanup.run()
+            told(swept)
             log.info("Cleanup: %d stale uploads removed, %d could not be.", swept.removed, swept.failed)
         except ScoreError as error:
+            told(None)
             log.error("Cleanup failed: %s", error)
         due = schedule.after(max(due, clock()))

@@ -36,6 +36,8 @@ class Song:
 
     def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         """``tls`` says whom to believe; None: the authorities of the system."""
+        self.repeated = 0
+        """How often calls were repeated."""
         self._url = url.rstrip("/")
         self._session = aiohttp.ClientSession(
             timeout=_TIMEOUT,
@@ -102,6 +104,7 @@ class Song:
         problem = ""
         for attempt in range(attempts):
             if attempt:
+                self.repeated += 1
                 await asyncio.sleep(_WAITS[attempt - 1])
             try:
                 async with self._session.get(URL(self._url + path, encoded=True), allow_redirects=False) as answer:

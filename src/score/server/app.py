@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
@@ -17,17 +18,28 @@ from score.server.cors import Cors
 from score.server.edge import Edge
 from score.server.htsget import About, add_htsget_routes
 from score.server.limits import PerToken
+from score.server.probes import Readiness, Standing
 from score.server.routes import Broker, add_score_routes
 from score.server.settings import Settings
+from score.server.trail import Templates
+
+if TYPE_CHECKING:
+    from score.server.metrics import Metrics
 
 _ACTUATOR = "application/vnd.spring-boot.actuator.v3+json"
 _FRESH = {"Cache-Control": "no-cache, no-store, max-age=0, must-revalidate"}
 
 
-def create_app(broker: Broker, extra: Sequence[BaseRoute] = (), settings: Settings | None = None) -> ASGIApp:
+def create_app(
+    broker: Broker,
+    extra: Sequence[BaseRoute] = (),
+    settings: Settings | None = None,
+    standing: Standing | None = None,
+    metrics: Metrics | None = None,
+) -> ASGIApp:
     """The application for one broker. ``extra`` are the routes of a local store and an embedded registry; of the
-    ``settings`` those about callers count."""
-    settings = settings or Settings()
+    ``settings`` those about callers count. ``standing`` tells when the server leaves; ``metrics`` are its numbers."""
+    settings, standing = settings or Settings(), standing or Standing()
     app = FastAPI(
         title="Score",
         version=__version__,
@@ -42,20 +54,37 @@ def create_app(broker: Broker, extra: Sequence[BaseRoute] = (), settings: Settin
         settings.htsget_id, settings.htsget_name, settings.htsget_organization, settings.htsget_organization_url
     )
     add_htsget_routes(app, broker.tickets, about)
-    _add_service_routes(app, broker)
+    _add_service_routes(app, broker, standing)
+    if metrics is not None:
+        _add_metrics_route(app, metrics)
     app.router.routes.extend(extra)
     problems.install(app)
     limited = PerToken(app, settings.token_requests) if settings.token_requests else app
-    return Edge(Cors(limited, settings.allowed_origins), settings.trusted_proxies)
+    return Edge(
+        Cors(limited, settings.allowed_origins), settings.trusted_proxies, standing, metrics, Templates(extra)
+    )
 
 
-def _add_service_routes(app: FastAPI, broker: Broker) -> None:
-    @app.api_route("/actuator/health", methods=["GET", "HEAD"], include_in_schema=False)
+def _add_service_routes(app: FastAPI, broker: Broker, standing: Standing) -> None:
+    readiness = Readiness(broker.health, standing)
+
+    @_probe(app, "/live", "/actuator/health/liveness")
+    async def live() -> Response:
+        return _health({"status": "UP"}, True, "application/json")
+
+    @_probe(app, "/ready", "/actuator/health/readiness")
+    async def ready() -> Response:
+        status = await readiness.status()
+        return _health({"status": status}, status == "UP", "application/json")
+
+    @_probe(app, "/actuator/health")
     async def actuator() -> Response:
+        if standing.leaving:
+            return _health({"status": "OUT_OF_SERVICE"}, False, _ACTUATOR)
         up = await broker.health.is_up()
         return _health({"status": "UP" if up else "DOWN"}, up, _ACTUATOR)
 
-    @app.api_route("/health", methods=["GET", "HEAD"], include_in_schema=False)
+    @_probe(app, "/health")
     async def health() -> Response:
         report = await broker.health.report()
         components = {
@@ -72,6 +101,27 @@ def _add_service_routes(app: FastAPI, broker: Broker) -> None:
     @app.get("/swagger-ui.html", include_in_schema=False)
     async def documentation() -> Response:
         return Response(_page(_describe(app)), media_type="text/html;charset=UTF-8")
+
+
+def _add_metrics_route(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/metrics", include_in_schema=False)
+    async def numbers(request: Request) -> Response:
+        text, media_type = metrics.text(request.headers.get("accept", ""))
+        return Response(text, media_type=media_type)
+
+
+Answering = Callable[[], Awaitable[Response]]
+
+
+def _probe(app: FastAPI, *paths: str) -> Callable[[Answering], Answering]:
+    """Let ``app`` answer GET and HEAD of these paths."""
+
+    def add(answering: Answering) -> Answering:
+        for path in paths:
+            app.add_api_route(path, answering, methods=["GET", "HEAD"], include_in_schema=False)
+        return answering
+
+    return add
 
 
 def _health(document: dict[str, Any], up: bool, media_type: str) -> Response:

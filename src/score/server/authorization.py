@@ -11,6 +11,7 @@ from score.auth.base import Authorizer
 from score.auth.calls import Patience
 from score.auth.scopes import Right, Scopes
 from score.server.settings import FIELDS, JWT, PROVIDERS, Settings
+from score.server.watching import Watch, WatchedAuthorizer
 
 
 def scopes_of(settings: Settings) -> Scopes:
@@ -21,15 +22,17 @@ def scopes_of(settings: Settings) -> Scopes:
     )
 
 
-def open_authorizer(settings: Settings, tls: ssl.SSLContext | None = None) -> Authorizer:
+def open_authorizer(settings: Settings, tls: ssl.SSLContext | None = None, watch: Watch | None = None) -> Authorizer:
     """Who tells whose token it is, under the profile secure. Must run in the event loop that will serve it.
 
-    ``tls`` says whom calls to the authorization server believe; an own authorizer has its own ways. Raises
-    Misconfigured.
+    ``tls`` says whom calls to the authorization server believe; an own authorizer has its own ways. ``watch`` is
+    around each question that is not answered out of memory. Raises Misconfigured.
     """
     from score.auth.cache import Remembered
 
     authorizer = _open(settings, tls)
+    if watch is not None:
+        authorizer = WatchedAuthorizer(authorizer, watch)
     return Remembered(authorizer, settings.auth_cache) if settings.auth_cache else authorizer
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from starlette.routing import BaseRoute
 
 from score.auth.base import Authorizer
+from score.auth.cache import Remembered
 from score.broker.access import Access
 from score.broker.blocks import BlockUploads
 from score.broker.buckets import Pair, PooledStore, names_of
+from score.broker.census import Census
 from score.broker.checks import Checks, Remedies
 from score.broker.cleanup import Cleanup
 from score.broker.downloads import DownloadRules, Downloads
@@ -28,9 +30,17 @@ from score.server.authorization import open_authorizer, scopes_of
 from score.server.edge import BASE
 from score.server.routes import Broker
 from score.server.settings import Settings
+from score.server.watching import (
+    Backend,
+    Watch,
+    WatchedBlockStore,
+    watched_registry,
+    watched_store,
+)
 from score.storage.base import BlockStore, ObjectStore
 
 if TYPE_CHECKING:
+    from score.server.metrics import Metrics
     from score.storage.azure.settings import AzureSettings
     from score.storage.s3.settings import S3Settings
 
@@ -38,7 +48,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Service:
     """What the server is made of. ``routes`` are those that a local store and an embedded registry add; ``older`` are
-    the buckets from before a pool."""
+    the buckets from before a pool; ``census`` counts uploads for the ``metrics``."""
 
     broker: Broker
     objects: ObjectStore
@@ -47,9 +57,14 @@ class Service:
     authorizer: Authorizer | None
     routes: Sequence[BaseRoute] = field(default=())
     older: Pair | None = None
+    retries: Mapping[Backend, Callable[[], int]] = field(default_factory=dict)
+    metrics: Metrics | None = None
+    census: Census | None = None
 
     async def close(self) -> None:
         """Give back connections and handles."""
+        if self.census is not None:
+            await self.census.close()
         if self.authorizer is not None:
             await self.authorizer.close()
         await self.registry.close()
@@ -147,16 +162,37 @@ def assemble(
 async def open_service(settings: Settings) -> Service:
     """Build what the settings ask for. Must run in the event loop that will serve it. Raises Misconfigured."""
     tls = outgoing(settings)
-    authorizer = open_authorizer(settings, tls) if settings.secure else None
+    metrics = _open_metrics() if settings.metrics_enabled else None
+    watch = metrics.watch if metrics else None
+    authorizer = open_authorizer(settings, tls, watch) if settings.secure else None
     try:
         if settings.store == "local":
-            return await _open_local(settings, authorizer)
-        open_store = _open_azure if settings.store == "azure" else _open_s3
-        return open_store(settings, authorizer, tls)
+            service = await _open_local(settings, authorizer, watch)
+        else:
+            open_store = _open_azure if settings.store == "azure" else _open_s3
+            service = open_store(settings, authorizer, tls, watch)
+        return _counted(service, settings, metrics) if metrics else service
     except BaseException:
         if authorizer is not None:
             await authorizer.close()
         raise
+
+
+def _open_metrics() -> Metrics:
+    from score.server.metrics import Metrics
+
+    return Metrics()
+
+
+def _counted(service: Service, settings: Settings, metrics: Metrics) -> Service:
+    """The service with what its parts count by themselves."""
+    metrics.caches["registry"] = lambda: service.broker.access.lookups
+    if isinstance(remembered := service.authorizer, Remembered):
+        metrics.caches["authorization"] = lambda: remembered.lookups
+    census = Census(service.state, layout_of(settings))
+    metrics.open_uploads = census.latest
+    metrics.retries.update(service.retries)
+    return replace(service, metrics=metrics, census=census)
 
 
 def outgoing(settings: Settings) -> ssl.SSLContext | None:
@@ -168,35 +204,54 @@ def outgoing(settings: Settings) -> ssl.SSLContext | None:
     return outgoing_context(settings)
 
 
-def _open_s3(settings: Settings, authorizer: Authorizer | None, tls: ssl.SSLContext | None) -> Service:
+def _open_s3(
+    settings: Settings, authorizer: Authorizer | None, tls: ssl.SSLContext | None, watch: Watch | None
+) -> Service:
     from score.metadata.song import Song
     from score.storage.s3.store import open_stores
 
     names = {settings.bucket_object, settings.bucket_state}
     pools = {name: names_of(name, settings.bucket_pool) for name in names}
-    single = open_stores(s3_settings(settings), names.union(*pools.values()), tls)
+    opened = open_stores(s3_settings(settings), names.union(*pools.values()), tls)
+    single = {name: watched_store(store, watch) for name, store in opened.items()}
     base = Pair(single[settings.bucket_object], single[settings.bucket_state])
-    stores: dict[str, ObjectStore] = {name: single[name] for name in names}
+    stores = {name: single[name] for name in names}
     if settings.bucket_pool:
         for name, pool in pools.items():
             numbered = [single[one] for one in pool]
             stores[name] = PooledStore(single[name], numbered, settings.bucket_key, layout_of(settings))
     objects, state = stores[settings.bucket_object], stores[settings.bucket_state]
-    registry = Song(settings.metadata_url, tls)
+    song = Song(settings.metadata_url, tls)
+    registry = watched_registry(song, watch)
     older = base if settings.bucket_pool else None
     broker = assemble(settings, objects, state, registry, authorizer, older)
-    return Service(broker, objects, state, registry, authorizer, older=older)
+    any_store = opened[settings.bucket_object]  # all share one client
+    retries: dict[Backend, Callable[[], int]] = {
+        "store": lambda: any_store.repeated,
+        "registry": lambda: song.repeated,
+    }
+    return Service(broker, objects, state, registry, authorizer, older=older, retries=retries)
 
 
-def _open_azure(settings: Settings, authorizer: Authorizer | None, tls: ssl.SSLContext | None) -> Service:
+def _open_azure(
+    settings: Settings, authorizer: Authorizer | None, tls: ssl.SSLContext | None, watch: Watch | None
+) -> Service:
     from score.metadata.song import Song
     from score.storage.azure.client import AzureClient
     from score.storage.azure.store import AzureStore
 
-    store = AzureStore(AzureClient(azure_settings(settings), tls=tls))
-    registry = Song(settings.metadata_url, tls)
+    client = AzureClient(azure_settings(settings), tls=tls)
+    store: BlockStore = AzureStore(client)
+    if watch:
+        store = WatchedBlockStore(store, watch)
+    song = Song(settings.metadata_url, tls)
+    registry = watched_registry(song, watch)
     broker = assemble(settings, store, store, registry, authorizer, blocks=store)
-    return Service(broker, store, store, registry, authorizer)
+    retries: dict[Backend, Callable[[], int]] = {
+        "store": lambda: client.repeated,
+        "registry": lambda: song.repeated,
+    }
+    return Service(broker, store, store, registry, authorizer, retries=retries)
 
 
 def azure_settings(settings: Settings) -> AzureSettings:
@@ -216,7 +271,7 @@ def azure_settings(settings: Settings) -> AzureSettings:
     )
 
 
-async def _open_local(settings: Settings, authorizer: Authorizer | None) -> Service:
+async def _open_local(settings: Settings, authorizer: Authorizer | None, watch: Watch | None) -> Service:
     from score.metadata.embedded import EmbeddedRegistry
     from score.server.plane import data_plane
     from score.server.registry import registry_routes
@@ -232,9 +287,10 @@ async def _open_local(settings: Settings, authorizer: Authorizer | None) -> Serv
     if await objects.stat(sentinel) is None:
         await objects.put(sentinel, b"")
     registry = EmbeddedRegistry(root)
-    broker = assemble(settings, objects, state, registry, authorizer)
+    stores = watched_store(objects, watch), watched_store(state, watch)
+    broker = assemble(settings, *stores, watched_registry(registry, watch), authorizer)
     routes = [*data_plane(objects, state), *registry_routes(registry, broker.downloads, broker.access)]
-    return Service(broker, objects, state, registry, authorizer, routes)
+    return Service(broker, *stores, registry, authorizer, routes)
 
 
 def s3_settings(settings: Settings) -> S3Settings:

@@ -9,15 +9,19 @@ import time
 from asyncio import BaseTransport, TimerHandle
 from contextvars import ContextVar
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from score.broker.audit import TRAIL, Trail, conclude
+from score.server.probes import Standing
 from score.server.problems import HTSGET, body, problem
-from score.server.trail import Networks, client_of, new_id, request_id
+from score.server.trail import Networks, Templates, client_of, new_id, request_id
+
+if TYPE_CHECKING:
+    from score.server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("score.access")
@@ -48,6 +52,7 @@ _GUARDS = [
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
 ]
 _FRESH = (b"cache-control", b"no-store")
+_LAST = (b"connection", b"close")
 _TLS_ONLY = (b"strict-transport-security", b"max-age=31536000")
 _SLASHED = ("/upload/", "/download/", "/listing/", "/profile/")
 
@@ -58,11 +63,22 @@ class Edge:
     The access log never has query strings: those of the local store's URLs hold signatures. A slash at the end of a
     call of the protocol does not matter. Every answer names its request (``X-Request-Id``), which is the same word in
     the logs, and says that it is not to be kept, framed or guessed at. ``proxies`` are believed about addresses.
+    While the server leaves (``standing``), every answer is the last one of its connection. ``metrics`` counts.
     """
 
-    def __init__(self, app: ASGIApp, proxies: Networks = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        proxies: Networks = (),
+        standing: Standing | None = None,
+        metrics: Metrics | None = None,
+        templates: Templates | None = None,
+    ) -> None:
         self._app = app
         self._proxies = proxies
+        self._standing = standing or Standing()
+        self._metrics = metrics
+        self._templates = templates or Templates()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
@@ -77,6 +93,8 @@ class Edge:
         answered = False
         trail = Trail(request_id(scope), client_of(scope, self._proxies))
         TRAIL.set(trail)
+        if self._metrics is not None:
+            self._metrics.begun()
         marks = [*_GUARDS, (b"x-request-id", trail.request_id.encode())]
         if scope["scheme"] == "https":
             marks.append(_TLS_ONLY)
@@ -87,7 +105,8 @@ class Edge:
                 status = message["status"]
                 headers = message.get("headers", ())
                 fresh = () if any(name == b"cache-control" for name, _ in headers) else (_FRESH,)
-                message["headers"] = [*headers, *marks, *fresh]
+                last = (_LAST,) if self._standing.leaving else ()
+                message["headers"] = [*headers, *marks, *fresh, *last]
                 conclude(trail, call, status)  # before the answer leaves
             elif message["type"] == "http.response.body":
                 answered = not message.get("more_body", False)
@@ -107,8 +126,10 @@ class Edge:
         finally:
             if not status:
                 conclude(trail, call, status)
-            taken = (time.perf_counter() - start) * 1000
-            access_log.info("%s %s %d %.1f ms %s", trail.client, call, status, taken, trail.request_id)
+            taken = time.perf_counter() - start
+            if self._metrics is not None:
+                self._metrics.answered(self._templates.of(scope), scope["method"], status, taken, trail)
+            access_log.info("%s %s %d %.1f ms %s", trail.client, call, status, taken * 1000, trail.request_id)
 
 
 def _refuse(scope: Scope) -> ASGIApp | None:
@@ -173,6 +194,11 @@ class Protocol(HttpToolsProtocol):
         """The connection has ended."""
         self._head_is_there()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server ends. A request whose head has begun to arrive is still heard and answered."""
+        if not self._hearing:
+            super().shutdown()
 
     def on_message_begin(self) -> None:
         """A request begins."""

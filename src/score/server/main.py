@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if words and words[0] in COMMANDS:
             return run_command(words[0], words[1:])
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server tells what it does with it
         reading = read_settings(words, os.environ, Path.cwd())
         _log_to_stderr()
         for warning in reading.warnings:
@@ -97,13 +99,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def _serve(reading: Reading, listener: socket.socket) -> None:
-    import uvicorn
-
     from score.broker.cleanup import keep_clean
     from score.config.cron import parse
     from score.server.app import create_app
     from score.server.build import checks_of, cleanup_of, open_service
     from score.server.edge import configuration
+    from score.server.probes import Standing
+    from score.server.serving import Server
     from score.server.trail import write_audit_to
 
     settings = reading.settings
@@ -114,21 +116,18 @@ async def _serve(reading: Reading, listener: socket.socket) -> None:
 
         tls = server_context(settings)
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets=sockets)
-            if not self.should_exit:
-                _announce(settings, listener)
-
+    standing = Standing()
     service = await open_service(settings)
     try:
-        config = configuration(create_app(service.broker, service.routes, settings), tls)
+        config = configuration(create_app(service.broker, service.routes, settings, standing, service.metrics), tls)
         beside = [asyncio.create_task(checks_of(service, settings).log_problems())]
         if settings.clean_enabled:
             schedule = parse(settings.clean_cron)
-            beside.append(asyncio.create_task(keep_clean(cleanup_of(service, settings), schedule)))
+            told = service.metrics.cleaned if service.metrics else lambda swept: None
+            beside.append(asyncio.create_task(keep_clean(cleanup_of(service, settings), schedule, told=told)))
         try:
-            await Server(config).serve(sockets=[listener])
+            server = Server(config, standing, settings.shutdown_delay, lambda: _announce(settings, listener))
+            await server.serve(sockets=[listener])
         finally:
             for task in beside:
                 task.cancel()

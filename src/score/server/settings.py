@@ -139,8 +139,19 @@ class Settings(BaseModel):
     token_requests: Whole = Field(
         0, alias="server.requestsPerToken", ge=0, description="Calls at once with one token; 0: any number."
     )
+    shutdown_delay: Whole = Field(
+        0,
+        alias="server.shutdown.delay",
+        ge=0,
+        le=3600,
+        description="Seconds to go on after SIGTERM, no longer ready, while load balancers notice.",
+    )
     audit_file: str = Field(
         "", alias="server.audit.file", description="File that the audit lines are appended to; else the log."
+    )
+
+    metrics_enabled: Switch = Field(
+        True, alias="management.metrics.enabled", description="Whether /metrics is there, for Prometheus."
     )
 
     ssl_enabled: Switch = Field(

@@ -1,4 +1,4 @@
-"""Where a request comes from, what it is called, and where audit lines go."""
+"""Where a request comes from and goes to, what it is called, and where audit lines go."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import TextIOWrapper
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from logging.handlers import WatchedFileHandler
 
+from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
 from score.broker.audit import log as audit_log
@@ -18,6 +19,8 @@ from score.errors import Misconfigured
 
 log = logging.getLogger(__name__)
 
+UNMATCHED = "unmatched"
+"""The template of requests that no route answered."""
 Networks = Sequence[IPv4Network | IPv6Network]
 _SANE = re.compile(rb"[A-Za-z0-9._:-]{1,64}\Z")
 
@@ -31,6 +34,19 @@ def request_id(scope: Scope) -> str:
 def new_id() -> str:
     """A name for a request."""
     return secrets.token_hex(8)
+
+
+class Templates:
+    """The templates of routes, ``/upload/{object_id}``: what requests are counted by. ``beside`` are routes that are
+    not of the web framework, which tells of its own."""
+
+    def __init__(self, beside: Iterable[BaseRoute] = ()) -> None:
+        self._paths: dict[object, str] = {route.endpoint: route.path for route in beside if isinstance(route, Route)}
+
+    def of(self, scope: Scope) -> str:
+        """The template of the route that answered a request, ``unmatched`` where none did."""
+        path = getattr(scope.get("route"), "path", None) or self._paths.get(scope.get("endpoint"))
+        return str(path) if path else UNMATCHED
 
 
 def client_of(scope: Scope, proxies: Networks) -> str:

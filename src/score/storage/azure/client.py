@@ -69,6 +69,8 @@ class AzureClient:
         parts = urlsplit(settings.base)
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self._path = parts.path + encode_path(settings.container)
+        self.repeated = 0
+        """How often calls were repeated."""
         self._random = Random()
         self._session: aiohttp.ClientSession | None = None
 
@@ -172,6 +174,7 @@ class AzureClient:
                 wait = next(waits, None)
                 if wait is None or time.monotonic() + wait > give_up:
                     raise
+                self.repeated += 1
                 await asyncio.sleep(max(wait, min(error.retry_after or 0.0, give_up - time.monotonic())))
 
     async def _exchange(

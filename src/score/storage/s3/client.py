@@ -62,6 +62,8 @@ class S3Client:
         self.signer: Signer = SigV4(settings.signing_region) if settings.version == 4 else SigV2()
         self.keys: KeySource = keys or (FixedKeys(fixed) if settings.access_key else ChainKeys())
         self.clock = clock
+        self.repeated = 0
+        """How often calls were repeated."""
         self._random = Random()
         self._origin, self._url_origin, self._base_path = settings.origin, settings.url_origin, settings.base_path
         self._http = Http(self._origin, limit=settings.connections, connect_timeout=settings.connect_timeout, tls=tls)
@@ -224,6 +226,7 @@ class S3Client:
                 wait = next(waits, None)
                 if wait is None or time.monotonic() + wait > give_up:
                     raise
+                self.repeated += 1
                 await asyncio.sleep(max(wait, min(error.retry_after or 0.0, give_up - time.monotonic())))
 
     def _failure(self, what: str, method: str, answer: Answer, expected: tuple[int, ...]) -> ScoreError | None:

@@ -63,6 +63,11 @@ class S3Store:
         self._markers = Markers()
 
     @property
+    def repeated(self) -> int:
+        """How often calls to the service were repeated, of all its buckets."""
+        return self._client.repeated
+
+    @property
     def limits(self) -> Limits:
         return self._limits
 
