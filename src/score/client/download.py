@@ -76,7 +76,7 @@ class Download:
             journal.drop,
             self.validate,
             journal.etag(),
-            journal.keep_etag if len(wanted.parts) > 1 else _no_etag,  # of one part nothing else is asked for
+            journal.keep_etag,
         )
         try:
             md5 = fetch.receive(wanted.parts, finished, whole)
@@ -173,10 +173,6 @@ class Download:
         if recorded.md5 is None:
             return not self.validate or whole or not part.source_md5
         return not part.source_md5 or recorded.md5 == part.source_md5
-
-
-def _no_etag(etag: str) -> None:
-    """In place of keeping it."""
 
 
 def _shape(specification: Specification) -> object:

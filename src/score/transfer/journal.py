@@ -188,13 +188,18 @@ class UploadJournal:
 
 
 class DownloadJournal:
-    """The specification of a download, its finished parts, and the ETag of the object that they are of."""
+    """The specification of a download, its finished parts, and the ETag of the object that they are of.
+
+    Of an object of one part there is nothing to go on with: the folder alone says that its bytes were begun. Files
+    that are made and removed again are most of what a small download costs.
+    """
 
     def __init__(self, folder: Path, object_id: str, say: Say = silence) -> None:
         self._object_id = object_id
         self._say = say
         self._folder = folder / f".{object_id}"
         self._meta = self._folder / "meta"
+        self._keeps_parts = True
         self.data = folder / object_id
 
     @property
@@ -208,6 +213,10 @@ class DownloadJournal:
             return None
         try:
             found = Specification.model_validate_json(self._meta.read_bytes())
+        except FileNotFoundError:
+            if any(self._folder.iterdir()):
+                self._say(f"{self._meta} is missing; the download is begun anew")
+            return None
         except (OSError, ValidationError):
             self._say(f"{self._meta} is damaged or cannot be read; the download is begun anew")
             return None
@@ -225,8 +234,10 @@ class DownloadJournal:
             except OSError as error:
                 raise translate(error, self.data) from error
         _make(self._folder)
-        _mark(self._folder, self._object_id)
-        _write(self._meta, to_json(specification))
+        self._keeps_parts = len(specification.parts) > 1
+        if self._keeps_parts:
+            _mark(self._folder, self._object_id)
+            _write(self._meta, to_json(specification))
 
     def finished(self) -> dict[int, Part]:
         """The finished parts, by number; files that cannot be read count as parts that are not finished."""
@@ -245,11 +256,13 @@ class DownloadJournal:
 
     def record(self, part: Part) -> None:
         """A part's bytes are in the file; ``part.md5`` is their checksum."""
-        _write(self._folder / f"part-{part.part_number:08x}", to_json(part.model_copy(update={"url": None})))
+        if self._keeps_parts:
+            _write(self._folder / f"part-{part.part_number:08x}", to_json(part.model_copy(update={"url": None})))
 
     def keep_etag(self, etag: str) -> None:
         """Keep the ETag, as the store gave it, of the object that the parts are of."""
-        _write(self._folder / _ETAG, etag.encode("utf-8", "replace"))
+        if self._keeps_parts:
+            _write(self._folder / _ETAG, etag.encode("utf-8", "replace"))
 
     def etag(self) -> str:
         """The ETag of the object that the finished parts are of; empty where it is not known."""

@@ -186,6 +186,27 @@ class TestDownload:
         (tmp_path / f".{OBJECT}" / "part-00000003").mkdir()
         assert [part.part_number for part in parts(journal)] == [1]
 
+    def test_of_an_object_of_one_part_only_the_beginning_is_kept(self, tmp_path: Path) -> None:
+        said: list[str] = []
+        journal = DownloadJournal(tmp_path, OBJECT, said.append)
+        one = SPECIFICATION.with_parts(SPECIFICATION.parts[:1])
+        journal.begin(one)
+        journal.record(one.parts[0])
+        journal.keep_etag("e")
+        assert list((tmp_path / f".{OBJECT}").iterdir()) == []
+        later = DownloadJournal(tmp_path, OBJECT, said.append)
+        assert later.begun
+        assert later.specification() is None
+        assert not said
+
+    def test_a_specification_that_is_missing_is_told(self, tmp_path: Path) -> None:
+        said: list[str] = []
+        journal = DownloadJournal(tmp_path, OBJECT, said.append)
+        journal.begin(SPECIFICATION)
+        (tmp_path / f".{OBJECT}" / "meta").unlink()
+        assert journal.specification() is None
+        assert ["is missing" in line for line in said] == [True]
+
     def test_a_part_can_be_dropped(self, journal: DownloadJournal) -> None:
         journal.begin(SPECIFICATION)
         for part in SPECIFICATION.parts:
