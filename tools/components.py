@@ -202,6 +202,7 @@ RECIPES = {
     "fuse": Recipe(install_fuse, "10 seconds, 1 MB to download"),
     "samtools": Recipe(lambda: install_debian("samtools"), "10 seconds, 3 MB to download"),
     "bcftools": Recipe(lambda: install_debian("bcftools"), "10 seconds, 2 MB to download"),
+    "promtool": Recipe(lambda: install_debian("prometheus"), "10 seconds, 19 MB to download"),
     "htsget": Recipe(lambda: install_python(["htsget"], "htsget"), "10 seconds, 20 MB"),
     "aws": Recipe(lambda: install_python(["awscli"], "aws"), "half a minute, 200 MB"),
     "snakemake": Recipe(lambda: install_python(SNAKEMAKE, "snakemake"), "half a minute, 160 MB"),

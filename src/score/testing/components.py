@@ -92,6 +92,7 @@ COMPONENTS = {
         Component("chromium", "Chromium, a browser", ("chromium", "chromium-browser", "google-chrome")),
         Component("samtools", "samtools, for sequencing reads", ("samtools",)),
         Component("bcftools", "bcftools, for variants", ("bcftools",)),
+        Component("promtool", "promtool, of Prometheus, which checks its configuration and alerts", ("promtool",)),
         Component("htsget", "htsget, the client of that protocol on PyPI", ("htsget",)),
         Component("aws", "the AWS command line, for the pages on stores and as a rival in the benchmarks", ("aws",)),
         Component("snakemake", "Snakemake, a workflow engine", ("snakemake",)),
