@@ -17,6 +17,7 @@ from score.server.cors import Cors
 from score.server.edge import Edge
 from score.server.htsget import About, add_htsget_routes
 from score.server.limits import PerToken
+from score.server.page.routes import add_page_routes
 from score.server.routes import Broker, add_score_routes
 from score.server.settings import Settings
 
@@ -43,6 +44,7 @@ def create_app(broker: Broker, extra: Sequence[BaseRoute] = (), settings: Settin
     )
     add_htsget_routes(app, broker.tickets, about)
     _add_service_routes(app, broker)
+    add_page_routes(app, broker, settings)
     app.router.routes.extend(extra)
     problems.install(app)
     limited = PerToken(app, settings.token_requests) if settings.token_requests else app

@@ -41,11 +41,12 @@ _OTHER_PROTOCOL = "No other protocol is spoken here: send a request with a body 
 _TOO_SLOW = "The head of the request did not arrive in time."
 _WITH_BODIES = ("/store/", "/submit/", HTSGET)
 """Paths of the calls that take bodies, and limit them themselves."""
+_POLICY = b"content-security-policy"
 _GUARDS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    (_POLICY, b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
 ]
 _FRESH = (b"cache-control", b"no-store")
 _TLS_ONLY = (b"strict-transport-security", b"max-age=31536000")
@@ -57,7 +58,8 @@ class Edge:
 
     The access log never has query strings: those of the local store's URLs hold signatures. A slash at the end of a
     call of the protocol does not matter. Every answer names its request (``X-Request-Id``), which is the same word in
-    the logs, and says that it is not to be kept, framed or guessed at. ``proxies`` are believed about addresses.
+    the logs, and says that it is not to be kept, framed or guessed at; what an answer says itself of keeping, and of
+    what a browser may load for it, stays. ``proxies`` are believed about addresses.
     """
 
     def __init__(self, app: ASGIApp, proxies: Networks = ()) -> None:
@@ -86,8 +88,8 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message.get("headers", ())
-                fresh = () if any(name == b"cache-control" for name, _ in headers) else (_FRESH,)
-                message["headers"] = [*headers, *marks, *fresh]
+                own = {name for name, _ in headers} & {_POLICY, _FRESH[0]}
+                message["headers"] = [*headers, *(mark for mark in (*marks, _FRESH) if mark[0] not in own)]
                 conclude(trail, call, status)  # before the answer leaves
             elif message["type"] == "http.response.body":
                 answered = not message.get("more_body", False)

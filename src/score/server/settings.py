@@ -139,6 +139,9 @@ class Settings(BaseModel):
     token_requests: Whole = Field(
         0, alias="server.requestsPerToken", ge=0, description="Calls at once with one token; 0: any number."
     )
+    page_enabled: Switch = Field(
+        True, alias="server.page.enabled", description="The page for people at /; false: there is none."
+    )
     audit_file: str = Field(
         "", alias="server.audit.file", description="File that the audit lines are appended to; else the log."
     )
