@@ -28,6 +28,8 @@ from pathlib import Path
 from score.testing.components import COMPONENTS, cache, find
 
 MINIO = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
+KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"
+KUBERNETES = "kubernetes-validate==1.37.0"
 AZURITE = "azurite@3.35.0"
 KEYCLOAK = "22.0.5"
 SNAKEMAKE = ("snakemake==9.27.1", "snakemake-interface-storage-plugins==4.4.1")
@@ -204,6 +206,8 @@ RECIPES = {
     "samtools": Recipe(lambda: install_debian("samtools"), "10 seconds, 3 MB to download"),
     "bcftools": Recipe(lambda: install_debian("bcftools"), "10 seconds, 2 MB to download"),
     "promtool": Recipe(lambda: install_debian("prometheus"), "10 seconds, 19 MB to download"),
+    "kustomize": Recipe(lambda: install_go(KUSTOMIZE), "a minute, 15 MB"),
+    "kubernetes-validate": Recipe(lambda: install_python([KUBERNETES], "kubernetes-validate"), "10 seconds, 80 MB"),
     "htsget": Recipe(lambda: install_python(["htsget"], "htsget"), "10 seconds, 20 MB"),
     "aws": Recipe(lambda: install_python(["awscli"], "aws"), "half a minute, 200 MB"),
     "snakemake": Recipe(lambda: install_python(SNAKEMAKE, "snakemake"), "half a minute, 160 MB"),

@@ -93,6 +93,10 @@ COMPONENTS = {
         Component("samtools", "samtools, for sequencing reads", ("samtools",)),
         Component("bcftools", "bcftools, for variants", ("bcftools",)),
         Component("promtool", "promtool, of Prometheus, which checks its configuration and alerts", ("promtool",)),
+        Component("kustomize", "kustomize, which puts Kubernetes manifests together", ("kustomize",)),
+        Component(
+            "kubernetes-validate", "kubernetes-validate, with the schemas of Kubernetes", ("kubernetes-validate",)
+        ),
         Component("htsget", "htsget, the client of that protocol on PyPI", ("htsget",)),
         Component("aws", "the AWS command line, for the pages on stores and as a rival in the benchmarks", ("aws",)),
         Component("snakemake", "Snakemake, a workflow engine", ("snakemake",)),
