@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from score.broker.audit import TRAIL, Trail, conclude
+from score.protocol.onward import ONWARD, REQUEST_ID
 from score.server.logs import PROBED
 from score.server.probes import Standing
 from score.server.problems import HTSGET, body, problem
@@ -94,6 +95,7 @@ class Edge:
         answered = False
         trail = Trail(request_id(scope), client_of(scope, self._proxies))
         TRAIL.set(trail)
+        ONWARD.set({REQUEST_ID: trail.request_id})
         if self._metrics is not None:
             self._metrics.begun()
         marks = [*_GUARDS, (b"x-request-id", trail.request_id.encode())]
