@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import authorization  # noqa: F401 - registers its figures
+import browsing  # noqa: F401 - registers its figure
 import mounting  # noqa: F401 - registers its figures
 import report
 import service  # noqa: F401 - registers its figures

@@ -222,8 +222,8 @@ is not to be replaced is a 500, and so is a range that ends beyond an object: cl
 503 comes with `Retry-After` where it is known when to ask again."""
 
 BESIDE = """\
-Health, descriptions, and what a server with the local store answers beside the protocol: signed URLs of its
-objects, and the part of Song's API that the embedded registry has."""
+Health, descriptions, [the page](page.md) and what its scripts ask; and what a server with the local store answers
+beside the protocol: signed URLs of its objects, and the part of Song's API that the embedded registry has."""
 
 
 PROBES = (
@@ -256,7 +256,8 @@ def served() -> tuple[dict[str, Any], list[tuple[str, str]]]:
     # The data plane tells methods apart itself; a slash at the end is another spelling.
     known = {route.path.rstrip("/"): sorted(set(route.methods or ("GET", "PUT")) - {"HEAD"}) for route in routes}
     beside = [(", ".join(methods), path) for path, methods in known.items()]
-    return described, [*(("GET", path) for path in PROBES), *beside]
+    own = [*PROBES, "/", "/page/health", "/page/files/{name}"]
+    return described, [*(("GET", path) for path in own), *beside]
 
 
 def parameter(described: dict[str, Any]) -> str:

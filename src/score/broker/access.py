@@ -62,6 +62,11 @@ class Access:
         self._entities: OrderedDict[str, tuple[float, Entity]] = OrderedDict()
         self._states: Together[tuple[str, str], AnalysisState] = Together()
 
+    @property
+    def restricted(self) -> bool:
+        """Whether callers need tokens."""
+        return self._authorizer is not None
+
     async def upload(self, token: str | None, object_id: str) -> None:
         """May the owner of the token upload this object, or see how its upload goes?"""
         check_object_id(object_id)

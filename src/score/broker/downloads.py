@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from score.broker import audit
 from score.broker.buckets import Pair
@@ -83,7 +84,12 @@ class Downloads:
     def ping(self) -> str:
         """A URL to GET the sentinel."""
         audit.note("ping")
-        return self._objects.sign_gets(self._layout.sentinel(self._rules.sentinel), [None], _PING_LIFE)[0]
+        return self._sentinel_url()
+
+    def origin(self) -> str:
+        """``scheme://host[:port]`` to which clients go for bytes. Raises what signing raises."""
+        scheme, host, *_ = urlsplit(self._sentinel_url())
+        return f"{scheme}://{host}"
 
     async def specification(self, object_id: str, request: Request) -> Specification:
         """The parts of an object, or of a range of it, with fresh URLs.
@@ -137,6 +143,9 @@ class Downloads:
         if uploaded is None or stat is None or uploaded.object_size != stat.size:
             return None
         return stat.size, to_hex(uploaded.object_md5)
+
+    def _sentinel_url(self) -> str:
+        return self._objects.sign_gets(self._layout.sentinel(self._rules.sentinel), [None], _PING_LIFE)[0]
 
     async def _look(self, object_id: str) -> tuple[ObjectStore, Specification | None, ObjectStat | None]:
         """The bucket of an object, what the state says of it, and what the store has."""

@@ -18,6 +18,7 @@ from score.server.cors import Cors
 from score.server.edge import Edge
 from score.server.htsget import About, add_htsget_routes
 from score.server.limits import PerToken
+from score.server.page.routes import add_page_routes
 from score.server.probes import Readiness, Standing
 from score.server.routes import Broker, add_score_routes
 from score.server.settings import Settings
@@ -57,6 +58,7 @@ def create_app(
     _add_service_routes(app, broker, standing)
     if metrics is not None:
         _add_metrics_route(app, metrics)
+    add_page_routes(app, broker, settings)
     app.router.routes.extend(extra)
     problems.install(app)
     limited = PerToken(app, settings.token_requests) if settings.token_requests else app

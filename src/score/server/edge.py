@@ -47,11 +47,12 @@ _OTHER_PROTOCOL = "No other protocol is spoken here: send a request with a body 
 _TOO_SLOW = "The head of the request did not arrive in time."
 _WITH_BODIES = ("/store/", "/submit/", HTSGET)
 """Paths of the calls that take bodies, and limit them themselves."""
+_POLICY = b"content-security-policy"
 _GUARDS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    (_POLICY, b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
 ]
 _FRESH = (b"cache-control", b"no-store")
 _LAST = (b"connection", b"close")
@@ -64,7 +65,8 @@ class Edge:
 
     The access log never has query strings: those of the local store's URLs hold signatures. A slash at the end of a
     call of the protocol does not matter. Every answer names its request (``X-Request-Id``), which is the same word in
-    the logs, and says that it is not to be kept, framed or guessed at. ``proxies`` are believed about addresses.
+    the logs, and says that it is not to be kept, framed or guessed at; what an answer says itself of keeping, and of
+    what a browser may load for it, stays. ``proxies`` are believed about addresses.
     While the server leaves (``standing``), every answer is the last one of its connection. ``metrics`` counts.
     """
 
@@ -107,9 +109,10 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message.get("headers", ())
-                fresh = () if any(name == b"cache-control" for name, _ in headers) else (_FRESH,)
+                own = {name for name, _ in headers} & {_POLICY, _FRESH[0]}
                 last = (_LAST,) if self._standing.leaving else ()
-                message["headers"] = [*headers, *marks, *fresh, *last]
+                marked = (mark for mark in (*marks, _FRESH, *last) if mark[0] not in own)
+                message["headers"] = [*headers, *marked]
                 conclude(trail, call, status)  # before the answer leaves
             elif message["type"] == "http.response.body":
                 answered = not message.get("more_body", False)

@@ -57,6 +57,9 @@ class Settings(BaseModel):
         le=3600,
         description="Seconds to go on after SIGTERM, no longer ready, while load balancers notice.",
     )
+    page_enabled: Switch = Field(
+        True, alias="server.page.enabled", description="The page for people at /; false: there is none."
+    )
     audit_file: str = Field(
         "", alias="server.audit.file", description="File that the audit lines are appended to; else the log."
     )

@@ -152,5 +152,5 @@ def secured_site(folder: Path, keys: Keys, **settings: object) -> Iterator[Secur
         given |= {"auth.server.keycloak.host": keys.url, "auth.server.keycloak.realm": keys.realm}
     chosen = Settings.model_validate(given | {name.replace("_", "."): value for name, value in settings.items()})
     opening: Callable[[], Any] = lambda: open_service(chosen)  # noqa: E731
-    with RunningServer(opening) as server, urllib3.PoolManager(retries=False, timeout=60) as http:
+    with RunningServer(opening, chosen) as server, urllib3.PoolManager(retries=False, timeout=60) as http:
         yield SecuredSite(server.url, keys, http)

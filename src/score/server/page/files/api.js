@@ -1,0 +1,50 @@
+// Calls to this server. The token is kept for this tab alone, and travels in a header only.
+
+const KEY = "score.token";
+
+export const token = {
+  get: () => sessionStorage.getItem(KEY) ?? "",
+  set: (text) => (text ? sessionStorage.setItem(KEY, text) : sessionStorage.removeItem(KEY)),
+};
+
+/** An answer that is no success: `status` is 0 where there was no answer, `message` a sentence for people. */
+export class Refusal extends Error {
+  constructor(status, message, retryAfter = 0) {
+    super(message);
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+
+  /** Whether the same call may succeed later. */
+  get passing() {
+    return this.status === 0 || this.status === 408 || this.status === 429 || (this.status > 500 && this.status !== 507);
+  }
+}
+
+/** The JSON, or the text, of an answer of this server. */
+export async function call(method, path, { signal } = {}) {
+  const headers = token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
+  let answer;
+  try {
+    answer = await fetch(path, { method, headers, signal, cache: "no-store", credentials: "omit" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refusal(0, navigator.onLine ? "This server does not answer." : "This computer is offline.");
+  }
+  const text = await answer.text();
+  let document = text;
+  try {
+    document = text ? JSON.parse(text) : null;
+  } catch {
+    // plain text
+  }
+  if (answer.ok) return document;
+  throw new Refusal(answer.status, sentence(answer.status, document), Number(answer.headers.get("Retry-After")) || 0);
+}
+
+function sentence(status, document) {
+  const said = document?.message ?? "";
+  if (status === 401 && !token.get()) return "This needs an access token: enter it above.";
+  if (status === 401) return `The token is not accepted: it is mistyped, expired or revoked. ${said}`.trim();
+  return said || `This server answers ${status}.`;
+}
