@@ -15,6 +15,7 @@ import aiohttp
 from score.auth.base import Identity, fingerprint
 from score.auth.calls import Answer, Patience, as_json, ask, body_of, open_session
 from score.errors import Unauthenticated
+from score.protocol.onward import ONWARD
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,9 @@ class ApiKeys:
     async def _send(self, token: str) -> tuple[int, bytes]:
         with aiohttp.MultipartWriter("form-data") as form:
             form.append(token).set_content_disposition("form-data", name=self._server.form_field)
-        async with self._session.post(self._server.url, data=form, allow_redirects=False) as answer:
+        async with self._session.post(
+            self._server.url, data=form, headers=ONWARD.get(), allow_redirects=False
+        ) as answer:
             return answer.status, await body_of(answer)
 
 

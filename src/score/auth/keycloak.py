@@ -13,6 +13,7 @@ from yarl import URL
 
 from score.auth.calls import Answer, Patience, as_json, ask, body_of, open_session
 from score.errors import Unauthenticated
+from score.protocol.onward import ONWARD
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class RealmPermissions:
 
     async def _send(self, token: str | None) -> tuple[int, bytes]:
         form = {"grant_type": _GRANT, "audience": self._realm.audience, "response_mode": "permissions"}
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        headers = dict(ONWARD.get()) if token is None else {**ONWARD.get(), "Authorization": f"Bearer {token}"}
         url = URL(self._realm.token_url, encoded=True)
         async with self._session.post(url, data=form, headers=headers, allow_redirects=False) as answer:
             return answer.status, await body_of(answer)

@@ -24,6 +24,7 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from score.auth.calls import body_of, open_session
 from score.errors import Misconfigured, Unavailable
+from score.protocol.onward import ONWARD
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +217,7 @@ class KeySet:
         assert self._session is not None
         self._looked = self._clock()
         try:
-            async with self._session.get(self._location) as answer:
+            async with self._session.get(self._location, headers=ONWARD.get()) as answer:
                 if answer.status != 200:
                     raise self._away(str(answer.status))
                 text = (await body_of(answer)).decode(errors="replace")

@@ -70,7 +70,7 @@ def record(deed: str, outcome: str, **what: str | int) -> None:
     line |= what
     if trail is not None:
         line |= {"from": trail.client, "request": trail.request_id}
-    log.info("%s", json.dumps(line, separators=(",", ":")))
+    log.info("%s", json.dumps(line, separators=(",", ":")), extra={"fields": {"message": f"{deed} {outcome}"} | line})
 
 
 def conclude(trail: Trail, call: str, status: int) -> None:

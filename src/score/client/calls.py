@@ -114,7 +114,7 @@ class Endpoint:
                 message = text[:300]
         after = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
         what = f"{method} {place(self.url + path)}"
-        error = service_error(response.status, message, what, after)
+        error = service_error(response.status, message, what, after, response.headers.get("X-Request-Id", ""))
         if isinstance(error, Forbidden) and not self.token:
             error.hint = "No access token is set: ACCESSTOKEN, or accessToken in the settings."
         return error

@@ -12,6 +12,7 @@ from yarl import URL
 
 from score.errors import NotFound, Refused, Unavailable
 from score.metadata.base import AnalysisState
+from score.protocol.onward import ONWARD
 from score.protocol.wire import Entity, EntityPage, Wire
 
 _WAITS = (0.2, 0.5, 1.0)
@@ -107,7 +108,8 @@ class Song:
                 self.repeated += 1
                 await asyncio.sleep(_WAITS[attempt - 1])
             try:
-                async with self._session.get(URL(self._url + path, encoded=True), allow_redirects=False) as answer:
+                url = URL(self._url + path, encoded=True)
+                async with self._session.get(url, headers=ONWARD.get(), allow_redirects=False) as answer:
                     body = await _whole(answer)
                     if body is None:
                         problem = "its answer has no end"

@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from score.broker.audit import TRAIL, Trail, conclude
+from score.protocol.onward import ONWARD, REQUEST_ID
+from score.server.logs import PROBED
 from score.server.probes import Standing
 from score.server.problems import HTSGET, body, problem
 from score.server.trail import Networks, Templates, client_of, new_id, request_id
@@ -95,6 +97,7 @@ class Edge:
         answered = False
         trail = Trail(request_id(scope), client_of(scope, self._proxies))
         TRAIL.set(trail)
+        ONWARD.set({REQUEST_ID: trail.request_id})
         if self._metrics is not None:
             self._metrics.begun()
         marks = [*_GUARDS, (b"x-request-id", trail.request_id.encode())]
@@ -130,9 +133,23 @@ class Edge:
             if not status:
                 conclude(trail, call, status)
             taken = time.perf_counter() - start
+            route = self._templates.of(scope)
             if self._metrics is not None:
-                self._metrics.answered(self._templates.of(scope), scope["method"], status, taken, trail)
-            access_log.info("%s %s %d %.1f ms %s", trail.client, call, status, taken * 1000, trail.request_id)
+                self._metrics.answered(route, scope["method"], status, taken, trail)
+            _log_access(trail, call, route, status, taken * 1000)
+
+
+def _log_access(trail: Trail, call: str, route: str, status: int, taken: float) -> None:
+    """The line of a request; ``call`` is its method and path, ``taken`` in milliseconds."""
+    level = logging.DEBUG if route in PROBED and status == 200 else logging.INFO
+    if access_log.isEnabledFor(level):
+        method, _, path = call.partition(" ")
+        fields = {
+            "message": f"{call} {status}", "method": method, "route": route, "path": path, "status": status,
+            "ms": round(taken, 1), "client": trail.client,
+        }  # fmt: skip
+        said = (trail.client, call, status, taken, trail.request_id)
+        access_log.log(level, "%s %s %d %.1f ms %s", *said, extra={"fields": fields})
 
 
 def _refuse(scope: Scope) -> ASGIApp | None:
@@ -327,7 +344,8 @@ class Protocol(HttpToolsProtocol):
         self.transport.write(head.encode() + content)
         self.transport.close()
         client = self.client[0] if self.client else "-"
-        access_log.info("%s %d %s %s", client, status, message, name)
+        fields = {"message": message, "status": status, "client": client, "request": name}
+        access_log.info("%s %d %s %s", client, status, message, name, extra={"fields": fields})
 
     def _count(self, length: int) -> None:
         self._head += length

@@ -18,6 +18,7 @@ from score._version import described
 from score.errors import Misconfigured, ScoreError
 from score.server.commands import COMMANDS
 from score.server.commands import run as run_command
+from score.server.logs import write_log
 from score.server.reading import Reading, read_settings
 from score.server.settings import Settings
 
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server tells what it does with it
         reading = read_settings(words, os.environ, Path.cwd())
-        _log_to_stderr()
+        write_log(reading.settings)
         for warning in reading.warnings:
             log.warning("%s", warning)
         with listen(reading.settings.host, reading.settings.port) as listener:
@@ -180,14 +181,6 @@ def _loop_runner() -> Callable[..., None]:
     except ImportError:  # not to be had on Windows
         return asyncio.run
     return uvloop.run
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
-    for noisy in ("uvicorn.error", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

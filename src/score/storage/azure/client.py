@@ -26,6 +26,7 @@ from yarl import URL
 
 from score._version import __version__
 from score.errors import Integrity, Refused, Unavailable
+from score.protocol.onward import ONWARD, REQUEST_ID
 from score.storage.azure import xml
 from score.storage.azure.faults import clock_skew, delays, translate
 from score.storage.azure.settings import AzureSettings
@@ -189,6 +190,9 @@ class AzureClient:
     ) -> Answer:
         """One attempt. Raises Unavailable where there is no whole answer."""
         path = self.path(blob)
+        onward = ONWARD.get()
+        if REQUEST_ID in onward:
+            headers = {**headers, "x-ms-client-request-id": onward[REQUEST_ID]}  # which Azure's own logs have
         signed = sign_request(self.settings.account, self.key, method, path, query, headers, len(body), self.clock())
         timeout = aiohttp.ClientTimeout(
             sock_connect=self.settings.connect_timeout, sock_read=read_timeout or self.settings.read_timeout
@@ -197,7 +201,7 @@ class AzureClient:
             async with self._open_session().request(
                 method,
                 URL(f"{self.origin}{path}" + (f"?{encode_query(query)}" if query else ""), encoded=True),
-                headers=signed,
+                headers={**signed, **onward},
                 # Even an empty body has its length said; a stream is what aiohttp wants for more than 1 MiB.
                 data=io.BytesIO(body) if method == "PUT" else None,
                 timeout=timeout,

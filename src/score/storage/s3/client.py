@@ -18,6 +18,7 @@ from random import Random
 from typing import Final
 
 from score.errors import Integrity, Invalid, ScoreError, Unavailable
+from score.protocol.onward import ONWARD
 from score.protocol.parts import Span
 from score.storage.base import StoredPart, UploadId
 from score.storage.http import LARGEST_ANSWER, Answer, Http
@@ -254,8 +255,9 @@ class S3Client:
         keys = await self.keys.fresh()
         signed = self.signer.sign_request(keys, method, resource, query, headers, body, self.clock())
         target = f"{resource.path}?{encode_query(query)}" if query else resource.path
+        headers = {**signed, **ONWARD.get()}
         return await self._http.request(
-            what, method, target, signed, body, read_timeout=read_timeout or self.settings.read_timeout, most=most
+            what, method, target, headers, body, read_timeout=read_timeout or self.settings.read_timeout, most=most
         )
 
 
