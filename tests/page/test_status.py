@@ -170,7 +170,7 @@ def test_a_host_that_is_made_up_is_text(server: RunningServer, http: urllib3.Poo
     answer = http.request("GET", server.url, headers={"Host": "a<b>.example"})
     assert answer.status == 400
     forwarded = http.request("GET", server.url, headers={"X-Forwarded-Host": "<script>alert(1)</script>"})
-    assert b"alert" not in forwarded.data
+    assert b"alert(1)" not in forwarded.data
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from score.auth.base import Authorizer, Identity
 from score.auth.scopes import Right, Scopes
@@ -24,6 +25,27 @@ NO_UPLOAD = "Token missing required scope to update project"
 _SHOWN = 20
 """Scopes that a refusal names."""
 _ENTITIES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What somebody may do; ``granted`` are their scopes, None where nobody needs any."""
+
+    granted: Collection[str] | None
+    scopes: Scopes
+
+    def download(self, study: str) -> bool:
+        """Whether they may download controlled files of a study."""
+        return self.granted is None or self.scopes.download.within(study, self.granted)
+
+    def upload(self, study: str) -> bool:
+        """Whether they may upload to a study."""
+        return self.granted is None or self.scopes.upload.within(study, self.granted)
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether they may upload to every study, and so look everywhere."""
+        return self.granted is None or self.scopes.upload.everywhere(self.granted)
 
 
 class Access:
@@ -92,6 +114,13 @@ class Access:
             identity = await self._identify(token)
             if not self._scopes.upload.everywhere(identity.scopes):
                 raise _forbidden(NO_UPLOAD, self._scopes.upload, "", identity)
+
+    async def rights(self, token: str | None) -> Rights:
+        """What the owner of the token may do. Unauthenticated where one is needed, and there is none."""
+        if self._authorizer is None:
+            return Rights(None, self._scopes)
+        identity = await self._identify(token)
+        return Rights(identity.scopes, self._scopes)
 
     async def administer(self, token: str | None) -> Identity:
         """The owner of the token, who may upload to every study. Forbidden where there are no tokens at all: then

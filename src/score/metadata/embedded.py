@@ -31,7 +31,7 @@ from score.errors import (
     ScoreError,
     Unavailable,
 )
-from score.metadata.base import AnalysisState
+from score.metadata.base import Analysis, AnalysisState, RegisteredFile
 from score.metadata.payload import (
     Document,
     analysis_document,
@@ -125,6 +125,38 @@ class EmbeddedRegistry:
     async def analysis_state(self, study: str, analysis: str) -> AnalysisState:
         """The publication state of an analysis."""
         return AnalysisState(await self._read(lambda db: _find_analysis(db, study, analysis)["state"]))
+
+    async def list_analyses(
+        self, study: str, states: Sequence[AnalysisState], *, offset: int, limit: int
+    ) -> tuple[list[Analysis], int]:
+        """Some of a study's analyses in one of ``states``, the latest first, and how many there are in all."""
+        which = f"FROM analysis WHERE study = ? AND state IN ({', '.join('?' * len(states))})"
+
+        def find(db: sqlite3.Connection) -> tuple[list[Analysis], int]:
+            _find_study(db, study)
+            (total,) = db.execute(f"SELECT count(*) {which}", (study, *states)).fetchone()
+            files = "(SELECT count(*) FROM file WHERE analysis = analysis.id)"
+            columns = f"id, state, updated, {files} AS files, json_extract(kept, '$.analysisType.name') AS kind"
+            rows = db.execute(
+                f"SELECT {columns} {which} ORDER BY created DESC, id LIMIT ? OFFSET ?",
+                (study, *states, limit, offset),
+            )
+            found = [
+                Analysis(row["id"], AnalysisState(row["state"]), row["files"], str(row["kind"] or ""), row["updated"])
+                for row in rows
+            ]
+            return found, total
+
+        return await self._read(find)
+
+    async def list_files(self, study: str, analysis: str) -> list[RegisteredFile]:
+        """The files of an analysis, in the order in which they were submitted."""
+        return [
+            RegisteredFile(
+                file["objectId"], file["fileName"], file["fileSize"], file["fileMd5sum"], file["fileAccess"]
+            )
+            for file in await self.files(study, analysis)
+        ]
 
     async def probe(self) -> str:
         """Empty when the file can be read, else one sentence on what is wrong."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from urllib.parse import quote, urlencode
 
 import aiohttp
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from yarl import URL
 
 from score.errors import NotFound, Refused, Unavailable
-from score.metadata.base import AnalysisState
+from score.metadata.base import Analysis, AnalysisState, RegisteredFile
 from score.protocol.onward import ONWARD
 from score.protocol.wire import Entity, EntityPage, Wire
 
@@ -30,6 +31,36 @@ class _Analysis(Wire):
     """An analysis; of what may be megabytes about its files only the state is looked at."""
 
     state: AnalysisState = Field(alias="analysisState")
+
+
+class _Kind(Wire):
+    name: str = ""
+
+
+class _Entry(_Analysis):
+    """An analysis in a list; of its files only their number counts."""
+
+    id: str = Field(alias="analysisId")
+    files: list[object] = Field(default_factory=list)
+    kind: _Kind = Field(default_factory=_Kind, alias="analysisType")
+    updated: str | None = Field(default="", alias="updatedAt")
+
+
+class _Entries(Wire):
+    analyses: list[_Entry]
+    total: int = Field(alias="totalAnalyses")
+
+
+class _File(Wire):
+    object_id: str = Field(alias="objectId")
+    name: str = Field(alias="fileName")
+    size: int = Field(alias="fileSize")
+    md5: str = Field(alias="fileMd5sum")
+    access: str | None = Field(default="", alias="fileAccess")
+
+
+_STUDIES = TypeAdapter(list[str])
+_FILES = TypeAdapter(list[_File])
 
 
 class Song:
@@ -85,6 +116,48 @@ class Song:
             return _Analysis.model_validate_json(body).state
         except ValidationError:
             raise Unavailable(f"Song's answer about {what} has no publication state that is known.") from None
+
+    async def studies(self) -> list[str]:
+        """The ids of all studies."""
+        what = "the list of studies"
+        status, body = await self._get("/studies/all", what)
+        _check(status, what)
+        try:
+            return _STUDIES.validate_json(body)
+        except ValidationError:
+            raise Unavailable(f"Song's answer about {what} is no list.") from None
+
+    async def list_analyses(
+        self, study: str, states: Sequence[AnalysisState], *, offset: int, limit: int
+    ) -> tuple[list[Analysis], int]:
+        """Some of a study's analyses in one of ``states``, in Song's order, and how many there are in all."""
+        what = f"the analyses of study {study}"
+        query = urlencode({"analysisStates": ",".join(states), "limit": limit, "offset": offset})
+        status, body = await self._get(f"/studies/{_piece(study)}/analysis/paginated?{query}", what)
+        if status == 404:
+            raise NotFound(f"Song does not know {what}.")
+        _check(status, what)
+        try:
+            page = _Entries.model_validate_json(body)
+        except ValidationError:
+            raise Unavailable(f"Song's answer about {what} is no list of analyses.") from None
+        found = [
+            Analysis(one.id, one.state, len(one.files), one.kind.name, one.updated or "") for one in page.analyses
+        ]
+        return found, page.total
+
+    async def list_files(self, study: str, analysis: str) -> list[RegisteredFile]:
+        """The files of an analysis."""
+        what = f"the files of analysis {analysis} of study {study}"
+        status, body = await self._get(f"/studies/{_piece(study)}/analysis/{_piece(analysis)}/files", what)
+        if status in (400, 404):
+            raise NotFound(f"Song does not know {what}.")
+        _check(status, what)
+        try:
+            files = _FILES.validate_json(body)
+        except ValidationError:
+            raise Unavailable(f"Song's answer about {what} is no list of files.") from None
+        return [RegisteredFile(one.object_id, one.name, one.size, one.md5, one.access or "") for one in files]
 
     async def probe(self) -> str:
         """Empty when Song answers, else what is wrong."""

@@ -15,6 +15,7 @@ from score.auth.cache import Remembered
 from score.broker.access import Access
 from score.broker.blocks import BlockUploads
 from score.broker.buckets import Pair, PooledStore, names_of
+from score.broker.catalogue import Catalogue
 from score.broker.census import Census
 from score.broker.checks import Checks, Remedies
 from score.broker.cleanup import Cleanup
@@ -22,6 +23,7 @@ from score.broker.downloads import DownloadRules, Downloads
 from score.broker.health import Health
 from score.broker.htsget.tickets import Tickets
 from score.broker.listing import Listing
+from score.broker.progress import UploadsInProgress
 from score.broker.removal import Removal
 from score.broker.state import Layout
 from score.broker.uploads import UploadRules, Uploads
@@ -155,6 +157,8 @@ def assemble(
         removal=Removal(objects, state, layout, uploads, older),
         health=Health(objects, state, registry, authorizer, layout, settings.sentinel),
         tickets=Tickets(access, registry, downloads, bound=settings.htsget_bound),
+        catalogue=Catalogue(access, registry, uploads),
+        progress=UploadsInProgress(access, state, layout),
         profile=objects.limits.profile,
     )
 

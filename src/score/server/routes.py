@@ -14,11 +14,13 @@ from starlette.responses import Response
 
 from score.broker.access import Access
 from score.broker.blocks import BlockUploads
+from score.broker.catalogue import Catalogue
 from score.broker.downloads import Downloads
 from score.broker.downloads import Request as Wanted
 from score.broker.health import Health
 from score.broker.htsget.tickets import Tickets
 from score.broker.listing import Listing
+from score.broker.progress import UploadsInProgress
 from score.broker.removal import Removal
 from score.broker.uploads import Uploads
 from score.config.words import boolean, whole
@@ -41,6 +43,8 @@ class Broker:
     removal: Removal
     health: Health
     tickets: Tickets
+    catalogue: Catalogue
+    progress: UploadsInProgress
     profile: str = "s3"
 
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Literal, TypeVar
 
 from score.auth.base import Authorizer, Identity
-from score.metadata.base import AnalysisState, Registry
+from score.metadata.base import Analysis, AnalysisState, RegisteredFile, Registry
 from score.protocol.parts import Span
 from score.protocol.wire import Entity
 from score.storage.base import (
@@ -162,6 +162,20 @@ class WatchedRegistry:
     async def analysis_state(self, study: str, analysis: str) -> AnalysisState:
         with self._watch("registry", "analysis_state"):
             return await self._registry.analysis_state(study, analysis)
+
+    async def studies(self) -> list[str]:
+        with self._watch("registry", "studies"):
+            return await self._registry.studies()
+
+    async def list_analyses(
+        self, study: str, states: Sequence[AnalysisState], *, offset: int, limit: int
+    ) -> tuple[list[Analysis], int]:
+        with self._watch("registry", "list_analyses"):
+            return await self._registry.list_analyses(study, states, offset=offset, limit=limit)
+
+    async def list_files(self, study: str, analysis: str) -> list[RegisteredFile]:
+        with self._watch("registry", "list_files"):
+            return await self._registry.list_files(study, analysis)
 
     async def probe(self) -> str:
         with self._watch("registry", "probe"):

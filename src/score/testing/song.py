@@ -138,6 +138,7 @@ class FakeSong(FakeService):
             web.get("/entities/{id}", self._entity),
             web.get("/studies/all", self._studies),
             web.get("/studies/{study}/files/{id}", self._file),
+            web.get(song + "/paginated", self._analyses),
             web.get(song + "/{analysis}", self._analysis),
             web.get(song + "/{analysis}/files", self._analysis_files),
             web.put(song + "/publish/{analysis}", self._publish),
@@ -179,25 +180,39 @@ class FakeSong(FakeService):
             raise _SongError(HTTPStatus.NOT_FOUND, "FileService", "file.not.found", text)
         return web.json_response(file.document)
 
+    async def _analyses(self, request: web.Request) -> web.Response:
+        study, asked = request.match_info["study"], request.query
+        if study not in {file.study for file in self._files.values()}:
+            text = f"The studyId '{study}' does not exist"
+            raise _SongError(HTTPStatus.NOT_FOUND, "StudyService", "study.id.does.not.exist", text)
+        states = asked.get("analysisStates", "PUBLISHED").split(",")
+        names = {file.analysis for file in self._files.values() if file.study == study}
+        found = sorted(name for name in names if self._states[name] in states)
+        first, limit = int(asked["offset"]), int(asked["limit"])
+        shown = [self._document(study, name) for name in found[first : first + limit]]
+        page = {"analyses": shown, "totalAnalyses": len(found), "currentTotalAnalyses": len(shown)}
+        return web.json_response(page)
+
     async def _analysis(self, request: web.Request) -> web.Response:
-        files = self._files_of(request)
-        analysis = request.match_info["analysis"]
-        state = self._states[analysis]
-        document: dict[str, Any] = {
+        self._files_of(request)
+        return web.json_response(self._document(request.match_info["study"], request.match_info["analysis"]))
+
+    def _document(self, study: str, analysis: str) -> dict[str, Any]:
+        """An analysis with its files."""
+        return {
             "analysisId": analysis,
-            "studyId": request.match_info["study"],
-            "analysisState": state,
+            "studyId": study,
+            "analysisState": self._states[analysis],
             "createdAt": "2026-11-22T01:50:35.013154",
             "updatedAt": "2026-11-22T01:50:35.013189",
             "firstPublishedAt": None,
             "publishedAt": None,
             "analysisStateHistory": [],
             "samples": [],
-            "files": [file.document for file in files],
+            "files": [file.document for file in self._files.values() if file.analysis == analysis],
             "analysisType": {"name": "variantCall", "version": 1},
             "experiment": {"variantCallingTool": "t", "matchedNormalSampleSubmitterId": "s"},
         }
-        return web.json_response(document)
 
     async def _analysis_files(self, request: web.Request) -> web.Response:
         return web.json_response([file.document for file in self._files_of(request)])

@@ -18,6 +18,7 @@ from score.errors import Forbidden, ScoreError
 from score.server.edge import BASE
 from score.server.page import assets, status
 from score.server.page.pulse import Pulse
+from score.server.page.questions import add_questions
 from score.server.problems import dump
 from score.server.routes import Broker, bearer
 from score.server.settings import Settings
@@ -31,7 +32,8 @@ def add_page_routes(app: FastAPI, broker: Broker, settings: Settings) -> None:
         return
     kept = assets.load()
     before, after = kept[INDEX].content.decode().split(status.BEFORE_HEALTH)
-    facts = status.facts(settings, described())
+    etags = "md5" if broker.downloads.limits.etag_is_md5 else "other"
+    facts = status.facts(settings, described()) | {"profile": broker.profile, "etags": etags}
     pulse = Pulse(broker.health)
 
     def policy() -> dict[str, str]:
@@ -51,6 +53,8 @@ def add_page_routes(app: FastAPI, broker: Broker, settings: Settings) -> None:
             yield rest.replace(status.PARTS, status.health(problems))
 
         return StreamingResponse(content(), headers=headers, media_type="text/html;charset=UTF-8")
+
+    add_questions(app, broker)
 
     @app.get("/page/health", include_in_schema=False)
     async def health(request: Request) -> Response:

@@ -19,3 +19,35 @@ export function say(place, text, kind = "") {
   if (place.textContent !== text) place.textContent = text;
   place.dataset.kind = text ? kind : "";
 }
+
+const UNITS = ["bytes", "kB", "MB", "GB", "TB"];
+
+/** A size for people. */
+export function size(bytes) {
+  let power = 0;
+  let shown = bytes;
+  while (shown >= 999.5 && power < UNITS.length - 1) {
+    shown /= 1000;
+    power += 1;
+  }
+  return `${power ? shown.toPrecision(3) : shown} ${bytes === 1 ? "byte" : UNITS[power]}`;
+}
+
+/** A time span for people, in its two largest units. */
+export function span(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  const parts = [
+    [Math.floor(whole / 86400), "d"],
+    [Math.floor(whole / 3600) % 24, "h"],
+    [Math.floor(whole / 60) % 60, "min"],
+    [whole % 60, "s"],
+  ];
+  const first = parts.findIndex(([count]) => count);
+  if (first < 0) return "0 s";
+  return parts.slice(first, first + 2).filter(([count]) => count).map(([count, unit]) => `${count} ${unit}`).join(" ");
+}
+
+/** A cell of a table; on a narrow screen, where there is no head, its label stands before it. */
+export const cell = (label, content, kind = "") => el("td", { "data-label": label || null, class: kind || null }, content);
+
+export const setting = (name) => document.documentElement.dataset[name];

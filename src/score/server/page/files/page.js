@@ -1,7 +1,9 @@
 // Brings the page to life: what was drawn by the server stays as it is until there is something newer.
 
 import { call } from "./api.js";
+import * as browse from "./browse.js";
 import { el, find, say } from "./dom.js";
+import * as uploads from "./upload.js";
 
 const EVERY = 60_000;
 
@@ -43,3 +45,5 @@ correctAddress();
 for (const shown of document.querySelectorAll(".scripted")) shown.hidden = false;
 find("look").addEventListener("click", look);
 setInterval(() => document.visibilityState === "visible" && look(), EVERY);
+browse.start();
+uploads.start();
