@@ -30,6 +30,7 @@ from score.transfer.journal import UploadJournal
 from score.transfer.retry import Patience
 
 DATA = b"d" * 50_000
+PART_SIZE = 64 * 1024
 VICTIM = b"what must stay as it is"
 
 
@@ -61,7 +62,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
 
 @pytest.fixture
 def site() -> Iterator[FaultyScore]:
-    with faulty_score(part_size=64 * 1024) as site:
+    with faulty_score(part_size=PART_SIZE) as site:
         yield site
 
 
@@ -84,11 +85,11 @@ def client(site: FaultyScore, song: FakeSong) -> Iterator[Client]:
 def add(site: FaultyScore, song: FakeSong) -> Callable[..., SongFile]:
     """Registers a file and puts its object in place."""
 
-    def add(name: str = "f.bam", analysis: str = "") -> SongFile:
+    def add(name: str = "f.bam", analysis: str = "", data: bytes = DATA) -> SongFile:
         file = song.register(
-            name, analysis=analysis or str(uuid.uuid4()), size=len(DATA), md5=hashlib.md5(DATA).hexdigest()
+            name, analysis=analysis or str(uuid.uuid4()), size=len(data), md5=hashlib.md5(data).hexdigest()
         )
-        site.fake.add(file.object_id, DATA)
+        site.fake.add(file.object_id, data)
         return file
 
     return add
@@ -283,7 +284,7 @@ def test_state_is_its_owners_alone(
     """It holds signed URLs. Whatever the umask."""
     before = os.umask(0)
     try:
-        file = add("f.bam")
+        file = add("f.bam", data=bytes(2 * PART_SIZE))
         site.traffic.inject(Answer.denied(), method="GET", path="/store/", times=None)
         failure(client, file, folder.out)
     finally:
