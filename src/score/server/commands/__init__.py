@@ -25,6 +25,7 @@ COMMANDS = {
     "config": ("[--json]", "Show the settings in force, and where each came from"),
     "delete": ("OBJECT-ID ...", "Tell what would be removed; with --yes remove it for good"),
     "key": ("create|list|revoke", "Make a key for NAME with --scope and --expires; list keys; revoke one"),
+    "ping": ("", "Ask the server that runs here with these settings whether it is ready"),
     "verify": ("", "Read all objects again and compare their checksums"),
 }
 """Of each command its options, and what it does."""

@@ -1,0 +1,219 @@
+"""The images, each step of them done in a Debian of its own: they run read-only, as users without a name, and take
+what was written for the images of Overture Score."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import boto3
+import pytest
+import urllib3
+
+from score.testing.components import find
+from score.testing.dockerfile import Image, build
+from score.testing.minio import Minio, running_minio
+from score.testing.processes import Program, free_port
+from score.testing.song import FakeSong
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+STRANGER = "4711:4711"
+
+pytestmark = pytest.mark.needs("debootstrap")
+
+REFERENCE = {
+    "SPRING_PROFILES_ACTIVE": "amazon,collaboratory,prod",
+    "OBJECT_SENTINEL": "heliograph",
+    "BUCKET_NAME_OBJECT": "score.data",
+    "BUCKET_NAME_STATE": "score.data",
+    "COLLABORATORY_DATA_DIRECTORY": "data",
+    "S3_SIGV4ENABLED": "true",
+    "SERVER_SSL_ENABLED": "false",
+    "UPLOAD_PARTSIZE": "1073741824",
+    "UPLOAD_CONNECTION_TIMEOUT": "1200000",
+    "LOGGING_LEVEL_BIO_OVERTURE_SCORE_SERVER": "DEBUG",
+    "LOGGING_LEVEL_ORG_APACHE_HTTP_WIRE": "DEBUG",
+    "ENDPOINTS_DUMP_ENABLED": "false",
+    "ENDPOINTS_INFO_ENABLED": "true",
+    "JAVA_TOOL_OPTIONS": "-agentlib:jdwp=transport=dt_socket,address=*:5006,server=y,suspend=n",
+}
+"""The variables of a compose file for the image of Overture Score, without addresses and keys."""
+
+Start = Callable[..., tuple[Program, str]]
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[Callable[[str], Image]]:
+    """Builds a target. The folder is outside pytest's, which keeps its own for days."""
+    with tempfile.TemporaryDirectory(prefix="score-image-") as folder:
+        base = Path(folder) / "debian"
+        command = [str(find("debootstrap")), "--variant=minbase", "trixie", str(base)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        arguments = {"VERSION": "1.2.3", "COMMIT": "0123456789ab"}
+        yield lambda target: build(DOCKERFILE, ROOT, base, Path(folder), target, arguments)
+
+
+@pytest.fixture(scope="module")
+def server(image: Callable[[str], Image]) -> Image:
+    return image("server")
+
+
+@pytest.fixture(scope="module")
+def client(image: Callable[[str], Image]) -> Image:
+    return image("client")
+
+
+@pytest.fixture
+def start(server: Image, tmp_path: Path) -> Iterator[Start]:
+    """Starts the server's image on a free port, waits until it is ready, and gives its process and its address."""
+    programs = []
+
+    def run(*command: str, environment: Mapping[str, str]) -> tuple[Program, str]:
+        port = free_port()
+        words = [word.replace("PORT", str(port)) for word in command]
+        line, variables = server.start(*words, environment=environment)
+        if not command:
+            variables["SERVER_PORT"] = str(port)
+        program = Program(line, tmp_path / "server", variables)
+        programs.append(program)
+        program.wait_until(lambda: "URL:" in program.stdout)
+        return program, f"http://127.0.0.1:{port}"
+
+    yield run
+    for program in programs:
+        program.kill()
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Minio]:
+    with running_minio() as minio:
+        keys = {"aws_access_key_id": minio.access_key, "aws_secret_access_key": minio.secret_key}
+        boto3.client("s3", endpoint_url=minio.endpoint, region_name="us-east-1", **keys).create_bucket(
+            Bucket="score.data"
+        )
+        yield minio
+
+
+def reference(store: Minio, song: FakeSong) -> dict[str, str]:
+    return {
+        **REFERENCE,
+        "METADATA_URL": song.url,
+        "S3_ENDPOINT": store.endpoint,
+        "S3_ACCESSKEY": store.access_key,
+        "S3_SECRETKEY": store.secret_key,
+    }
+
+
+def run(image: Image, *command: str, **options: object) -> subprocess.CompletedProcess[str]:
+    line, environment = image.start(*command, **options)  # type: ignore[arg-type]
+    return subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.needs("hadolint")
+def test_the_dockerfile_is_clean() -> None:
+    done = subprocess.run([str(find("hadolint")), DOCKERFILE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_version_and_the_commit_are_known(server: Image, client: Image) -> None:
+    assert run(server, "--version").stdout == "score-server 1.2.3 (commit 0123456789ab)\n"
+    assert "1.2.3" in run(client, "score-client", "version").stdout
+
+
+def test_the_image_holds_no_tools_to_build_with(server: Image) -> None:
+    """Nor tests, nor the sources as they lie in the checkout."""
+    for name in ("pip", "gcc", "git"):
+        assert run(server, "sh", "-c", f"command -v {name}").returncode, name
+    assert run(server, "sh", "-c", "ls /build /wheels /opt/build").returncode
+
+
+@pytest.mark.needs("minio")
+def test_the_environment_of_a_compose_file_for_overture_score(start: Start, store: Minio, server: Image) -> None:
+    """Only the name of the image changes."""
+    with FakeSong() as song:
+        variables = reference(store, song)
+        program, url = start(environment=variables)
+        assert "JAVA_TOOL_OPTIONS is ignored" in program.stderr
+        assert "is no setting" not in program.stderr
+        at = {**variables, "SERVER_PORT": url.rpartition(":")[2]}
+        line, environment = server.execute("score-server", "check", "--fix", environment=at)
+        subprocess.run(line, env=environment, check=True, capture_output=True)
+        sentinel = urllib3.request("GET", f"{url}/download/ping").data.decode()
+        assert urllib3.request("GET", sentinel).status == 200
+        assert program.terminate() == 0
+
+
+@pytest.mark.needs("minio")
+def test_a_command_line_of_java(start: Start, store: Minio) -> None:
+    with FakeSong() as song:
+        command = "java -Xmx2g -Dlog.path=/score-server/logs -Dserver.port=1 -jar /score-server.jar"
+        config = "--spring.config.location=classpath:/application.yml,classpath:/bootstrap.properties"
+        program, url = start(*command.split(), config, "--server.port=PORT", environment=reference(store, song))
+        assert "-Xmx2g is ignored" in program.stderr
+        assert urllib3.request("GET", f"{url}/live").status == 200
+
+
+@pytest.mark.needs("minio")
+def test_the_health_check(start: Start, store: Minio, server: Image) -> None:
+    """Healthy while the server is ready; not without it."""
+    with FakeSong() as song:
+        variables = reference(store, song)
+        program, url = start(environment=variables)
+        at = {**variables, "SERVER_PORT": url.rpartition(":")[2]}
+        line, environment = server.execute(*server.health, environment=at)
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, "UP\n"), done.stderr
+        assert program.terminate() == 0
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "No server answers at 127.0.0.1" in done.stdout
+
+
+def test_without_any_setting_it_says_what_is_missing(server: Image) -> None:
+    """It listens on all addresses, and without authorization nobody wants that."""
+    done = run(server)
+    assert done.returncode == 1
+    assert "start with --insecure if that is what you want" in done.stderr
+
+
+def test_commands_of_the_server_and_other_programs(server: Image) -> None:
+    assert run(server, "--help").stdout.startswith("Usage: score-server")
+    assert "server.port" in run(server, "config", "--insecure").stdout
+    assert run(server, "id", "-u").stdout == "9999\n"
+
+
+@pytest.mark.needs("minio")
+def test_the_client_as_any_user(client: Image, start: Start, store: Minio, tmp_path: Path) -> None:
+    """It sends and fetches files of a folder of the machine, as a user that the image does not know."""
+    with FakeSong() as song:
+        _, url = start(environment=reference(store, song))
+        shared = tmp_path / "data"
+        shared.mkdir()
+        (shared / "reads.bam").write_bytes(bytes(range(256)) * 1000)
+        shared.chmod(0o777)
+        data = (shared / "reads.bam").read_bytes()
+        md5 = hashlib.md5(data).hexdigest()
+        file = song.register("reads.bam", analysis="analysis", size=len(data), md5=md5)
+        song.set_state("analysis", "UNPUBLISHED")
+        variables = {"STORAGE_URL": url, "METADATA_URL": song.url}
+        options = {"environment": variables, "user": STRANGER, "volumes": [f"{shared}:/data"]}
+        sent = ("upload", "--file", "/data/reads.bam", "--object-id", file.object_id)
+        done = run(client, "bin/score-client", *sent, **options)
+        assert done.returncode == 0, done.stderr
+        song.set_state("analysis", "PUBLISHED")
+        fetched = ("download", "--object-id", file.object_id, "--output-dir", "/data/again")
+        done = run(client, "score-client", *fetched, **options)
+        assert done.returncode == 0, done.stderr
+        (again,) = (shared / "again").iterdir()
+        assert again.read_bytes() == data
+
+
+def test_the_client_can_slice_and_mount(client: Image) -> None:
+    """Their packages are there, and the library of FUSE that one of them looks for."""
+    done = run(client, "/opt/score/bin/python", "-c", "import fsspec, mfusepy, pysam; print(pysam.__version__)")
+    assert re.match(r"\d", done.stdout), done.stderr
