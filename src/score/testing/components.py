@@ -103,6 +103,7 @@ COMPONENTS = {
             "kubernetes-validate", "kubernetes-validate, with the schemas of Kubernetes", ("kubernetes-validate",)
         ),
         Component("debootstrap", "debootstrap, which makes a Debian in a folder, and root", recognise=_debootstrap),
+        Component("systemd-analyze", "systemd-analyze, which checks units", ("systemd-analyze",)),
         Component("hadolint", "hadolint, which reads Dockerfiles", ("hadolint",)),
         Component("compose-spec", "compose-spec, which reads compose files as Docker does", ("compose-spec",)),
         Component("htsget", "htsget, the client of that protocol on PyPI", ("htsget",)),
