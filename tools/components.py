@@ -218,6 +218,8 @@ RECIPES = {
     "kubernetes-validate": Recipe(lambda: install_python([KUBERNETES], "kubernetes-validate"), "10 seconds, 80 MB"),
     "debootstrap": Recipe(lambda: install_debian("debootstrap"), "5 seconds, 1 MB"),
     "systemd-analyze": Recipe(lambda: install_debian("systemd"), "10 seconds, 10 MB"),
+    "zsh": Recipe(lambda: install_debian("zsh"), "10 seconds, 5 MB"),
+    "fish": Recipe(lambda: install_debian("fish"), "10 seconds, 5 MB"),
     "hadolint": Recipe(lambda: install_python([HADOLINT], "hadolint"), "10 seconds, 20 MB"),
     "compose-spec": Recipe(lambda: install_compose(COMPOSE), "10 seconds, 7 MB"),
     "htsget": Recipe(lambda: install_python(["htsget"], "htsget"), "10 seconds, 20 MB"),

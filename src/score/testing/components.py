@@ -104,6 +104,8 @@ COMPONENTS = {
         ),
         Component("debootstrap", "debootstrap, which makes a Debian in a folder, and root", recognise=_debootstrap),
         Component("systemd-analyze", "systemd-analyze, which checks units", ("systemd-analyze",)),
+        Component("zsh", "zsh, a shell that completes words", ("zsh",)),
+        Component("fish", "fish, another", ("fish",)),
         Component("hadolint", "hadolint, which reads Dockerfiles", ("hadolint",)),
         Component("compose-spec", "compose-spec, which reads compose files as Docker does", ("compose-spec",)),
         Component("htsget", "htsget, the client of that protocol on PyPI", ("htsget",)),

@@ -14,7 +14,8 @@ import pytest
 from score.cli.main import _COMMANDS, cli
 from score.cli.options import LAYOUTS
 from score.client.layout import Layout
-from score.testing.processes import program
+from score.testing.components import find
+from score.testing.processes import clean_environment, program
 
 Run = Callable[..., tuple[int, str, str]]
 HEAVY = {"pydantic", "urllib3", "rich", "ssl", "asyncio", "aiohttp", "cryptography", "score.client", "score.transfer"}
@@ -72,6 +73,42 @@ def test_a_real_bash_completes(run: Run, tmp_path: Path) -> None:
     )
     ended = subprocess.run([bash, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
     assert ended.stdout.split() == ["manifest"]
+
+
+@pytest.mark.needs("fish")
+def test_a_real_fish_completes(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "script").write_text(run("completion", "fish")[1])
+    code = (
+        'source script; complete --do-complete "score-client man"; complete --do-complete "score-client upload --man"'
+    )
+    ended = subprocess.run(
+        [str(find("fish")), "-c", code], cwd=tmp_path, env=with_client(tmp_path),
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert [line.split("\t")[0] for line in ended.stdout.splitlines()] == ["manifest", "--manifest"]
+
+
+@pytest.mark.needs("zsh")
+def test_a_real_zsh_completes(run: Run, tmp_path: Path) -> None:
+    """In a terminal of its own: a Tab makes the word whole."""
+    (tmp_path / "script").write_text(run("completion", "zsh")[1])
+    (tmp_path / "typed").write_text(
+        "zmodload zsh/zpty\nzpty terminal zsh -f -i\n"
+        "zpty -w terminal 'autoload -Uz compinit; compinit -u -D; source ./script; echo LOA''DED'\n"
+        "zpty -r terminal said '*LOADED*'\n"
+        "zpty -w -n terminal $'score-client man\\t'\n"
+        "zpty -r terminal said '*score-client man*ifest*'\nprint -r -- $said\nzpty -d terminal\n"
+    )
+    ended = subprocess.run(
+        [str(find("zsh")), "-f", "typed"], cwd=tmp_path, env=with_client(tmp_path),
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "manifest" in ended.stdout
+
+
+def with_client(home: Path) -> dict[str, str]:
+    """An environment in which shells find the client, and none of this user's own settings."""
+    return clean_environment(home) | {"PATH": f"{Path(program('score-client')).parent}:{os.environ['PATH']}"}
 
 
 def test_the_list_of_commands_is_true() -> None:
