@@ -4,7 +4,10 @@ what was written for the images of Overture Score."""
 from __future__ import annotations
 
 import hashlib
+import os
+import random
 import re
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +27,8 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 STRANGER = "4711:4711"
 
-pytestmark = pytest.mark.needs("debootstrap")
+pytestmark = [pytest.mark.needs("debootstrap"), pytest.mark.xdist_group("image")]
+"""One worker builds the images."""
 
 REFERENCE = {
     "SPRING_PROFILES_ACTIVE": "amazon,collaboratory,prod",
@@ -93,9 +97,9 @@ def start(server: Image, tmp_path: Path) -> Iterator[Start]:
 def store() -> Iterator[Minio]:
     with running_minio() as minio:
         keys = {"aws_access_key_id": minio.access_key, "aws_secret_access_key": minio.secret_key}
-        boto3.client("s3", endpoint_url=minio.endpoint, region_name="us-east-1", **keys).create_bucket(
-            Bucket="score.data"
-        )
+        client = boto3.client("s3", endpoint_url=minio.endpoint, region_name="us-east-1", **keys)
+        client.create_bucket(Bucket="score.data")
+        client.put_object(Bucket="score.data", Key="data/heliograph", Body=b"here")
         yield minio
 
 
@@ -141,7 +145,7 @@ def test_the_environment_of_a_compose_file_for_overture_score(start: Start, stor
         assert "JAVA_TOOL_OPTIONS is ignored" in program.stderr
         assert "is no setting" not in program.stderr
         at = {**variables, "SERVER_PORT": url.rpartition(":")[2]}
-        line, environment = server.execute("score-server", "check", "--fix", environment=at)
+        line, environment = server.execute("score-server", "check", environment=at)
         subprocess.run(line, env=environment, check=True, capture_output=True)
         sentinel = urllib3.request("GET", f"{url}/download/ping").data.decode()
         assert urllib3.request("GET", sentinel).status == 200
@@ -211,6 +215,33 @@ def test_the_client_as_any_user(client: Image, start: Start, store: Minio, tmp_p
         assert done.returncode == 0, done.stderr
         (again,) = (shared / "again").iterdir()
         assert again.read_bytes() == data
+
+
+@pytest.mark.needs("minio", "fuse")
+def test_the_client_mounts_as_its_user(client: Image, start: Start, store: Minio, tmp_path: Path) -> None:
+    """Which has no rights but those of fusermount3, on a device that is everybody's, as an engine gives it."""
+    data = random.Random(1).randbytes(3_000_000)
+    with FakeSong() as song:
+        _, url = start(environment=reference(store, song))
+        file = song.register("reads.bam", analysis="mounted", size=len(data), md5=hashlib.md5(data).hexdigest())
+        (tmp_path / "reads.bam").write_bytes(data)
+        variables = {"STORAGE_URL": url, "METADATA_URL": song.url}
+        sent = ("score-client", "upload", "--file", "/data/reads.bam", "--object-id", file.object_id)
+        song.set_state("mounted", "UNPUBLISHED")
+        done = run(client, *sent, environment=variables, user="0:0", volumes=[f"{tmp_path}:/data"])
+        assert done.returncode == 0, done.stderr
+        song.set_state("mounted", "PUBLISHED")
+        device = tmp_path / "fuse"
+        os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(10, 229))
+        device.chmod(0o666)
+        script = (
+            "mkdir /tmp/point; score-client mount --mount-point /tmp/point 2>/tmp/said & "
+            "until grep -q 'Mounted on' /tmp/said; do kill -0 $! || { cat /tmp/said >&2; exit 1; }; done; "
+            "cat /tmp/point/mounted/reads.bam | md5sum; kill $!; wait $!"
+        )
+        options = {"environment": variables, "volumes": [f"{device}:/dev/fuse"]}
+        done = run(client, "sh", "-c", script, **options)
+        assert done.stdout.split()[:1] == [hashlib.md5(data).hexdigest()], done.stderr
 
 
 def test_the_client_can_slice_and_mount(client: Image) -> None:
