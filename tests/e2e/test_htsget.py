@@ -28,6 +28,7 @@ from score.testing.secrecy import secret
 from score.testing.site import Registered, Site, local_site, s3_site
 
 if TYPE_CHECKING:
+    from score.testing.ceph import Ceph
     from score.testing.minio import Minio
 
 pytestmark = pytest.mark.needs("samtools", "bcftools", "htsget")
@@ -100,6 +101,13 @@ def _azure(tmp_path_factory: pytest.TempPathFactory, azurite: Azurite) -> Iterat
         yield fill(site, folder / "files")
 
 
+@pytest.fixture(scope="module")
+def _ceph(tmp_path_factory: pytest.TempPathFactory, ceph: Ceph) -> Iterator[Shelf]:
+    folder = tmp_path_factory.mktemp("ceph")
+    with s3_site(folder / "site", ceph) as site:
+        yield fill(site, folder / "files")
+
+
 def _shelf(request: pytest.FixtureRequest) -> Shelf:
     shelf: Shelf = request.getfixturevalue(f"_{request.param}")
     shelf.site.heal()
@@ -108,9 +116,10 @@ def _shelf(request: pytest.FixtureRequest) -> Shelf:
 
 LOCAL, MINIO = "local", pytest.param("minio", marks=pytest.mark.needs("minio"))
 V2 = pytest.param("minio_v2", marks=pytest.mark.needs("minio"))
+CEPH = pytest.param("ceph", marks=pytest.mark.needs("ceph"))
 AZURE = pytest.param("azure", marks=pytest.mark.needs("azurite"))
 shelf = pytest.fixture(_shelf, params=[LOCAL, MINIO])
-every_shelf = pytest.fixture(_shelf, params=[LOCAL, MINIO, V2, AZURE])
+every_shelf = pytest.fixture(_shelf, params=[LOCAL, MINIO, V2, CEPH, AZURE])
 minio_shelf = pytest.fixture(_shelf, params=[MINIO])
 
 
