@@ -20,6 +20,7 @@ import urllib3
 from score.testing.components import find
 from score.testing.dockerfile import Image, build
 from score.testing.minio import Minio, running_minio
+from score.testing.pages import blocks_of
 from score.testing.processes import Program, free_port
 from score.testing.song import FakeSong
 
@@ -52,14 +53,20 @@ Start = Callable[..., tuple[Program, str]]
 
 
 @pytest.fixture(scope="module")
-def image() -> Iterator[Callable[[str], Image]]:
-    """Builds a target. The folder is outside pytest's, which keeps its own for days."""
+def debian() -> Iterator[Path]:
+    """A minimal system. It is outside pytest's folders, which are kept for days."""
     with tempfile.TemporaryDirectory(prefix="score-image-") as folder:
         base = Path(folder) / "debian"
         command = [str(find("debootstrap")), "--variant=minbase", "trixie", str(base)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        arguments = {"VERSION": "1.2.3", "COMMIT": "0123456789ab"}
-        yield lambda target: build(DOCKERFILE, ROOT, base, Path(folder), target, arguments)
+        yield base
+
+
+@pytest.fixture(scope="module")
+def image(debian: Path) -> Callable[[str], Image]:
+    """Builds a target."""
+    arguments = {"VERSION": "1.2.3", "COMMIT": "0123456789ab"}
+    return lambda target: build(DOCKERFILE, ROOT, debian, debian.parent, target, arguments)
 
 
 @pytest.fixture(scope="module")
@@ -248,3 +255,49 @@ def test_the_client_can_slice_and_mount(client: Image) -> None:
     """Their packages are there, and the library of FUSE that one of them looks for."""
     done = run(client, "/opt/score/bin/python", "-c", "import fsspec, mfusepy, pysam; print(pysam.__version__)")
     assert re.match(r"\d", done.stdout), done.stderr
+
+
+def test_the_commands_for_one_machine(debian: Path, tmp_path: Path) -> None:
+    """Those of the page, in a Debian with systemd: the unit is installed, and the server reads its folder.
+
+    The last one, which starts it, needs a systemd that runs; what it would start is run without it.
+    """
+    (block,) = [one for one in blocks_of(ROOT / "docs" / "deployment.md") if one.section == "One machine, systemd"]
+    *lines, start = block.text.strip().splitlines()
+    assert start == "systemctl start score"
+    commands = " && ".join(lines)
+    (tmp_path / "Dockerfile").write_text(
+        "FROM debian AS machine\n"
+        "RUN apt-get update && apt-get install -y --no-install-recommends python3-venv systemd\n"
+        "WORKDIR /sources\n"
+        "COPY pyproject.toml README.md LICENSE ./\n"
+        "COPY requirements/server.txt requirements/\n"
+        "COPY tools/build_hook.py tools/\n"
+        "COPY deploy deploy\n"
+        "COPY src src\n"
+        f"RUN cp deploy/env.score.example .env.score && {commands}\n"
+    )
+    context = tmp_path / "sources"
+    context.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "requirements", "tools", "deploy", "src"):
+        (context / name).symlink_to(ROOT / name)
+    (context / ".dockerignore").write_text("*\n!**\n")
+    machine = build(tmp_path / "Dockerfile", context, debian, debian.parent, "machine", {})
+    enabled = machine.root / "etc/systemd/system/multi-user.target.wants/score.service"
+    unit = (machine.root / "etc/systemd/system/score.service").read_text()
+    assert enabled.is_symlink()
+    program, folder = (re.findall(rf"(?m)^{name}=(.*)", unit)[0] for name in ("ExecStart", "WorkingDirectory"))
+    read = run(
+        machine,
+        "setpriv",
+        "--reuid=score",
+        "--regid=score",
+        "--init-groups",
+        "sh",
+        "-c",
+        f"cd {folder} && {program} config",
+    )
+    assert "http://minio:9000" in read.stdout, read.stderr
+    assert ".env.score" in read.stdout
+    others = run(machine, "setpriv", "--reuid=4711", "--regid=4711", "--clear-groups", "cat", f"{folder}/.env.score")
+    assert others.returncode
