@@ -15,6 +15,7 @@ from pathlib import Path
 
 import authorization  # noqa: F401 - registers its figures
 import browsing  # noqa: F401 - registers its figure
+import fleet  # noqa: F401 - registers its figures
 import mounting  # noqa: F401 - registers its figures
 import report
 import service  # noqa: F401 - registers its figures

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from statistics import median
 from typing import Any
-from urllib.parse import urlencode
 
 import botocore.session
 import measure
@@ -23,6 +22,8 @@ from lab import FULL, Lab
 from sites import BUCKETS, MinioSite
 
 from score.protocol.parts import MOST_PARTS
+from score.testing.load import Laid
+from score.testing.load import lay_upload as lay
 
 CLIENTS = 32
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -41,30 +42,13 @@ def resident(pid: int) -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def lay_upload(lab: Lab, site: MinioSite, parts: int, *, recorded: bool = False) -> tuple[str, str, list[str]]:
-    """An upload in progress whose parts of a few bytes are all in the store and, unless ``recorded``, not recorded:
-    object id, upload id, and the ETag of each part. The server takes it over, as it takes over the reference's."""
-    identity = site.announce(f"{parts}-parts.bam")
-    size = 8
+def lay_upload(lab: Lab, site: MinioSite, parts: int, *, recorded: bool = False) -> Laid:
+    """An upload in progress whose parts are all in the store and, unless ``recorded``, not recorded."""
     with _botocore(lab) as client, ThreadPoolExecutor(CLIENTS) as pool:
-        upload = client.create_multipart_upload(Bucket=BUCKETS[0], Key=f"data/{identity}")["UploadId"]
-
-        def send(number: int) -> str:
-            body = number.to_bytes(size, "big")
-            place = {"Bucket": BUCKETS[0], "Key": f"data/{identity}", "UploadId": upload, "PartNumber": number}
-            return str(client.upload_part(**place, Body=body)["ETag"]).strip('"')
-
-        etags = list(pool.map(send, range(1, parts + 1)))
-        document = {
-            "objectKey": f"data/{identity}", "objectId": identity, "uploadId": upload, "objectSize": size * parts,
-            "parts": [{"partNumber": n + 1, "partSize": size, "offset": n * size} for n in range(parts)],
-        }  # fmt: skip
-        meta = f"upload/{identity}_{upload}/.meta"
-        client.put_object(Bucket=BUCKETS[1], Key=meta, Body=json.dumps(document).encode())
-
+        laid = lay(client, *BUCKETS[:2], site.announce(f"{parts}-parts.bam"), parts)
         if recorded:
-            _record(client, pool, identity, upload, etags)
-    return identity, upload, etags
+            _record(client, pool, laid.identity, laid.upload, laid.etags)
+    return laid
 
 
 @contextmanager
@@ -93,22 +77,18 @@ def _record(client: Any, pool: ThreadPoolExecutor, identity: str, upload: str, e
     list(pool.map(put, range(1, len(etags) + 1)))
 
 
-def finish_parts(
-    url: str, identity: str, upload: str, etags: list[str], most: int = 400, *, in_order: bool = False
-) -> int:
+def finish_parts(url: str, laid: Laid, most: int = 400, *, in_order: bool = False) -> int:
     """Parts finalised by many clients at once, at most so many; gives their number. In no order, or one after another
     from the middle on, as the threads of a client do."""
-    count = min(most, len(etags))
-    middle = (len(etags) - count) // 2
+    count = min(most, len(laid.etags))
+    middle = (len(laid.etags) - count) // 2
     numbers = list(range(middle + 1, middle + count + 1))
     if not in_order:
-        numbers = random.Random(1).sample(range(1, len(etags) + 1), count)
+        numbers = random.Random(1).sample(range(1, len(laid.etags) + 1), count)
     with urllib3.PoolManager(maxsize=CLIENTS, retries=False) as http, ThreadPoolExecutor(CLIENTS) as pool:
 
         def finish(number: int) -> None:
-            etag = etags[number - 1]
-            query = urlencode({"partNumber": number, "uploadId": upload, "md5": etag, "etag": etag})
-            answer = http.request("POST", f"{url}/upload/{identity}/parts?{query}")
+            answer = http.request("POST", url + laid.call(number))
             if answer.status != 200:
                 raise measure.Failed(f"Part {number} was answered {answer.status}: {answer.data!r}")
 
@@ -122,14 +102,14 @@ def part_finalisation(lab: Lab) -> Findings:
     server = site.server
     server.stop()
     server.start()
-    finish_parts(server.url, *lay_upload(lab, site, 200))  # warm
+    finish_parts(server.url, lay_upload(lab, site, 200))  # warm
     findings = Findings()
     for parts, in_order in ((400, True), (400, False), (4000, True), (4000, False)):
         each = []
         for _ in range(lab.scale.rounds if parts == 400 else 1):
             laid = lay_upload(lab, site, parts)
             before = cpu_seconds(server.pid)
-            number = finish_parts(server.url, *laid, in_order=in_order)
+            number = finish_parts(server.url, laid, in_order=in_order)
             each.append((cpu_seconds(server.pid) - before) / number)
         cost = median(each)
         order = "in order" if in_order else "in no order"
@@ -214,7 +194,7 @@ def _lay_stale(lab: Lab, uploads: int, records: int) -> None:
 def cancel(lab: Lab) -> Findings:
     """Cancellation of an upload of which 10,000 parts are sent and recorded."""
     site = lab.on_minio
-    identity, _, _ = lay_upload(lab, site, MOST_PARTS, recorded=True)
+    identity = lay_upload(lab, site, MOST_PARTS, recorded=True).identity
     with urllib3.PoolManager(retries=False) as http:
         begun = time.perf_counter()
         answer = http.request("DELETE", f"{site.server.url}/upload/{identity}")

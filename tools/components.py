@@ -209,6 +209,7 @@ RECIPES = {
     "ceph": Recipe(lambda: install_debian(*CEPH), "half a minute, 61 MB to download"),
     "azurite": Recipe(lambda: install_npm(AZURITE, "azurite-blob"), "half a minute, 190 MB"),
     "keycloak": Recipe(lambda: install_keycloak(KEYCLOAK), "a minute, 165 MB to download"),
+    "nginx": Recipe(lambda: install_debian("nginx-light"), "10 seconds, 1 MB to download"),
     "fuse": Recipe(install_fuse, "10 seconds, 1 MB to download"),
     "chromium": Recipe(lambda: install_debian("chromium", "fonts-dejavu-core"), "half a minute, 113 MB to download"),
     "samtools": Recipe(lambda: install_debian("samtools"), "10 seconds, 3 MB to download"),

@@ -7,8 +7,10 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -16,12 +18,17 @@ from score.server.probes import Standing
 
 log = logging.getLogger(__name__)
 
+GRACE = 2.0
+"""Seconds for which connections without a request stay open when nobody listens any more. Proxies keep connections,
+and may be sending the next request on one in the moment in which it is closed; a POST they do not send again."""
+
 
 class Server(uvicorn.Server):
     """Serves until SIGINT or SIGTERM, then goes on for ``delay`` seconds, finishes what has begun, and ends.
 
-    In the delay it is not ready (``standing``) and answers all the same: load balancers need time to notice. A second
-    signal ends the delay. ``started`` is called once it answers.
+    In the delay it is not ready (``standing``) and answers all the same: load balancers need time to notice. Then it
+    listens no more, and goes on answering those who are connected, one request each, for :data:`GRACE` seconds at
+    most. Another signal ends the delay, and the next one that. ``ready`` is called once it answers.
     """
 
     def __init__(
@@ -32,6 +39,7 @@ class Server(uvicorn.Server):
         self._delay = delay
         self._ready = ready
         self._until = 0.0
+        self._hurried = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
@@ -45,6 +53,7 @@ class Server(uvicorn.Server):
         """A signal to end."""
         if self._standing.leaving or not self._delay:
             self._standing.leaving = True
+            self._hurried = self.should_exit
             super().handle_exit(sig, frame)
             return
         self._captured_signals.append(sig)
@@ -56,6 +65,37 @@ class Server(uvicorn.Server):
         if self._until and time.monotonic() >= self._until:
             self.should_exit = True
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen no more, let connections end by their next answer, close those that are idle, and finish."""
+        late = self._stop_listening(sockets or [])
+        until = time.monotonic() + GRACE
+        while (  # noqa: ASYNC110 - uvicorn tells nobody when a connection has ended
+            (self.server_state.connections or not late.done()) and time.monotonic() < until and not self._hurried
+        ):
+            await asyncio.sleep(0.02)
+        late.cancel()
+        await super().shutdown(sockets)
+
+    def _stop_listening(self, sockets: Sequence[socket.socket]) -> asyncio.Future[Any]:
+        """Those who connected before, and whom nobody has accepted, would be reset: they are served too."""
+        waiting: list[socket.socket] = []
+        for listener in sockets:
+            listener.setblocking(False)
+            with suppress(OSError):  # nobody waits any more
+                while True:
+                    waiting.append(listener.accept()[0])
+        for server in self.servers:
+            server.close()
+        for listener in sockets:
+            listener.close()
+        loop = asyncio.get_running_loop()
+        served = (loop.connect_accepted_socket(self._protocol, one, ssl=self.config.ssl) for one in waiting)
+        return asyncio.gather(*served, return_exceptions=True)
+
+    def _protocol(self) -> asyncio.Protocol:
+        made = self.config.http_protocol_class
+        return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]
 
 
 def hung_up() -> None:

@@ -66,6 +66,12 @@ def _keycloak() -> Path | None:
     return which("kc.sh") if which("java") else None
 
 
+def _nginx() -> Path | None:
+    """nginx lies where programs of root are, which not every user has on ``PATH``."""
+    found = which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    return Path(found) if found else None
+
+
 def _nextflow() -> Path | None:
     """Nextflow is usable where Java is there to run it."""
     return which("nextflow") if which("java") else None
@@ -92,6 +98,7 @@ COMPONENTS = {
         Component("ceph", "Ceph's object gateway, an object store with the S3 interface", recognise=_ceph),
         Component("azurite", "Azurite, an emulator of Azure's blob store", ("azurite-blob",)),
         Component("keycloak", "Keycloak, an authorization server, and Java to run it", recognise=_keycloak),
+        Component("nginx", "nginx, a reverse proxy", recognise=_nginx),
         Component("fuse", "FUSE, file systems in user space", recognise=_fuse),
         Component("mounts", "private mounts (unshare), for disks that fill up", recognise=_mounts),
         Component("chromium", "Chromium, a browser", ("chromium", "chromium-browser", "google-chrome")),

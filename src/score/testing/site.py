@@ -14,7 +14,7 @@ import hashlib
 import json
 import urllib.request
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +82,23 @@ class Server:
         environment = clean_environment(self.folder, {**self._settings, "server.port": str(self._port)})
         self._program = Program([*self._prefix, program("score-server")], self.folder, environment)
         self._program.wait_until(lambda: self._answers() and ("Checked " in self.output or not checked))
+
+    def another(self, folder: Path) -> Server:
+        """A server with the same settings and a port of its own, not started."""
+        return Server(folder, self._settings, self._prefix)
+
+    def is_ready(self) -> bool:
+        """Whether it says that it takes requests."""
+        try:
+            with _DIRECT.open(f"{self.url}/ready", timeout=10) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def wait_until(self, ready: Callable[[], bool], timeout: float = 30) -> None:
+        """Return when ``ready``. Unavailable, with its output, where it ends first or takes longer."""
+        assert self._program is not None, "it was not started"
+        self._program.wait_until(ready, timeout)
 
     def kill(self) -> None:
         """SIGKILL."""

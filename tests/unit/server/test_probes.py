@@ -7,17 +7,21 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import urllib3
+from starlette.types import Receive, Scope, Send
 
 from score.broker.health import Health
 from score.metadata.embedded import EmbeddedRegistry
 from score.server.build import layout_of, open_service
+from score.server.edge import configuration
+from score.server.main import listen
 from score.server.probes import Readiness, Standing
+from score.server.serving import Server
 from score.server.settings import Settings
 from score.storage.base import Probe
 from score.storage.local import LocalStore
@@ -188,6 +192,76 @@ def test_what_has_begun_is_finished(tmp_path: Path) -> None:
             assert b"connection: close" in head.lower()
             assert "not registered" in json.loads(body)["message"]
             assert server.terminate() == 0
+
+
+def test_a_connection_that_is_kept_is_answered_once_more(tmp_path: Path) -> None:
+    """Proxies send a POST only once: a connection that they keep must not be closed while one may be on its way."""
+    ask = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
+    with started(tmp_path) as server, connect(url_of(server)) as kept, connect(url_of(server)) as idle:
+        url = url_of(server)
+        for connection in (kept, idle):
+            connection.sendall(ask)
+            received = b""
+            while not received.endswith(b'{"status":"UP"}'):
+                received += connection.recv(65536) or pytest.fail(f"It ended after {received!r}")
+        os.kill(server.pid, signal.SIGTERM)
+        server.wait_until(lambda: refuses(url))
+        kept.sendall(ask)
+        answer = everything(kept)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in answer.lower()
+        assert everything(idle) == b"", "it is closed in the end, and keeps nobody from ending"
+        assert server.wait() == 0
+
+
+def test_a_second_signal_does_not_wait_for_connections_that_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("score.server.serving.GRACE", 3600.0)
+
+    async def serve() -> None:
+        listener = listen("127.0.0.1", 0)
+        server = Server(configuration(_nothing), Standing())
+        serving = asyncio.create_task(server.serve([listener]))
+        await until(lambda: server.started)
+        with socket.create_connection(listener.getsockname(), timeout=30):
+            await until(lambda: len(server.server_state.connections) == 1)
+            server.handle_exit(signal.SIGTERM, None)
+            await until(lambda: listener.fileno() == -1)
+            assert not serving.done()
+            server.handle_exit(signal.SIGTERM, None)
+            server._captured_signals.clear()  # they would end this process
+            await asyncio.wait_for(serving, 30)
+
+    asyncio.run(serve())
+
+
+def test_whoever_connected_in_time_is_answered() -> None:
+    """Also one whom the server has not accepted yet: closing the listening socket would reset it."""
+
+    async def serve() -> None:
+        listener = listen("127.0.0.1", 0)
+        server = Server(configuration(_nothing), Standing())
+        server.config.load()
+        server.lifespan = server.config.lifespan_class(server.config)
+        await server.startup([listener])
+        with socket.create_connection(listener.getsockname(), timeout=30) as connection:
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            await server.shutdown([listener])
+            assert everything(connection).startswith(b"HTTP/1.1 204")
+
+    asyncio.run(serve())
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+async def until(what: Callable[[], bool], seconds: float = 30) -> None:
+    async with asyncio.timeout(seconds):
+        while not what():  # noqa: ASYNC110 - uvicorn has no events
+            await asyncio.sleep(0.01)
 
 
 def test_a_terminal_that_goes_away_does_not_end_it(tmp_path: Path, http: urllib3.PoolManager) -> None:
