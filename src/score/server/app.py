@@ -26,6 +26,7 @@ from score.server.trail import Templates
 
 if TYPE_CHECKING:
     from score.server.metrics import Metrics
+    from score.server.tracing import Tracing
 
 _ACTUATOR = "application/vnd.spring-boot.actuator.v3+json"
 _FRESH = {"Cache-Control": "no-cache, no-store, max-age=0, must-revalidate"}
@@ -37,9 +38,11 @@ def create_app(
     settings: Settings | None = None,
     standing: Standing | None = None,
     metrics: Metrics | None = None,
+    tracing: Tracing | None = None,
 ) -> ASGIApp:
     """The application for one broker. ``extra`` are the routes of a local store and an embedded registry; of the
-    ``settings`` those about callers count. ``standing`` tells when the server leaves; ``metrics`` are its numbers."""
+    ``settings`` those about callers count. ``standing`` tells when the server leaves; ``metrics`` are its numbers,
+    ``tracing`` makes its spans."""
     settings, standing = settings or Settings(), standing or Standing()
     app = FastAPI(
         title="Score",
@@ -49,6 +52,14 @@ def create_app(
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        # It would send paths, queries with signatures, and values of parameters to any OpenTelemetry that is set up.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
     )
     add_score_routes(app, broker)
     about = About(
@@ -63,7 +74,12 @@ def create_app(
     problems.install(app)
     limited = PerToken(app, settings.token_requests) if settings.token_requests else app
     return Edge(
-        Cors(limited, settings.allowed_origins), settings.trusted_proxies, standing, metrics, Templates(extra)
+        Cors(limited, settings.allowed_origins),
+        settings.trusted_proxies,
+        standing,
+        metrics,
+        Templates(extra),
+        tracing,
     )
 
 

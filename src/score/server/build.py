@@ -27,6 +27,7 @@ from score.broker.progress import UploadsInProgress
 from score.broker.removal import Removal
 from score.broker.state import Layout
 from score.broker.uploads import UploadRules, Uploads
+from score.errors import Misconfigured
 from score.metadata.base import Registry
 from score.server.authorization import open_authorizer, scopes_of
 from score.server.edge import BASE
@@ -36,6 +37,7 @@ from score.server.watching import (
     Backend,
     Watch,
     WatchedBlockStore,
+    both,
     watched_registry,
     watched_store,
 )
@@ -43,6 +45,7 @@ from score.storage.base import BlockStore, ObjectStore
 
 if TYPE_CHECKING:
     from score.server.metrics import Metrics
+    from score.server.tracing import Tracing
     from score.storage.azure.settings import AzureSettings
     from score.storage.s3.settings import S3Settings
 
@@ -62,6 +65,7 @@ class Service:
     retries: Mapping[Backend, Callable[[], int]] = field(default_factory=dict)
     metrics: Metrics | None = None
     census: Census | None = None
+    tracing: Tracing | None = None
 
     async def close(self) -> None:
         """Give back connections and handles."""
@@ -73,6 +77,8 @@ class Service:
         await self.objects.close()
         if self.state is not self.objects:
             await self.state.close()
+        if self.tracing is not None:
+            await self.tracing.close()
 
 
 def layout_of(settings: Settings) -> Layout:
@@ -167,18 +173,23 @@ async def open_service(settings: Settings) -> Service:
     """Build what the settings ask for. Must run in the event loop that will serve it. Raises Misconfigured."""
     tls = outgoing(settings)
     metrics = _open_metrics() if settings.metrics_enabled else None
-    watch = metrics.watch if metrics else None
-    authorizer = open_authorizer(settings, tls, watch) if settings.secure else None
+    tracing = _open_tracing() if settings.tracing_enabled else None
+    watch = both(metrics.watch if metrics else None, tracing.watch if tracing else None)
+    authorizer = None
     try:
+        authorizer = open_authorizer(settings, tls, watch) if settings.secure else None
         if settings.store == "local":
             service = await _open_local(settings, authorizer, watch)
         else:
             open_store = _open_azure if settings.store == "azure" else _open_s3
             service = open_store(settings, authorizer, tls, watch)
+        service = replace(service, tracing=tracing)
         return _counted(service, settings, metrics) if metrics else service
     except BaseException:
         if authorizer is not None:
             await authorizer.close()
+        if tracing is not None:
+            await tracing.close()
         raise
 
 
@@ -186,6 +197,22 @@ def _open_metrics() -> Metrics:
     from score.server.metrics import Metrics
 
     return Metrics()
+
+
+def _open_tracing() -> Tracing:
+    try:
+        from score.server.tracing import Tracing
+    except ImportError as error:
+        raise Misconfigured(
+            f"management.tracing.enabled needs packages that are not installed ({error.name}).",
+            hint="Install score-transfer[tracing], or set management.tracing.enabled=false.",
+        ) from error
+    try:
+        return Tracing()
+    except ValueError as error:
+        raise Misconfigured(
+            f"OpenTelemetry cannot take its settings: {error}.", hint="Check the variables OTEL_*."
+        ) from error
 
 
 def _counted(service: Service, settings: Settings, metrics: Metrics) -> Service:

@@ -24,6 +24,7 @@ from score.server.trail import Networks, Templates, client_of, new_id, request_i
 
 if TYPE_CHECKING:
     from score.server.metrics import Metrics
+    from score.server.tracing import Tracing
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("score.access")
@@ -67,7 +68,8 @@ class Edge:
     call of the protocol does not matter. Every answer names its request (``X-Request-Id``), which is the same word in
     the logs, and says that it is not to be kept, framed or guessed at; what an answer says itself of keeping, and of
     what a browser may load for it, stays. ``proxies`` are believed about addresses.
-    While the server leaves (``standing``), every answer is the last one of its connection. ``metrics`` counts.
+    While the server leaves (``standing``), every answer is the last one of its connection. ``metrics`` counts,
+    ``tracing`` makes a span of each request.
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class Edge:
         standing: Standing | None = None,
         metrics: Metrics | None = None,
         templates: Templates | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._app = app
         self._proxies = proxies
         self._standing = standing or Standing()
         self._metrics = metrics
         self._templates = templates or Templates()
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
@@ -100,6 +104,7 @@ class Edge:
         ONWARD.set({REQUEST_ID: trail.request_id})
         if self._metrics is not None:
             self._metrics.begun()
+        span = self._tracing.begun(scope, trail) if self._tracing is not None else None
         marks = [*_GUARDS, (b"x-request-id", trail.request_id.encode())]
         if scope["scheme"] == "https":
             marks.append(_TLS_ONLY)
@@ -136,6 +141,8 @@ class Edge:
             route = self._templates.of(scope)
             if self._metrics is not None:
                 self._metrics.answered(route, scope["method"], status, taken, trail)
+            if self._tracing is not None and span is not None:
+                self._tracing.answered(span, scope, route, status)
             _log_access(trail, call, route, status, taken * 1000)
 
 

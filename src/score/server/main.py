@@ -120,7 +120,8 @@ async def _serve(reading: Reading, listener: socket.socket) -> None:
     standing = Standing()
     service = await open_service(settings)
     try:
-        config = configuration(create_app(service.broker, service.routes, settings, standing, service.metrics), tls)
+        app = create_app(service.broker, service.routes, settings, standing, service.metrics, service.tracing)
+        config = configuration(app, tls)
         beside = [asyncio.create_task(checks_of(service, settings).log_problems())]
         if settings.clean_enabled:
             schedule = parse(settings.clean_cron)

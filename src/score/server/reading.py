@@ -36,6 +36,13 @@ _MEANINGLESS = (
     "server.ssl.trust-store-provider", "server.ssl.trust-store-type", "outgoing.ssl.trust-store-type",
 )  # fmt: skip
 """Settings of Spring Boot that have nothing to decide here: files tell what they are."""
+_FORWARDING = (
+    "server.forward-headers-strategy", "server.use-forward-headers", "server.tomcat.remoteip.internal-proxies",
+    "server.tomcat.remoteip.trusted-proxies", "server.tomcat.remoteip.remote-ip-header",
+    "server.tomcat.remoteip.protocol-header", "server.tomcat.remoteip.host-header",
+    "server.tomcat.remoteip.port-header",
+)  # fmt: skip
+"""Settings of Spring Boot about the headers of proxies; those of ours are other ones."""
 _MAY_BE_EMPTY = {
     "s3.data.directory", "auth.server.scope.download.study.prefix", "auth.server.scope.download.study.suffix",
     "auth.server.scope.upload.study.prefix", "auth.server.scope.upload.study.suffix",
@@ -66,7 +73,7 @@ def read_settings(
         arguments=arguments,
         environ=environ,
         folder=folder,
-        known=[*FIELDS, *_REFUSED, *_MEANINGLESS],
+        known=[*FIELDS, *_REFUSED, *_MEANINGLESS, *_FORWARDING],
         misspelled=MISSPELLED,
         prefixes=PREFIXES,
     )
@@ -239,6 +246,13 @@ def _advice(settings: Settings, values: Values) -> list[str]:
         if _is_ignored_scope(unknown.name)
     ]
     said += authorization.advice(settings)
+    forwarding = [name for name in _FORWARDING if values.text(name).lower() not in ("", "none", "false")]
+    if forwarding:
+        said.append(
+            f"{' and '.join(forwarding)}: no effect. The proxies in server.trustedProxies are believed about the address"
+            " of a caller (X-Forwarded-For), and nobody about host, port, scheme and prefix: server.publicUrl is the base"
+            " of URLs of the local store."
+        )
     if settings.store == "azure" and values.get("upload.partsize"):
         said.append("upload.partsize is not used with Azure: clients cut files into blocks by their azure.blockSize.")
     elif settings.upload_part_size < SMALLEST_PART:

@@ -78,6 +78,11 @@ class Settings(BaseModel):
     metrics_enabled: Switch = Field(
         True, alias="management.metrics.enabled", description="Whether /metrics is there, for Prometheus."
     )
+    tracing_enabled: Switch = Field(
+        False,
+        alias="management.tracing.enabled",
+        description="Traces for OpenTelemetry; variables OTEL_* say where to. Needs the extra tracing.",
+    )
 
     ssl_enabled: Switch = Field(
         True, alias="server.ssl.enabled", description="TLS, where a certificate is named or the profile is ssl."

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 from io import TextIOWrapper
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from logging.handlers import WatchedFileHandler
 
 from starlette.routing import BaseRoute, Route
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 UNMATCHED = "unmatched"
 """The template of requests that no route answered."""
 Networks = Sequence[IPv4Network | IPv6Network]
+_PORT = re.compile(r"\A\[(.*)\](:\d+)?\Z|\A(\d+\.\d+\.\d+\.\d+):\d+\Z")
 _SANE = re.compile(rb"[A-Za-z0-9._:-]{1,64}\Z")
 
 
@@ -60,24 +61,27 @@ def client_of(scope: Scope, proxies: Networks) -> str:
         return address
     said = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
     for word in reversed(said.decode("latin-1").split(",")):
-        hop = re.sub(r"\A\[(.*)\](:\d+)?\Z|\A(\d+\.\d+\.\d+\.\d+):\d+\Z", r"\1\3", word.strip())
-        try:
-            address = str(ip_address(hop))
-        except ValueError:
+        hop = _address(_PORT.sub(r"\1\3", word.strip()))
+        if hop is None or "%" in word:  # behind that sign anything may stand
             return address
+        address = str(hop)
         if not _is_of(address, proxies):
             return address
     return address
 
 
 def _is_of(address: str, networks: Networks) -> bool:
+    one = _address(address)
+    return one is not None and any(one.version == network.version and one in network for network in networks)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """An address, that of IPv4 where it is written as one of IPv6; None where it is none."""
     try:
-        one = ip_address(address)
+        one = ip_address(text)
     except ValueError:
-        return False
-    if isinstance(one, IPv6Address) and one.ipv4_mapped:
-        one = one.ipv4_mapped
-    return any(one.version == network.version and one in network for network in networks)
+        return None
+    return (one.ipv4_mapped or one) if isinstance(one, IPv6Address) else one
 
 
 class AuditFile(WatchedFileHandler):

@@ -6,8 +6,8 @@ listing the way to its first entry is watched. Signing is not: it calls nobody.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Literal, TypeVar
 
@@ -34,6 +34,19 @@ T = TypeVar("T")
 Backend = Literal["store", "registry", "authorization"]
 Watch = Callable[[Backend, str], AbstractContextManager[None]]
 """What is around a call to a backend; the text is the name of the operation."""
+
+
+def both(one: Watch | None, other: Watch | None) -> Watch | None:
+    """Both around each call, ``one`` outside; None where there is none."""
+    if one is None or other is None:
+        return one or other
+
+    @contextmanager
+    def watch(backend: Backend, operation: str) -> Iterator[None]:
+        with one(backend, operation), other(backend, operation):
+            yield
+
+    return watch
 
 
 def watched_store(store: ObjectStore, watch: Watch | None) -> ObjectStore:

@@ -22,7 +22,7 @@ ENDS_WITHIN = 120.0
 """Seconds that a program may take to end when it is waited for."""
 _SETTINGS = (
     *("accesstoken", "auth", "azure", "bucket", "client", "download", "local", "metadata", "object", "portal", "s3"),
-    *("server", "score", "spring", "storage", "transport", "upload"),
+    *("server", "score", "spring", "storage", "transport", "upload", "management", "otel"),
     *("aws_", "xdg_", "http_proxy", "https_proxy", "all_proxy"),
 )
 """How variables begin that a program might read as settings."""

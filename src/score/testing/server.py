@@ -63,7 +63,9 @@ class RunningServer:
             except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
                 self._ready.set_exception(error)
                 return
-            app = create_app(service.broker, service.routes, self._settings, metrics=service.metrics)
+            app = create_app(
+                service.broker, service.routes, self._settings, metrics=service.metrics, tracing=service.tracing
+            )
             config = configuration(app, self._tls, protocol=self._protocol, keep_alive=self._keep_alive)
             config.timeout_graceful_shutdown = 5
             server = uvicorn.Server(config)

@@ -289,6 +289,22 @@ def test_a_misspelled_setting_of_htsget_is_warned_of(tmp_path: Path) -> None:
     assert "htsget.boundUrls" in said
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "warned"),
+    [
+        ("server.forward-headers-strategy", "native", True),
+        ("server.forward-headers-strategy", "FRAMEWORK", True),
+        ("server.forward-headers-strategy", "none", False),
+        ("server.use-forward-headers", "false", False),
+        ("server.tomcat.remoteip.internal-proxies", r"10\.\d+\.\d+\.\d+", True),
+    ],
+)
+def test_springs_words_for_proxies_are_told_ours(tmp_path: Path, name: str, value: str, warned: bool) -> None:
+    said = read(tmp_path, arguments=[f"--{name}={value}"]).warnings
+    assert len(said) == warned
+    assert all(name in warning and "server.trustedProxies" in warning for warning in said)
+
+
 def test_unknown_names_and_profiles_are_warned_of(tmp_path: Path) -> None:
     said = read(tmp_path, {**S3, "S3_ENDPONT": "x", "SPRING_PROFILES_ACTIVE": "s3,kubernetes"}).warnings
     assert any("S3_ENDPONT" in warning and "s3.endpoint?" in warning for warning in said)
