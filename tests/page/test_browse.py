@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import urllib3
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from score.testing.authorization import MEMBER, STRANGER, STUDY, STUDY_READER, SYSTEM
-from score.testing.browser import opened
+from score.testing.browser import fits, opened
+from score.testing.browsing import enter
 from score.testing.restricted import Restricted
 from score.testing.site import Registered, Site
 
@@ -19,11 +20,6 @@ pytestmark = pytest.mark.needs("chromium")
 Make = Callable[[str, int], Path]
 HOSTILE = '<img src=x onerror="document.title=1">\u202emab.exe'
 MARKUP = "<b>A</b>-CA"
-
-
-def enter(page: Page, key: str) -> None:
-    page.get_by_label("Access token").fill(key)
-    page.get_by_role("button", name="Use it").click()
 
 
 def published(site: Site, path: Path, access: str = "controlled") -> Registered:
@@ -75,10 +71,10 @@ def test_a_token_opens_what_it_opens_elsewhere(restricted: Restricted, browser: 
     with opened(browser, site.url) as (page, complaints):
         expect(page.locator("#browser")).to_be_hidden()
         enter(page, key)
-        assert page.locator("#list a").all_inner_texts() == [STUDY]
+        expect(page.locator("#list a")).to_have_text([STUDY])
         expect(page.locator("#progress")).to_be_hidden()
         assert key not in page.content()
-        assert page.locator("#token").input_value() == ""
+        expect(page.locator("#token")).to_have_value("")
         page.get_by_role("link", name=STUDY, exact=True).click()
         expect(page.get_by_role("link", name=mine.analysis)).to_be_visible()
         expect(page.get_by_role("link", name=waiting.analysis)).to_be_hidden()
@@ -170,8 +166,8 @@ def test_hostile_names_are_text(restricted: Restricted, browser: Browser, make_f
             expect(page.locator("#files")).to_be_visible()
         page.goto(f"{site.url}/#/NONE-CA")
         expect(page.get_by_role("alert")).to_contain_text("Song does not know the analyses of study NONE-CA.")
-        assert page.locator("img, #list b").count() == 1
-        assert page.title() == "Score"
+        expect(page.locator("img, #list b")).to_have_count(1)
+        expect(page).to_have_title("Score")
         assert complaints.policy == []
 
 
@@ -216,4 +212,4 @@ def test_files_are_read_on_a_phone(site: Site, browser: Browser, make_file: Make
     options = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
     with opened(browser, f"{site.url}/#/{STUDY}/{registered.analysis}", **options) as (page, _):
         page.get_by_role("button", name="Upload long").click()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert fits(page)

@@ -8,43 +8,19 @@ from pathlib import Path
 
 import pytest
 import urllib3
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from score.auth.embedded import KeyFile
 from score.server.build import open_service
 from score.server.page import assets
 from score.server.settings import Settings
-from score.testing.browser import opened
+from score.testing.browser import fits, opened, poor_contrast, tab_to
 from score.testing.secured import SecuredSite, secured_site
 from score.testing.server import RunningServer
 
 pytestmark = pytest.mark.needs("chromium")
 LARGEST = 100_000
 """Bytes of all that a browser loads for the page."""
-CONTRAST = """() => {
-  const light = (text) => {
-    const parts = text.match(/[\\d.]+/g).slice(0, 3).map(Number).map((one) => one / 255)
-      .map((one) => (one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
-  };
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const color = getComputedStyle(at).backgroundColor;
-      if (!/^rgba\\(.*, 0\\)$/.test(color)) return color;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  const poor = [];
-  for (const element of document.body.querySelectorAll("*")) {
-    const text = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    if (!text || !element.checkVisibility() || element.disabled || element.closest(".skip")) continue;
-    const pair = [light(getComputedStyle(element).color), light(behind(element))].sort((a, b) => b - a);
-    const ratio = (pair[0] + 0.05) / (pair[1] + 0.05);
-    if (ratio < 4.5) poor.push(`${element.tagName} ${element.className} ${ratio.toFixed(2)}: ${element.textContent}`);
-  }
-  return poor;
-}"""
-"""What of the visible text has less contrast than WCAG 2 AA asks for, 4.5 to 1."""
 
 
 def serve(folder: Path, **more: object) -> RunningServer:
@@ -73,15 +49,15 @@ def http() -> Iterator[urllib3.PoolManager]:
 
 def test_without_scripts_it_says_what_runs_and_how_to_use_it(server: RunningServer, browser: Browser) -> None:
     with opened(browser, server.url, java_script_enabled=False) as (page, _):
-        text = page.locator("#status").inner_text()
         for said in ("Version", "the disk of this server", "embedded in this server", "not restricted", server.url):
-            assert said in text
-        assert page.locator("#summary").inner_text() == "Everything works."
-        assert page.locator("#parts li").count() == 4
-        commands = page.locator("#commands").inner_text().splitlines()
-        assert commands == [f"export STORAGE_URL={server.url}", f"export METADATA_URL={server.url}"]
-        assert "needs JavaScript" in page.locator("noscript").inner_text()
-        assert not page.locator("#look").is_visible()
+            expect(page.locator("#status")).to_contain_text(said)
+        expect(page.locator("#summary")).to_have_text("Everything works.")
+        expect(page.locator("#parts li")).to_have_count(4)
+        expect(page.locator("#commands")).to_have_text(
+            f"export STORAGE_URL={server.url}\nexport METADATA_URL={server.url}"
+        )
+        expect(page.locator("noscript")).to_contain_text("needs JavaScript", use_inner_text=True)
+        expect(page.locator("#look")).to_be_hidden()
 
 
 def test_it_obeys_its_policy_and_loads_nothing_from_elsewhere(server: RunningServer, browser: Browser) -> None:
@@ -149,9 +125,9 @@ def test_strangers_are_not_told_what_is_wrong_in_detail(tmp_path: Path, browser:
         (tmp_path / "data" / "registry.sqlite3").mkdir()
         with opened(browser, site.url) as (page, _):
             down = page.locator("#parts .down")
-            assert down.locator(".name").all_inner_texts() == ["Registry"]
-            assert "The registry does not answer" in down.inner_text()
-            assert "score-server check" in page.locator("#summary").inner_text()
+            expect(down.locator(".name")).to_have_text(["Registry"])
+            expect(down).to_contain_text("The registry does not answer")
+            expect(page.locator("#summary")).to_contain_text("score-server check")
             assert str(tmp_path) not in page.content()
         for token, told in ((None, False), (member, False), (site.system, True)):
             answer = site.call("GET", "/page/health", token)
@@ -162,8 +138,8 @@ def test_strangers_are_not_told_what_is_wrong_in_detail(tmp_path: Path, browser:
 
 def test_a_restricted_server_says_so(secured: SecuredSite, browser: Browser) -> None:
     with opened(browser, secured.url, java_script_enabled=False) as (page, _):
-        assert "restricted: callers need tokens (keys of this server)" in page.locator("#status").inner_text()
-        assert "export ACCESSTOKEN=YOUR-TOKEN" in page.locator("#commands").inner_text()
+        expect(page.locator("#status")).to_contain_text("restricted: callers need tokens (keys of this server)")
+        expect(page.locator("#commands")).to_contain_text("export ACCESSTOKEN=YOUR-TOKEN")
 
 
 def test_a_host_that_is_made_up_is_text(server: RunningServer, http: urllib3.PoolManager) -> None:
@@ -177,8 +153,8 @@ def test_a_host_that_is_made_up_is_text(server: RunningServer, http: urllib3.Poo
 def test_it_is_readable_on_a_phone(server: RunningServer, browser: Browser, scheme: str) -> None:
     size = {"width": 360, "height": 740}
     with opened(browser, server.url, viewport=size, color_scheme=scheme) as (page, _):
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
-        assert page.evaluate(CONTRAST) == []
+        assert fits(page)
+        assert poor_contrast(page) == []
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(16, 24, 28)"
         assert dark is (scheme == "dark")
 
@@ -186,21 +162,18 @@ def test_it_is_readable_on_a_phone(server: RunningServer, browser: Browser, sche
 def test_it_is_used_by_keyboard_and_known_to_screen_readers(server: RunningServer, browser: Browser) -> None:
     with opened(browser, server.url) as (page, _):
         page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+        expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
         page.keyboard.press("Enter")
-        assert page.evaluate("document.activeElement.id") == "main"
-        for _ in range(12):
-            page.keyboard.press("Tab")
-            if page.evaluate("document.activeElement.id") == "look":
-                break
-        style = "getComputedStyle(document.activeElement)"
-        assert page.evaluate(f"{style}.outlineStyle") == "solid"
+        expect(page.get_by_role("main")).to_be_focused()
+        look = page.get_by_role("button", name="Look again", exact=True)
+        tab_to(page, look)
+        expect(look).to_have_css("outline-style", "solid")
         with page.expect_response("**/page/health"):
             page.keyboard.press("Enter")
-        assert page.get_by_role("banner").count() == page.get_by_role("main").count() == 1
-        assert page.get_by_role("contentinfo").count() == 1
-        assert page.get_by_role("navigation", name="Sections").is_visible()
+        for role in ("banner", "main", "contentinfo"):
+            expect(page.get_by_role(role)).to_have_count(1)
+        expect(page.get_by_role("navigation", name="Sections")).to_be_visible()
         for name in ("This server", "From the command line"):
-            assert page.get_by_role("region", name=name).is_visible()
-        assert page.locator("[role=status]#summary").count() == 1
-        assert page.evaluate("document.documentElement.lang") == "en"
+            expect(page.get_by_role("region", name=name)).to_be_visible()
+        expect(page.locator("[role=status]#summary")).to_have_count(1)
+        expect(page.locator("html")).to_have_attribute("lang", "en")

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, expect
 
 from score.testing.authorization import MEMBER
-from score.testing.browser import PATIENCE, opened
+from score.testing.browser import opened
+from score.testing.browsing import card_of, choose, enter, go_to, offer, says, wait_for
 from score.testing.faults import Answer, Reset
 from score.testing.restricted import Restricted
 from score.testing.site import Registered, Site
@@ -29,29 +30,6 @@ DIGESTS = """async (sizes) => {
     return md5.hex();
   });
 }"""
-
-
-def go_to(page: Page, registered: Registered) -> None:
-    """To the files of an analysis, by the links of the page."""
-    page.get_by_role("link", name=registered.study, exact=True).first.click()
-    page.get_by_role("link", name=registered.analysis, exact=True).click()
-    page.get_by_role("heading", name="unpublished").wait_for()
-
-
-def offer(page: Page, name: str) -> Locator:
-    """The card of an upload."""
-    page.get_by_role("button", name=f"Upload {name}", exact=True).click()
-    card = page.locator(".transfer", has_text=name)
-    expect(card.get_by_label(f"Choose {name}")).to_be_focused()
-    return card
-
-
-def choose(card: Locator, path: Path) -> None:
-    card.locator("input[type=file]").set_input_files(path)
-
-
-def says(card: Locator, text: str | re.Pattern[str]) -> None:
-    expect(card.locator(".message")).to_contain_text(text, timeout=PATIENCE)
 
 
 def check_stored(site: Site, registered: Registered, tmp_path: Path) -> None:
@@ -102,8 +80,7 @@ def test_with_a_token_to_another_origin(
     with opened(browser, site.url) as (page, complaints):
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
-        page.get_by_label("Access token").fill(key)
-        page.get_by_role("button", name="Use it").click()
+        enter(page, key)
         go_to(page, registered)
         card = offer(page, "reads.cram")
         choose(card, registered.paths[0])
@@ -124,13 +101,13 @@ def test_a_reload_does_not_end_it(site: Site, browser: Browser, make_file: Make,
         card = offer(page, "large.bam")
         choose(card, registered.paths[0])
         gate.wait_for_arrival()
-        expect(card.locator(".hint")).to_contain_text("of 21.0 MB", timeout=PATIENCE)
+        expect(card.locator(".hint")).to_contain_text("of 21.0 MB")
         wait_for(page, lambda: site.finished(registered.id) >= {1, 2, 4})
         page.reload()
         gate.open()
         site.store.forget()
         site.score.forget()
-        card = page.locator(".transfer", has_text="large.bam")
+        card = card_of(page, "large.bam")
         says(card, "was interrupted. Choose the same file again")
         choose(card, registered.paths[0])
         says(card, "Uploaded and verified")
@@ -166,7 +143,7 @@ def test_another_file_is_refused(site: Site, browser: Browser, make_file: Make, 
         data = bytearray(original.read_bytes())
         data[PART + 17] ^= 1
         changed.write_bytes(data)
-        card = page.locator(".transfer", has_text="a.bam")
+        card = card_of(page, "a.bam")
         choose(card, changed)
         says(card, re.compile("its part 2 has other bytes|its MD5 is"))
         assert not site.has_object(registered.id)
@@ -266,19 +243,9 @@ def test_a_store_without_cors_is_named(restricted: Restricted, browser: Browser,
     site.store.inject(Answer(403), method="OPTIONS", times=None)
     site.store.inject(Answer(200, b"heliograph\n"), path="heliograph$", times=None)
     with opened(browser, site.url) as (page, _):
-        page.get_by_label("Access token").fill(restricted.key(*MEMBER))
-        page.get_by_role("button", name="Use it").click()
+        enter(page, restricted.key(*MEMBER))
         go_to(page, registered)
         card = offer(page, "f.bam")
         choose(card, registered.paths[0])
         says(card, f"has to allow it (CORS): origin {site.url}, methods GET and PUT")
         expect(card.get_by_role("button", name="Try again")).to_be_visible()
-
-
-def wait_for(page: Page, ready: Callable[[], bool]) -> None:
-    """Until ``ready``; the browser goes on meanwhile."""
-    for _ in range(PATIENCE // 20):
-        if ready():
-            return
-        page.wait_for_timeout(20)
-    raise AssertionError("it did not happen")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from score.errors import Misconfigured
 from score.testing.components import find
@@ -23,6 +23,29 @@ _FLAGS = (
 )
 PATIENCE = 15_000
 """Milliseconds for which a test waits for something to appear."""
+_CONTRAST = """() => {
+  const light = (text) => {
+    const parts = text.match(/[\\d.]+/g).slice(0, 3).map(Number).map((one) => one / 255)
+      .map((one) => (one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+  };
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = getComputedStyle(at).backgroundColor;
+      if (!/^rgba\\(.*, 0\\)$/.test(color)) return color;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const poor = [];
+  for (const element of document.body.querySelectorAll("*")) {
+    const text = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!text || !element.checkVisibility() || element.disabled || element.closest(".skip")) continue;
+    const pair = [light(getComputedStyle(element).color), light(behind(element))].sort((a, b) => b - a);
+    const ratio = (pair[0] + 0.05) / (pair[1] + 0.05);
+    if (ratio < 4.5) poor.push(`${element.tagName} ${element.className} ${ratio.toFixed(2)}: ${element.textContent}`);
+  }
+  return poor;
+}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +74,7 @@ def chromium() -> Iterator[Browser]:
     program = find("chromium")
     if program is None:
         raise Misconfigured("Chromium is not installed.", hint="Run: make components")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(program), args=[*_FLAGS])
         try:
@@ -72,3 +96,23 @@ def opened(browser: Browser, url: str, **options: Any) -> Iterator[tuple[Page, C
         yield page, complaints
     finally:
         context.close()
+
+
+def tab_to(page: Page, place: Locator, most: int = 40) -> None:
+    """Press Tab until this has the focus. AssertionError where it never gets it."""
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if place.evaluate("(element) => element === document.activeElement"):
+            return
+    raise AssertionError(f"{place} is not reached by {most} times Tab")
+
+
+def poor_contrast(page: Page) -> list[str]:
+    """What of the visible text has less contrast than WCAG 2 AA asks for, 4.5 to 1."""
+    found: list[str] = page.evaluate(_CONTRAST)
+    return found
+
+
+def fits(page: Page) -> bool:
+    """Whether all of the page is seen without scrolling to the side."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
