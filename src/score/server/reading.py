@@ -249,9 +249,9 @@ def _advice(settings: Settings, values: Values) -> list[str]:
     forwarding = [name for name in _FORWARDING if values.text(name).lower() not in ("", "none", "false")]
     if forwarding:
         said.append(
-            f"{' and '.join(forwarding)}: no effect. The proxies in server.trustedProxies are believed about the address"
-            " of a caller (X-Forwarded-For), and nobody about host, port, scheme and prefix: server.publicUrl is the base"
-            " of URLs of the local store."
+            f"{' and '.join(forwarding)}: no effect. Proxies in server.trustedProxies are believed about addresses of"
+            " callers (X-Forwarded-For), and nobody about host, port, scheme and prefix: server.publicUrl is the"
+            " base of URLs of the local store."
         )
     if settings.store == "azure" and values.get("upload.partsize"):
         said.append("upload.partsize is not used with Azure: clients cut files into blocks by their azure.blockSize.")
