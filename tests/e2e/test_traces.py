@@ -236,6 +236,18 @@ def test_the_end_does_not_wait_for_a_collector_that_is_silent(tmp_path: Path, co
         assert "did not take the last spans" in site.server.output
 
 
+def test_the_end_does_not_wait_for_a_collector_that_was_away(
+    tmp_path: Path, collector: Collector, http: urllib3.PoolManager
+) -> None:
+    collector.traffic.inject(Answer(401, b""), path=TRACES)
+    collector.traffic.inject(Answer(503, b"", {"Retry-After": "60"}), path=TRACES, times=None)
+    with local_site(tmp_path, **to(collector, otel_exporter_otlp_timeout="600")) as site:
+        while not collector.traffic.seen(path=TRACES, status=503):
+            http.request("GET", f"{site.server.url}/profile")
+        assert site.server.stop() == 0
+        assert "did not take the last spans" not in site.server.output
+
+
 def test_the_last_spans_are_sent(tmp_path: Path, collector: Collector, http: urllib3.PoolManager) -> None:
     with local_site(tmp_path, **to(collector, otel_bsp_schedule_delay="600000")) as site:
         http.request("GET", f"{site.server.url}/profile", headers={"traceparent": PARENT})

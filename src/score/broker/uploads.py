@@ -15,13 +15,13 @@ from typing import Any
 
 from score.broker import audit
 from score.broker.access import Access
+from score.broker.begun import Begun, no_upload
 from score.broker.buckets import Pair
 from score.broker.documents import fetch
 from score.broker.finished import FinishedParts, objection, refuse
-from score.broker.plans import Known, Plans
+from score.broker.plans import Known
 from score.broker.state import Layout, Plan, new_upload, read_specification, without_urls
 from score.broker.sweep import sweep
-from score.broker.together import Together
 from score.broker.work import Work
 from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound, NotReady
 from score.protocol.digests import check_md5, to_hex
@@ -66,8 +66,7 @@ class Uploads:
         self._access = access
         self._layout = layout
         self._rules = rules
-        self._plans = Plans()
-        self._reading: Together[tuple[str, str], Known] = Together()
+        self._begun = Begun(state, layout)
         self._finished = FinishedParts(objects, state, layout)
         self._completions = completions or Work()
 
@@ -92,7 +91,7 @@ class Uploads:
         _, _, older = await _in_order(
             self._access.check_unpublished(object_id),
             _nothing() if overwrite else self._refuse_existing(object_id),
-            self._folders(object_id),
+            self._begun.folders(object_id),
         )
         key = self._layout.object(object_id)
         await asyncio.gather(*[self.drop(object_id, upload) for upload in older])
@@ -101,7 +100,7 @@ class Uploads:
         urls = self._objects.sign_parts(key, upload, list(plan.parts()), self._rules.url_life)
         document = new_upload(key, object_id, upload, plan, md5, urls)
         await self._state.put(self._layout.upload_meta(object_id, upload), document)
-        self._plans.keep(object_id, upload, Known(plan, md5))
+        self._begun.plans.keep(object_id, upload, Known(plan, md5))
         audit.note("upload", object_id, parts=len(plan), bytes=size)
         return document
 
@@ -147,7 +146,7 @@ class Uploads:
         check_object_id(object_id)
         upload = UploadId(check_upload_id(upload_id))
         record = FinishedPart(part_number=number, md5=check_md5(md5), etag=self._check_etag(etag))
-        known = await self._known(object_id, upload)
+        known = await self._begun.known(object_id, upload)
         size = known.plan.part(number)
         if size is None:
             raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(known.plan)}.")
@@ -162,7 +161,7 @@ class Uploads:
         """Drop the record of a finished part, so that it is sent again. Idempotent. NotFound: no such upload."""
         check_object_id(object_id)
         upload = UploadId(check_upload_id(upload_id))
-        known = await self._known(object_id, upload)
+        known = await self._begun.known(object_id, upload)
         if known.plan.part(number) is None:
             raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(known.plan)}.")
         known.drop(number)
@@ -188,7 +187,7 @@ class Uploads:
         """Drop the upload in progress with all its parts. NotFound where there is none."""
         check_object_id(object_id)
         audit.note("cancellation", object_id)
-        upload = await self._current(object_id)
+        upload = await self._begun.current(object_id)
         await self.drop(object_id, upload)
 
     async def cancel_all(self) -> int:
@@ -204,11 +203,11 @@ class Uploads:
         try:
             if known := await self._complete_known(object_id, upload):
                 return known
-            specification = await self._specification(object_id, upload)
+            specification = await self._begun.specification(object_id, upload)
             (parts, md5s, keys), _ = await _in_order(
                 self._assemble(object_id, upload, Plan.of(specification)), self._access.check_unpublished(object_id)
             )
-            begun = await self._begun(object_id, upload)
+            begun = await self._beginning(object_id, upload)
             await self._join(object_id, without_urls(specification, md5s), parts, begun)
         except (Conflict, NotFound, NotReady):
             made = await self._made(object_id, upload)
@@ -223,7 +222,7 @@ class Uploads:
         """Complete an upload of which this server proved every part, without listing them again: the store takes only
         parts with the ETags that are named. None where it does not, or the state is gone: then others had a hand in
         it, and the store's own lists decide."""
-        known = self._plans.get(object_id, upload)
+        known = self._begun.plans.get(object_id, upload)
         if known is None or not known.whole:
             return None
         meta, _ = await _in_order(
@@ -252,16 +251,16 @@ class Uploads:
             )
         # Not every store proves by an ETag what an object was made of, where ETags are no MD5s.
         if begun is not None and not self._objects.limits.etag_is_md5 and made.last_modified < begun - _BEGINNING:
-            raise _no_upload(object_id)  # an older object
+            raise no_upload(object_id)  # an older object
         await self._state.put(self._layout.meta(object_id), to_json(final))
 
-    async def _begun(self, object_id: str, upload: UploadId) -> datetime | None:
+    async def _beginning(self, object_id: str, upload: UploadId) -> datetime | None:
         """When the upload began, where that is needed. NotFound: it is gone."""
         if self._objects.limits.etag_is_md5:
             return None
         meta = await self._state.stat(self._layout.upload_meta(object_id, upload))
         if meta is None:
-            raise _no_upload(object_id)
+            raise no_upload(object_id)
         return meta.last_modified
 
     async def _finish_joined(self, object_id: str, upload: UploadId) -> None:
@@ -274,10 +273,10 @@ class Uploads:
         if made is None:
             return
         try:
-            specification = await self._specification(object_id, upload)
+            specification = await self._begun.specification(object_id, upload)
             if specification.object_size == made.size and not await self._made(object_id, upload):
                 parts, md5s, _ = await self._assemble(object_id, upload, Plan.of(specification))
-                begun = await self._begun(object_id, upload)
+                begun = await self._beginning(object_id, upload)
                 await self._join(object_id, without_urls(specification, md5s), parts, begun)
                 log.warning("Finished the upload %s of %s, which a crash left without its .meta.", upload, object_id)
         except (NotFound, Conflict):
@@ -340,52 +339,13 @@ class Uploads:
     async def _in_progress(self, object_id: str, size: int) -> Specification:
         """The specification of the upload in progress. NotFound where there is none, Conflict: of another size."""
         check_object_id(object_id)
-        specification = await self._specification(object_id, await self._current(object_id))
+        specification = await self._begun.specification(object_id, await self._begun.current(object_id))
         if specification.object_size != size:
             raise Conflict(
                 f"The upload in progress of {object_id} is of {specification.object_size} bytes, not {size}.",
                 hint="Upload the file it was started with, or start again.",
             )
         return specification
-
-    async def _specification(self, object_id: str, upload: UploadId) -> Specification:
-        key = self._layout.upload_meta(object_id, upload)
-        document = await fetch(self._state, key)
-        if document is None:
-            self._plans.forget(object_id, upload)
-            raise _no_upload(object_id)
-        specification = read_specification(document, key)
-        if specification.upload_id != upload:
-            raise Conflict(f"The stored state {key!r} is of another upload.", hint="Start the upload again.")
-        return specification
-
-    async def _known(self, object_id: str, upload: UploadId) -> Known:
-        """What there is to know of an upload, from memory or from its state. NotFound, Conflict."""
-        return self._plans.get(object_id, upload) or await self._reading.ask(
-            (object_id, upload), lambda: self._learn(object_id, upload)
-        )
-
-    async def _learn(self, object_id: str, upload: UploadId) -> Known:
-        """Read the state of an upload, unless somebody just did: to take a large one apart costs as much as dozens of
-        calls, and those of many clients come at once."""
-        return self._plans.get(object_id, upload) or self._plans.keep(
-            object_id, upload, Known.of(await self._specification(object_id, upload))
-        )
-
-    async def _folders(self, object_id: str) -> list[UploadId]:
-        """The uploads of an object of which there is any state."""
-        entries = [entry async for entry in self._state.scan(self._layout.uploads_of(object_id), delimiter="/")]
-        places = [self._layout.upload_of(entry.key) for entry in entries if isinstance(entry, Prefix)]
-        return [place[1] for place in places if place]
-
-    async def _current(self, object_id: str) -> UploadId:
-        """The upload in progress: the one whose ``.meta`` exists, of several the youngest. NotFound: none."""
-        uploads = await self._folders(object_id)
-        stats = await asyncio.gather(*[self._state.stat(self._layout.upload_meta(object_id, one)) for one in uploads])
-        found = [(stat.last_modified, upload) for stat, upload in zip(stats, uploads, strict=True) if stat]
-        if not found:
-            raise _no_upload(object_id)
-        return max(found)[1]
 
     async def drop(self, object_id: str, upload: UploadId, *, gently: bool = False) -> None:
         """Abort the multipart upload and delete the records of its parts, then ``.meta``: in this order it can be
@@ -409,7 +369,7 @@ class Uploads:
 
         Where a crash leaves a part of it behind, that is of an upload that is gone from the store: cleanup finds it.
         """
-        self._plans.forget(object_id, upload)
+        self._begun.plans.forget(object_id, upload)
         meta = self._layout.upload_meta(object_id, upload)
         if known is not None:
             await self._state.delete(meta, *known)
@@ -429,7 +389,3 @@ async def _in_order(*works: Coroutine[Any, Any, Any]) -> list[Any]:
 
 async def _nothing() -> None:
     """In place of a check that is not wanted."""
-
-
-def _no_upload(object_id: str) -> NotFound:
-    return NotFound(f"No such upload of {object_id} is in progress.", hint="Start it first.")

@@ -13,38 +13,37 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from score.client.calls import Endpoint, Score, Song
 from score.client.catalog import Catalog
-from score.client.layout import Claims, Layout, place
+from score.client.downloads import Downloads
+from score.client.layout import Layout
 from score.client.manifests import UploadEntry
-from score.client.many import FATAL, Later, Many, Once, is_large
-from score.client.outcome import Outcome, State, Stored
+from score.client.many import Later, Many, is_large
+from score.client.outcome import Outcome, Stored
 from score.client.settings import Settings
 from score.client.source import ObjectSource
 from score.client.tls import unverified
 from score.client.transfer import Transfer
 from score.client.upload import BlockUpload, Upload
-from score.client.wanted import Wanted, date_index
+from score.client.wanted import Wanted
 from score.errors import (
-    Cancelled,
     Conflict,
     Forbidden,
     NotFound,
     Refused,
-    ScoreError,
     Unauthenticated,
     Unavailable,
 )
 from score.protocol.digests import check_md5, to_hex
 from score.protocol.ids import check_object_id
-from score.protocol.wire import Entity, Listed, Specification
+from score.protocol.wire import Listed, Specification
 from score.reading import RemoteFile, RemoteObject, Shared
 from score.transfer.bandwidth import Throttle, parse
 from score.transfer.budget import Budget
 from score.transfer.engine import Engine
-from score.transfer.events import Event, Listener, Note, ignore
-from score.transfer.files import md5_of_file, translate
+from score.transfer.events import Event, Listener, ignore
+from score.transfer.files import md5_of_file
 from score.transfer.http import Http
 from score.transfer.journal import places
-from score.transfer.lock import Held, held
+from score.transfer.lock import held
 from score.transfer.retry import Stop
 from score.transfer.workers import Workers
 
@@ -220,50 +219,10 @@ class Client:
         return _in_order(self._download(object_ids, wanted))
 
     def _download(self, object_ids: Iterable[str], wanted: Wanted) -> Iterator[tuple[int, Outcome]]:
-        try:
-            wanted.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise translate(error, wanted.out) from error
-        claims = Claims()
-        once = Once()
-        pairs: list[tuple[Entity, Entity]] = []
-
-        def fetch(entity: Entity, large: bool, *, along: bool = False) -> Outcomes:
-            if not once.begin(entity.id):
-                return []
-            path: Path | None = None
-            try:
-                path = place(wanted.out, wanted.layout, entity)
-                with held([wanted.out], entity.id, str(path)):
-                    return [wanted.job(self.engine, self.score, entity, claims, large).run()]
-            except Later:
-                once.undo(entity.id)
-                raise
-            except (Cancelled, *FATAL):
-                raise
-            except ScoreError as error:
-                if along and isinstance(error, Held):  # nobody asked for it here, and it will be there
-                    self.engine.listener(Note(str(path), f"left to the run that fetches it: {error.message}"))
-                    return []
-                return [Outcome(entity.id, State.FAILED, path, error=error)]
-
-        def one(object_id: str, large: bool) -> Outcomes:
-            entity = self.catalog.entity(object_id)
-            index = self.catalog.index_of(entity) if wanted.index else None
-            if index is None or index.id in wanted.skip:
-                return fetch(entity, large)
-            outcomes = fetch(entity, large) + fetch(index, True, along=True)
-            if len(outcomes) == 2:
-                date_index(outcomes[0].path, outcomes[1].path)
-            else:  # one of them was named for itself, and may be under way elsewhere
-                pairs.append((entity, index))
-            return outcomes
-
+        downloads = Downloads(self.engine, self.score, self.catalog, wanted)
         ids = dict.fromkeys(check_object_id(object_id) for object_id in object_ids)
-        yield from self._run(ids, one, lambda object_id: (object_id, None))
-        for pair in pairs:
-            with contextlib.suppress(ScoreError):
-                date_index(*(place(wanted.out, wanted.layout, entity) for entity in pair))
+        yield from self._run(ids, downloads.one, lambda object_id: (object_id, None))
+        downloads.date_indexes()
 
     def analysis(self, study: str, analysis: str) -> ObjectIds:
         """The object ids of an analysis. Raises NotFound where it has none."""

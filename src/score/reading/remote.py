@@ -9,21 +9,20 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 
-from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from score.errors import Cancelled, Conflict, Integrity, Invalid, Refused, ScoreError, Unavailable
+from score.errors import Cancelled, Conflict, Integrity, Invalid, Refused, ScoreError
 from score.protocol.digests import to_hex
 from score.protocol.parts import MIB, Span, covers, cut
 from score.protocol.wire import Specification
 from score.reading import ranges
+from score.reading.answers import check_range, is_of_another_size, read_exactly
 from score.reading.checks import PartChecks
 from score.reading.policy import ReadAhead
 from score.reading.shared import Shared, Source
 from score.transfer.engine import SharedUrl
 from score.transfer.events import Moved
-from score.transfer.http import place, store_error
-from score.transfer.http import translate as translate_http
+from score.transfer.http import store_error
 
 REQUEST = 4 * MIB
 """Bytes of one request at most; more is asked for by several at once."""
@@ -352,7 +351,7 @@ class RemoteObject:
                 if isinstance(self._failure, Cancelled):
                     raise self._failure
                 count = min(self._length, left)
-                take(self._read(response, url, count))
+                take(read_exactly(response, url, count))
                 left -= count
                 self.shared.count(received=count)
                 self._engine.listener(Moved(self.name, count))
@@ -366,34 +365,9 @@ class RemoteObject:
     def _check_answer(self, response: BaseHTTPResponse, url: str, span: Span) -> None:
         """Whether the answer is what was asked for, of the version that was asked for."""
         etag = response.headers.get("ETag", "")
-        if etag and self.shared.etag(self._version, etag) != etag:
+        if (etag and self.shared.etag(self._version, etag) != etag) or is_of_another_size(response, self.size):
             raise self._replaced()
-        given = response.headers.get("Content-Range", "")
-        asked = f"bytes {span.offset}-{span.end - 1}/"
-        size = str(self.size)
-        if response.status == 206 and given.rpartition("/")[2] not in (size, "*", ""):
-            raise self._replaced()
-        whole = span == Span(0, self.size) and response.headers.get("Content-Length") == size
-        if not (whole if response.status == 200 else given.startswith(asked)):
-            raise Refused(
-                f"GET {place(url)}: the store answered {response.status} {given} for {asked[:-1]}.",
-                hint="The store, or a proxy before it, ignores ranges.",
-            )
-
-    def _read(self, response: BaseHTTPResponse, url: str, count: int) -> bytes:
-        """Exactly ``count`` bytes."""
-        pieces: list[bytes] = []
-        left = count
-        while left:
-            try:
-                data = response.read(left, decode_content=False)
-            except (HTTPError, OSError) as error:
-                raise translate_http(error, "GET", url) from None
-            if not data:
-                raise Unavailable(f"GET {place(url)}: the answer was cut short.")
-            pieces.append(data)
-            left -= len(data)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        check_range(response, url, span, self.size)
 
     def _replaced(self) -> Conflict:
         return Conflict(

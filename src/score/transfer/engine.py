@@ -63,12 +63,12 @@ class Urls:
             try:
                 return call(url)
             except Expired as error:
-                reason = error.message
+                reason, why = error.message, error.hint
                 if left:
                     self._replace(generation)
         raise Refused(
             f"{reason}; new URLs did not help.",
-            hint="This network may not be allowed to reach the store, or the server's own keys are refused.",
+            hint=why or "This network may not be allowed to reach the store, or the server's own keys are refused.",
         )
 
     def _get(self, number: int) -> tuple[str, int]:

@@ -38,6 +38,8 @@ _LONGEST_ERROR = 16 * 1024
 _XML_CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
 _OTHER_NAME = re.compile(r"(?i)hostname mismatch|ip address mismatch|certificate is of another host")
 _PASSING_CODES = ("RequestTimeout", "SlowDown", "ServerBusy", "OperationTimedOut")
+_HUNG_UP = "closed the connection while data were sent"
+_WHY_HUNG_UP = "A store that refuses what is sent does that, as with a full quota; ask its operator."
 _XML_MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 
 
@@ -159,7 +161,7 @@ class Http:
                 response.read(cache_content=True)  # of a refusal as much as there is will do, see answer_text
             return response
         except (HTTPError, OSError) as error:
-            raise translate(error, method, url) from None
+            raise translate(error, method, url, sending=method == "PUT" and bool(body)) from None
         except ValueError:
             raise Invalid(f"{method} {place(url)}: that is not an address that can be called.") from None
 
@@ -177,8 +179,8 @@ def _proxy_headers(proxy: str) -> dict[str, str]:
     return dict(urllib3.make_headers(proxy_basic_auth=f"{unquote(parts.username)}:{unquote(parts.password or '')}"))
 
 
-def translate(error: Exception, method: str, url: str) -> ScoreError:
-    """The error for a call that got no answer."""
+def translate(error: Exception, method: str, url: str, *, sending: bool = False) -> ScoreError:
+    """The error for a call that got no answer. ``sending``: it brings data to a store."""
     where = place(url)
     if isinstance(error, LocationValueError):
         return Invalid(f"{method} {where}: that is not an address that can be called.")
@@ -196,20 +198,27 @@ def translate(error: Exception, method: str, url: str) -> ScoreError:
         return Unavailable(f"{method} {where}: the encrypted connection failed ({type(cause).__name__}).")
     if isinstance(cause, NewConnectionError):
         return Unavailable(f"{method} {where}: no connection ({_reason(cause)}).")
+    if sending and isinstance(_innermost(cause), ConnectionError):
+        return Unavailable(f"{method} {where}: the store {_HUNG_UP}.", hint=_WHY_HUNG_UP)
     return Unavailable(f"{method} {where}: {_reason(cause)}.")
 
 
 def _reason(error: BaseException) -> str:
     """A few words for a failure, from the innermost cause; never the URL that urllib3 puts into its texts."""
-    seen: BaseException = error
-    while (inner := seen.__cause__ or seen.__context__) is not None and not isinstance(inner, ScoreError):
-        seen = inner
+    seen = _innermost(error)
     if isinstance(seen, TimeoutError) or "timed out" in str(error):
         return "timed out"
     if isinstance(seen, OSError) and seen.strerror:
         return seen.strerror.lower()
     names = {"IncompleteRead": "the answer was cut short", "RemoteDisconnected": "the connection was closed"}
     return names.get(type(seen).__name__, type(seen).__name__)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    seen = error
+    while (inner := seen.__cause__ or seen.__context__) is not None and not isinstance(inner, ScoreError):
+        seen = inner
+    return seen
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
@@ -224,19 +233,26 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def answer_text(response: BaseHTTPResponse) -> str:
-    """The first of a refusal's body, as text: as much as came. A store that refuses a part while it is still being
-    sent may drop the connection at once, and take back the end of what it said."""
+    """The first of a refusal's body, as text: as much as came."""
+    return _read_refusal(response)[0]
+
+
+def _read_refusal(response: BaseHTTPResponse) -> tuple[str, bool]:
+    """The same, and whether the connection ended before it was whole. A store that refuses a part while it is still
+    being sent may drop the connection at once, and take back the end of what it said."""
     data = b""
+    cut = False
     try:
         while len(data) < _LONGEST_ERROR and (piece := response.read1(_LONGEST_ERROR, decode_content=True)):
             data += piece
     except (HTTPError, OSError):
+        cut = True
         response.close()
     if len(data) < _LONGEST_ERROR:
         response.release_conn()
     else:
         response.close()
-    return data[:_LONGEST_ERROR].decode("utf-8", "replace")
+    return data[:_LONGEST_ERROR].decode("utf-8", "replace"), cut
 
 
 def store_error(response: BaseHTTPResponse, method: str, url: str) -> ScoreError:
@@ -245,7 +261,7 @@ def store_error(response: BaseHTTPResponse, method: str, url: str) -> ScoreError
     Expired: a new URL helps. Unavailable: the same call may. Everything else is for good.
     """
     status = response.status
-    text = answer_text(response)
+    text, cut = _read_refusal(response)
     code = found.group(1) if (found := _XML_CODE.search(text)) else response.headers.get("x-ms-error-code", "")
     detail = found.group(1) if (found := _XML_MESSAGE.search(text)) else ""
     what = f"{method} {place(url)}: the store answered {status}" + (f" {code}" if code else "")
@@ -257,7 +273,14 @@ def store_error(response: BaseHTTPResponse, method: str, url: str) -> ScoreError
         return Refused(
             f"{what}.", hint="Tell the operator of the server: its container or its policies are not right."
         )
+    if code.endswith("QuotaExceeded"):
+        return Refused(
+            f"{what}: its quota is full.",
+            hint="Ask its operator for room; then run the same command again, it goes on where it was.",
+        )
     if status in (401, 403):
+        if cut and method == "PUT" and not code:
+            return Expired(f"{what} and {_HUNG_UP}", hint=_WHY_HUNG_UP)
         if code == "RequestTimeTooSkewed":
             return Refused(f"{what}: the clocks of server and store differ.", hint="Tell the operator of the server.")
         return Expired(f"{what}: the URL has expired, or this network may not reach the store")

@@ -130,6 +130,8 @@ def s3_error(code: str, message: str) -> bytes:
         (403, s3_error("SignatureDoesNotMatch", "The signature does not match."), Expired, "SignatureDoesNotMatch"),
         (403, b"<html>Forbidden by the proxy</html>", Expired, "answered 403: the URL has expired, or this network"),
         (401, b"", Expired, "answered 401"),
+        (403, s3_error("QuotaExceeded", ""), Refused, "403 QuotaExceeded: its quota is full."),
+        (400, s3_error("XMinioAdminBucketQuotaExceeded", "Bucket quota exceeded"), Refused, "its quota is full."),
         (403, s3_error("RequestTimeTooSkewed", "x"), Refused, "clocks of server and store differ"),
         (404, s3_error("NoSuchKey", "The specified key does not exist."), NotFound, "404 NoSuchKey."),
         (404, s3_error("NoSuchUpload", "x"), NotFound, "NoSuchUpload"),
@@ -269,7 +271,33 @@ def test_a_refusal_whose_end_is_cut_off_is_one(http: Http) -> None:
         response = http.request("PUT", url, body=b"data")
         assert response.status == 403
         error = store_error(response, "PUT", url)
-    assert "403 QuotaExceeded" in error.message
+    assert error.message.endswith("403 QuotaExceeded: its quota is full.")
+    assert isinstance(error, Refused), "new URLs would not help"
+
+
+def test_a_refusal_whose_words_are_lost_is_told_as_what_it_may_be(http: Http) -> None:
+    """Nothing says that it was a quota; that the connection ended amid the answer does not speak of the network."""
+    with listening(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 500\r\n\r\n<Error><Co") as port:
+        url = f"http://127.0.0.1:{port}/x?Signature=topsecret"
+        error = store_error(http.request("PUT", url, body=b"data"), "PUT", url)
+    assert isinstance(error, Expired), "it may be that all the same"
+    assert error.message.endswith("the store answered 403 and closed the connection while data were sent")
+    assert "quota" in error.hint
+
+
+def test_a_connection_that_ends_while_data_are_sent(http: Http, store: FaultyScore) -> None:
+    """A store that refuses what is sent may hang up without a word."""
+    sent = iter([b"x" * 65536] * 16)
+    told = "closed the connection while data were sent"
+    with listening(b"") as port, pytest.raises(Unavailable, match=told) as hung:
+        http.request("PUT", f"http://127.0.0.1:{port}/x?Signature=topsecret", body=sent)
+    assert "quota" in hung.value.hint
+    store.traffic.inject(Reset())
+    with pytest.raises(Unavailable, match=told):
+        http.request("PUT", f"{store.url}/store/x?Signature=topsecret", body=b"data")
+    with listening(b"") as port, pytest.raises(Unavailable, match=r"the connection was closed\.") as closed:
+        http.request("PUT", f"http://127.0.0.1:{port}/x")
+    assert not closed.value.hint
 
 
 def test_an_answer_that_is_no_http(http: Http) -> None:
