@@ -38,13 +38,13 @@ def site(_local: Site) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def _minio(tmp_path_factory: pytest.TempPathFactory, minio: Minio) -> Iterator[Restricted]:
-    with restricted_site(tmp_path_factory.mktemp("minio"), minio) as restricted:
+    with restricted_site(tmp_path_factory.mktemp("minio"), minio, auth_cache_seconds="0") as restricted:
         yield restricted
 
 
 @pytest.fixture
 def restricted(_minio: Restricted) -> Iterator[Restricted]:
-    """A site on MinIO with access control; as it was before, after each test."""
+    """A site on MinIO with access control, where a revoked key ends at once; as it was before, after each test."""
     _minio.site.heal()
     yield _minio
     _minio.site.heal()

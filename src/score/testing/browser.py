@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
@@ -116,3 +117,32 @@ def poor_contrast(page: Page) -> list[str]:
 def fits(page: Page) -> bool:
     """Whether all of the page is seen without scrolling to the side."""
     return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
+
+
+def memory(browser: Browser) -> int:
+    """Bytes of memory that all processes of the browser take; what they share counts once."""
+    session = browser.new_browser_cdp_session()
+    processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    session.detach()
+    return sum(_proportional(int(one["id"])) for one in processes)
+
+
+def _proportional(pid: int) -> int:
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii")
+    return sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
+
+
+_OPERATED = {"button", "checkbox", "combobox", "heading", "image", "link", "progressbar", "searchbox", "textbox"}
+
+
+def nameless(page: Page) -> list[str]:
+    """The roles of what one operates, reads or looks at, and what has no name in the tree of screen readers."""
+    session = page.context.new_cdp_session(page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    session.detach()
+    return [
+        role
+        for node in nodes
+        if not node["ignored"] and (role := node["role"]["value"]) in _OPERATED
+        if not node.get("name", {}).get("value", "").strip()
+    ]

@@ -25,10 +25,10 @@ class Restricted:
 
 
 @contextmanager
-def restricted_site(folder: Path, service: S3Service) -> Iterator[Restricted]:
-    """A running one; the site's own calls are those of an operator."""
+def restricted_site(folder: Path, service: S3Service, **more: str) -> Iterator[Restricted]:
+    """A running one; the site's own calls are those of an operator. ``more`` settings as for :func:`s3_site`."""
     keys = KeyFile(folder / "keys.sqlite3")
-    settings = {"spring_profiles_active": "s3,secure", "auth_embedded_file": str(keys.path)}
+    settings = {"spring_profiles_active": "s3,secure", "auth_embedded_file": str(keys.path), **more}
     with s3_site(folder, service, **settings) as site:
         site.token = keys.create("operator", SYSTEM)
         assert site.song is not None

@@ -45,6 +45,10 @@ export async function call(method, path, { signal } = {}) {
 function sentence(status, document) {
   const said = document?.message ?? "";
   if (status === 401 && !token.get()) return "This needs an access token: enter it above.";
-  if (status === 401) return `The token is not accepted: it is mistyped, expired or revoked. ${said}`.trim();
+  if (status === 401) {
+    const jwt = /^ey[\w-]+\.[\w-]+\./.test(token.get());
+    const next = jwt ? "A JWT ends soon: enter a new one above, or an API key." : "Enter another one above.";
+    return `The token is not accepted. ${said || "It is mistyped, expired or revoked."} ${next}`;
+  }
   return said || `This server answers ${status}.`;
 }

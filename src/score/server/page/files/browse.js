@@ -7,6 +7,7 @@ import { offer } from "./upload.js";
 
 const SECURE = setting("secure") === "true";
 const said = (text, kind = "bad") => say(find("said"), text, kind);
+const TODO = "What to do";
 let turn = 0;
 
 export function start() {
@@ -29,18 +30,41 @@ async function use(event) {
   event.preventDefault();
   const text = find("token").value.trim().replace(/^Bearer\s+/i, "");
   find("token").value = "";
-  if (!text) return said("Enter a token first.");
-  if (/-----BEGIN|^\{/.test(text)) return said("This is a key file, not an access token. Ask for an API key or a token.");
-  if (!/^[\x21-\x7e]+$/.test(text)) return said("This is no token: it has spaces, or signs that no token has.");
+  const wrong = notToken(text);
+  if (wrong) {
+    said(wrong);
+    find("token").focus();
+    return;
+  }
   token.set(text);
   await show({ focus: true });
 }
 
-function forget() {
+/** Why this is no token; it is not sent then, since it may be a secret of something else. Empty where it may be one. */
+function notToken(text) {
+  if (!text) return "Enter a token first.";
+  if (/-----BEGIN|^\{/.test(text)) return "This is a key file, not an access token. Ask for an API key or a token.";
+  if (!/^[\x21-\x7e]+$/.test(text)) return "This is no token: it has spaces, or signs that no token has.";
+  if (/^(A[KS]IA[A-Z0-9]{16}|[A-Za-z0-9/+]{40})$/.test(text)) {
+    return "This is a key of an object store (S3), which this page does not take. Ask for an API key or a token.";
+  }
+  return "";
+}
+
+/** Nothing stays on the screen that needed the token. */
+function close() {
   token.set("");
   find("browser").hidden = true;
+  find("list").replaceChildren();
+  find("open-uploads").replaceChildren();
   find("forget").hidden = true;
   for (const shown of document.querySelectorAll(".everywhere")) shown.hidden = true;
+  find("token").focus();
+}
+
+function forget() {
+  turn += 1;
+  close();
   said("The token is forgotten.", "good");
 }
 
@@ -70,13 +94,10 @@ async function show({ focus = false } = {}) {
     draw(view, study, analysis, focus);
   } catch (error) {
     if (mine !== turn) return;
-    if (error.status === 401) {
-      said(error.message);
-      token.set("");
-      find("browser").hidden = true;
-    } else {
-      said(error.message);
+    if (error.status === 401 && SECURE) {
+      close();
     }
+    said(error.message);
   }
 }
 
@@ -89,8 +110,9 @@ function draw({ title, rows, pager }, study, analysis, focus) {
   );
   find("place").replaceChildren(el("ol", {}, ...entries));
   say(find("list-title"), title);
+  const had = find("list").contains(document.activeElement);
   find("list").replaceChildren(rows, ...(pager ? [pager] : []));
-  if (focus) find("list-title").focus({ preventScroll: true });
+  if (focus || had) find("list-title").focus({ preventScroll: true });
 }
 
 async function studies() {
@@ -142,15 +164,21 @@ async function files(study, analysis, first) {
   );
   return {
     title: `${count(found.total, "file", "files")}, ${found.state.toLowerCase()}`,
-    rows: table(["File", "Size", "Access", "What to do"], rows),
+    rows: table(["File", "Size", "Access", TODO], rows),
     pager: pager(found, first, (at) => link(study, analysis, at)),
   };
+}
+
+/** An upload of this tab began or ended: what is listed may be so no more. */
+export function changed({ done }) {
+  if (done && !find("browser").hidden) show();
+  if (!find("progress").hidden) lookAtUploads();
 }
 
 function action(file, { study, state }) {
   if (file.uploaded === true) return "uploaded";
   if (file.uploaded === false) {
-    return el("button", { type: "button", "aria-label": `Upload ${file.name}`, click: () => offer(file, show) }, "Upload…");
+    return el("button", { type: "button", "aria-label": `Upload ${file.name}`, click: () => offer(file) }, "Upload…");
   }
   if (state !== "PUBLISHED" || (!study.download && file.access.toLowerCase() !== "open")) return "no right to download";
   const get = () => fetchObject(file.object_id, file.name);
@@ -198,7 +226,7 @@ async function lookAtUploads() {
 const count = (number, one, many) => `${number} ${number === 1 ? one : many}`;
 
 function table(names, rows) {
-  const head = names.map((name) => el("th", { scope: "col" }, name));
+  const head = names.map((name) => el("th", { scope: "col", class: name === TODO ? "act" : null }, name));
   return el("table", { "aria-labelledby": "list-title" }, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows));
 }
 

@@ -46,4 +46,4 @@ for (const shown of document.querySelectorAll(".scripted")) shown.hidden = false
 find("look").addEventListener("click", look);
 setInterval(() => document.visibilityState === "visible" && look(), EVERY);
 browse.start();
-uploads.start();
+uploads.start(browse.changed);

@@ -17,6 +17,9 @@ class End extends Error {
   }
 }
 
+/** The store refuses a signed URL, as it does when its time is over. */
+class Expired extends Error {}
+
 const scripts = globalThis.trustedTypes?.createPolicy("score", { createScriptURL: (url) => url });
 const WORKER = "/page/files/worker.js";
 
@@ -28,6 +31,7 @@ export class Transfer {
   #loaded = new Map();
   #finishedBytes = 0;
   #samples = [];
+  #renewal = null;
 
   /** `hooks`: `tell` a sentence, `show` numbers, `begun` when the server knows of the upload; `etagsAreMd5`. */
   constructor(file, chosen, hooks) {
@@ -178,7 +182,7 @@ export class Transfer {
   async #send(upload, part, md5) {
     const data = this.chosen.slice(part.offset, part.offset + part.partSize);
     await this.#persist(async () => {
-      const etag = await this.#put(part, data);
+      const etag = await this.#arrived(upload, part, data);
       if (this.hooks.etagsAreMd5 && etag !== md5) {
         throw new Refusal(0, `Part ${part.partNumber} arrived in the store with other bytes.`);
       }
@@ -188,6 +192,33 @@ export class Transfer {
     this.#loaded.delete(part.partNumber);
     this.#finishedBytes += part.partSize;
     this.#show();
+  }
+
+  /** PUT a part, by a new URL where the store refuses the one it has; its ETag. */
+  async #arrived(upload, part, data) {
+    const { url } = part;
+    try {
+      return await this.#put(part, data);
+    } catch (error) {
+      if (!(error instanceof Expired)) throw error;
+    }
+    // One answer has the URLs of all parts: whoever comes while it is asked for, or later, has it too.
+    if (part.url === url) await (this.#renewal ??= this.#renew(upload).finally(() => (this.#renewal = null)));
+    try {
+      return await this.#put(part, data);
+    } catch (error) {
+      if (!(error instanceof Expired)) throw error;
+      const why = `${error.message}, also by a new URL. Tell the operator of this server: score-server check finds the cause.`;
+      throw new End(why, { again: true });
+    }
+  }
+
+  async #renew({ uploadId, parts }) {
+    const now = await this.#call("GET", `${this.path}/status?fileSize=${this.file.size}`);
+    if (now.uploadId !== uploadId) {
+      throw new End("Meanwhile this upload was begun anew elsewhere. Try again to go on with that one.", { again: true });
+    }
+    for (const part of now.parts) parts[part.partNumber - 1].url = part.url;
   }
 
   /** PUT a part; its ETag. XMLHttpRequest, since fetch tells nothing of how far it is. */
@@ -206,7 +237,7 @@ export class Transfer {
     request.onload = () => {
       const etag = request.getResponseHeader("ETag")?.replaceAll('"', "").toLowerCase();
       if (request.status === 200 && etag) resolve(etag);
-      else if (request.status === 200) reject(new End(this.#cors(part.url, "it does not expose the header ETag")));
+      else if (request.status === 200) reject(this.#cors(part.url, "it does not expose the header ETag"));
       else reject(this.#refused(request));
     };
     request.onerror = () => this.#unreachable(part, data).then(reject);
@@ -226,7 +257,7 @@ export class Transfer {
     const said = `The store answers ${status} ${code}`.trim();
     if (status === 507) return new End(`${said}: it is full.`, { again: true });
     if (status >= 500 || status === 408 || status === 429 || code === "RequestTimeout") return new Refusal(503, `${said}.`);
-    if (status === 403) return new End(`${said}: the URL may have expired.`, { again: true });
+    if (status === 403 || code === "ExpiredToken") return new Expired(said);
     if (status === 404) return new End(`${said}: the upload is gone from the store.`, { anew: true });
     return new End(`${said}.`, { again: true });
   }
@@ -255,17 +286,17 @@ export class Transfer {
     try {
       await fetch(await call("GET", "/download/ping"), { cache: "no-store", credentials: "omit" });
     } catch {
-      return new End(this.#cors(put, "it does not let pages of this origin call it"), { again: true });
+      return this.#cors(put, "it does not let pages of this origin call it");
     }
     return new Refusal(0, "The connection to the store broke off.");
   }
 
   #cors(url, what) {
-    return (
+    const why =
       `The store at ${new URL(url).host} answers, but ${what}. Its operator has to allow it (CORS): origin ` +
       `${location.origin}, methods GET and PUT, any header, and ETag among the exposed headers. ` +
-      "Then try again; or use: score-client upload"
-    );
+      "Then try again; or use: score-client upload";
+    return new End(why, { again: true });
   }
 
   async #complete(uploadId) {

@@ -6,12 +6,15 @@ import { Transfer } from "./transfer.js";
 
 const KEY = "score.uploads";
 const cards = new Map();
+let changed = () => {};
 
 const remembered = () => JSON.parse(sessionStorage.getItem(KEY) ?? "[]");
 const remember = (files) => sessionStorage.setItem(KEY, JSON.stringify(files));
 const forget = (id) => remember(remembered().filter((file) => file.object_id !== id));
 
-export function start() {
+/** `told` is called when an upload begins or is given up, and with `done` when its object is in the store. */
+export function start(told) {
+  changed = told;
   for (const file of remembered()) {
     card(file).tell("The upload was interrupted. Choose the same file again to go on.", "wait");
   }
@@ -20,16 +23,12 @@ export function start() {
   });
 }
 
-/** Offer to upload a registered file; `changed` is called when it is in the store. */
-export function offer(file, changed) {
-  if (setting("profile") === "az") {
-    const one = card(file);
-    one.only("This store takes uploads in blocks, which this page does not do. Use: score-client upload");
-    one.focus();
-    return;
-  }
+/** Offer to upload a registered file. */
+export function offer(file) {
   const one = card(file);
-  one.changed = changed;
+  if (setting("profile") === "az") {
+    one.only("This store takes uploads in blocks, which this page does not do. Use: score-client upload");
+  }
   one.focus();
 }
 
@@ -39,8 +38,6 @@ function card(file) {
 }
 
 class Card {
-  changed = () => {};
-
   constructor(file) {
     this.file = file;
     const id = `file-${file.object_id}`;
@@ -53,7 +50,7 @@ class Card {
     this.stop = el("button", { type: "button", hidden: true, click: () => this.pause() }, "Stop");
     this.drop = el("button", { type: "button", click: () => this.cancel() }, "Cancel");
     this.choice = el("p", {}, el("label", { for: id }, `Choose ${file.name}, ${size(file.size)}: `), this.picker);
-    this.buttons = el("div", { class: "row" }, this.again, this.anew, this.stop, this.drop);
+    this.buttons = el("div", { class: "row", role: "group", "aria-label": file.name }, this.again, this.anew, this.stop, this.drop);
     this.place = el(
       "li",
       { class: "transfer", "data-object": file.object_id },
@@ -101,9 +98,11 @@ class Card {
   }
 
   async run(how = {}) {
+    const had = this.place.contains(document.activeElement);
     this.choice.hidden = true;
     for (const button of [this.again, this.anew]) button.hidden = true;
     this.stop.hidden = false;
+    if (had) this.stop.focus(); // else the focus is lost with what had it
     this.bar.hidden = this.numbers.hidden = false;
     this.transfer = new Transfer(this.file, this.chosen, {
       etagsAreMd5: setting("etags") === "md5",
@@ -112,27 +111,38 @@ class Card {
       begun: () => {
         forget(this.file.object_id);
         remember([...remembered(), this.file]);
+        changed({ done: false });
       },
     });
     const ended = await this.transfer.run(how);
+    const stopped = document.activeElement === this.stop;
     this.stop.hidden = true;
+    this.conclude(ended);
+    if (stopped) [this.choice.hidden ? this.again : this.picker, this.anew, this.drop].find((one) => !one.hidden).focus();
+  }
+
+  conclude(ended) {
     if (ended.done) {
       forget(this.file.object_id);
       this.bar.value = 1;
       this.drop.textContent = "Close";
       this.numbers.hidden = true;
       this.tell(`Uploaded and verified: ${size(this.file.size)}, MD5 ${this.file.md5}.`, "good");
-      this.changed();
+      changed({ done: true });
       return;
     }
     this.again.hidden = !ended.again;
     this.anew.hidden = !ended.anew;
-    this.choice.hidden = !ended.choose;
-    if (ended.choose) this.picker.value = "";
+    if (ended.choose) {
+      this.choice.hidden = false;
+      this.bar.hidden = this.numbers.hidden = true;
+      this.picker.value = "";
+    }
     if (ended.why) this.tell(ended.why, ended.kind ?? "bad");
   }
 
   show({ sent, rate, left, hashed }) {
+    if (this.bar.hidden) return;
     const total = this.file.size;
     this.bar.value = total ? sent / total : 0;
     const parts = [`${size(sent)} of ${size(total)}`];
@@ -163,6 +173,7 @@ class Card {
     cards.delete(this.file.object_id);
     this.place.remove();
     find("sending").hidden = cards.size === 0;
+    changed({ done: false });
     find("list-title").focus({ preventScroll: true });
   }
 }

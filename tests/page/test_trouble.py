@@ -1,0 +1,168 @@
+"""What goes wrong while a browser sends a file: tokens and URLs that end, headers that are not shown, huge files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from score.testing.authorization import MEMBER
+from score.testing.browser import memory, opened
+from score.testing.browsing import choose, enter, go_to, offer, says, wait_for
+from score.testing.faults import Answer
+from score.testing.restricted import Restricted
+from score.testing.site import Site
+
+pytestmark = pytest.mark.needs("chromium")
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+PART = 5 * MIB
+Make = Callable[[str, int], Path]
+WATCH = """() => {
+  globalThis.largest = 0;
+  const read = Blob.prototype.arrayBuffer;
+  Blob.prototype.arrayBuffer = function () {
+    globalThis.largest = Math.max(globalThis.largest, this.size);
+    return read.call(this);
+  };
+}"""
+"""Lets a worker note how much it reads at once."""
+
+
+def test_a_url_that_ends_is_renewed(site: Site, browser: Browser, make_file: Make) -> None:
+    """Once for all parts, and no finished part is sent again."""
+    registered = site.register([make_file("urls.bam", 4 * PART)])
+    site.store.inject(Answer.expired(), method="PUT", part=2)
+    site.store.inject(Answer.expired(), method="PUT", part=3)
+    with opened(browser, site.url) as (page, _):
+        go_to(page, registered)
+        card = offer(page, "urls.bam")
+        choose(card, registered.paths[0])
+        says(card, "Uploaded and verified")
+    assert sorted(one.part or 0 for one in site.sent(registered.id) if one.status == 200) == [1, 2, 3, 4]
+    renewed = site.score.seen(method="GET", path=f"^/upload/{registered.id}/status$", status=200)
+    assert len(renewed) in (1, 2)
+
+
+def test_urls_that_never_work_are_not_asked_for_for_ever(site: Site, browser: Browser, make_file: Make) -> None:
+    registered = site.register([make_file("denied.bam", 100)])
+    site.store.inject(Answer.denied(), method="PUT", times=None)
+    with opened(browser, site.url) as (page, _):
+        go_to(page, registered)
+        card = offer(page, "denied.bam")
+        choose(card, registered.paths[0])
+        says(card, "The store answers 403 AccessDenied, also by a new URL. Tell the operator")
+        assert len(site.sent(registered.id)) == 2
+        site.store.heal()
+        card.get_by_role("button", name="Try again").click()
+        says(card, "Uploaded and verified")
+
+
+def test_an_upload_that_was_begun_anew_elsewhere_is_told(site: Site, browser: Browser, make_file: Make) -> None:
+    """The parts of one upload are never mixed with those of another."""
+    registered = site.register([make_file("anew.bam", 3 * PART)])
+    site.store.inject(Answer.expired(), method="PUT", part=3)
+    gate = site.score.hold(method="GET", path=f"^/upload/{registered.id}/status$", skip=1)
+    with opened(browser, site.url) as (page, _):
+        go_to(page, registered)
+        card = offer(page, "anew.bam")
+        choose(card, registered.paths[0])
+        gate.wait_for_arrival()
+        wait_for(page, lambda: site.finished(registered.id) == {1, 2})
+        begun = f"/upload/{registered.id}/uploads?fileSize={3 * PART}&overwrite=true"
+        page.evaluate("(path) => fetch(path, { method: 'POST' }).then((answer) => answer.text())", begun)
+        gate.open()
+        says(card, "Meanwhile this upload was begun anew elsewhere. Try again to go on with that one.")
+        site.heal()
+        card.get_by_role("button", name="Try again").click()
+        says(card, "Uploaded and verified")
+    assert {one.part for one in site.sent(registered.id)} == {1, 2, 3}
+
+
+@pytest.mark.needs("minio")
+def test_a_token_that_ends_meanwhile(restricted: Restricted, browser: Browser, make_file: Make) -> None:
+    """It is said, nothing is shown any more that needed it, and with another one the upload goes on."""
+    site = restricted.site
+    registered = site.register([make_file("ends.bam", 4 * PART)], access="controlled")
+    key = restricted.key(*MEMBER)
+    gate = site.store.hold(method="PUT", part=3)
+    with opened(browser, site.url) as (page, _):
+        enter(page, key)
+        go_to(page, registered)
+        card = offer(page, "ends.bam")
+        choose(card, registered.paths[0])
+        gate.wait_for_arrival()
+        wait_for(page, lambda: site.finished(registered.id) >= {1, 2, 4})
+        restricted.keys.revoke(key)
+        gate.open()
+        says(card, "The token is not accepted. The API key is not valid.")
+        page.get_by_role("link", name="Studies").click()
+        expect(page.get_by_role("alert")).to_contain_text("The API key is not valid.")
+        expect(page.locator("#browser")).to_be_hidden()
+        expect(page.locator("#list")).to_be_empty()
+        expect(page.get_by_role("button", name="Forget it")).to_be_hidden()
+        assert page.evaluate("sessionStorage.getItem('score.token')") is None
+        site.store.forget()
+        enter(page, restricted.key(*MEMBER))
+        expect(page.locator("#browser")).to_be_visible()
+        card.get_by_role("button", name="Try again").click()
+        says(card, "Uploaded and verified")
+    assert {one.part for one in site.sent(registered.id)} == {3}
+
+
+@pytest.mark.needs("minio")
+def test_a_store_that_hides_its_etags_is_named(restricted: Restricted, browser: Browser, make_file: Make) -> None:
+    """The half of CORS that operators forget: calls are let through, and their answers not shown."""
+    site = restricted.site
+    registered = site.register([make_file("etag.bam", 100)])
+    headers = {"Access-Control-Allow-Origin": site.url, "ETag": '"0"'}
+    site.store.inject(Answer(200, headers=headers), method="PUT")
+    with opened(browser, site.url) as (page, _):
+        enter(page, restricted.key(*MEMBER))
+        go_to(page, registered)
+        card = offer(page, "etag.bam")
+        choose(card, registered.paths[0])
+        says(card, "it does not expose the header ETag. Its operator has to allow it (CORS)")
+        card.get_by_role("button", name="Try again").click()
+        says(card, "Uploaded and verified")
+
+
+def test_a_huge_file_is_never_in_memory(site: Site, browser: Browser, make_file: Make, tmp_path: Path) -> None:
+    """5 GiB and a byte; every part begins with its number, the rest are holes. It is stopped after some parts."""
+    size = 5 * GIB + 1
+    huge = tmp_path / "huge.bam"
+    with open(huge, "wb") as file:
+        for number in range(size // PART + 1):
+            file.seek(number * PART)
+            file.write(b"%08d" % (number + 1))
+        file.truncate(size)
+    registered = site.register([make_file("small.bam", 1)], fileName="huge.bam", fileSize=size)
+    gate = site.store.hold(method="PUT", skip=12)
+    with opened(browser, site.url) as (page, _):
+        go_to(page, registered)
+        card = offer(page, "huge.bam")
+        before = memory(browser)
+        choose(card, huge)
+        wait_for(page, lambda: len(page.workers) == 2)
+        for worker in page.workers:
+            worker.evaluate(WATCH)
+        gate.wait_for_arrival()
+        expect(card.locator(".hint")).to_have_text(re.compile("of 5.37 GB.*MD5 of [1-9]\\d %"), timeout=60_000)
+        assert memory(browser) - before < 200 * MIB
+        assert max(worker.evaluate("largest") for worker in page.workers) <= PART
+        card.get_by_role("button", name="Stop").click()
+        says(card, "Stopped.")
+        gate.open()
+        card.get_by_role("button", name="Cancel").click()
+        expect(card).to_be_hidden()
+    assert all(one.sent <= PART for one in site.sent(registered.id))
+    told = site.score.seen(method="POST", path=f"^/upload/{registered.id}/parts$", status=200)
+    assert len(told) >= 10
+    with open(huge, "rb") as file:
+        for call in told:
+            file.seek(((call.part or 0) - 1) * PART)
+            assert call.parameters["md5"] == hashlib.md5(file.read(PART)).hexdigest()
