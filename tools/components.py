@@ -1,5 +1,5 @@
-"""Installs the real components that tests and benchmarks use: Ceph as packages of the system, all else into a cache
-outside the checkout.
+"""Installs the real components that tests and benchmarks use: packages of the system, and all
+else into a cache outside the checkout.
 
 ::
 
@@ -210,6 +210,7 @@ RECIPES = {
     "azurite": Recipe(lambda: install_npm(AZURITE, "azurite-blob"), "half a minute, 190 MB"),
     "keycloak": Recipe(lambda: install_keycloak(KEYCLOAK), "a minute, 165 MB to download"),
     "nginx": Recipe(lambda: install_debian("nginx-light"), "10 seconds, 1 MB to download"),
+    "faketime": Recipe(lambda: install_debian("libfaketime"), "5 seconds"),
     "fuse": Recipe(install_fuse, "10 seconds, 1 MB to download"),
     "chromium": Recipe(lambda: install_debian("chromium", "fonts-dejavu-core"), "half a minute, 113 MB to download"),
     "samtools": Recipe(lambda: install_debian("samtools"), "10 seconds, 3 MB to download"),

@@ -76,7 +76,7 @@ def test_what_passes_is_tried_again(use: Callable[..., Any], proxy: FaultProxy, 
         (Answer.s3(503, "ServerBusy", "The server is busy."), Unavailable, "503 ServerBusy"),
         (Answer.s3(403, "AuthenticationFailed", "Server failed to authenticate."), Refused, "azure.accountKey"),
         (Answer.s3(403, "KeyBasedAuthenticationNotPermitted", "No."), Refused, "Allow access by account key"),
-        (Answer.s3(404, "ContainerNotFound", "None."), NotFound, "Create the container"),
+        (Answer.s3(404, "ContainerNotFound", "None."), Refused, "Create the container"),
         (Answer.s3(404, "BlobNotFound", "None."), NotFound, "404 BlobNotFound"),
         (Answer.s3(412, "ConditionNotMet", "Changed."), Conflict, "412"),
         (Answer.s3(409, "LeaseIdMissing", "Leased."), Conflict, "409"),
@@ -103,7 +103,7 @@ def test_a_missing_container_is_not_a_missing_object(proxy: FaultProxy, azurite:
         store = AzureStore(AzureClient(settings))
         try:
             for call in (store.stat(KEY), store.get(KEY), store.delete(KEY), store.blocks(KEY)):
-                with pytest.raises(NotFound, match="container"):
+                with pytest.raises(Refused, match="container"):
                     await call
         finally:
             await store.close()

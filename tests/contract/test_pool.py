@@ -11,7 +11,7 @@ import pytest
 
 from score.broker.buckets import PooledStore, names_of
 from score.broker.state import Layout
-from score.errors import NotFound
+from score.errors import Refused
 from score.storage.base import ObjectStat, ObjectStore
 from score.storage.s3.client import S3Client
 from score.storage.s3.settings import S3Settings
@@ -122,6 +122,6 @@ class TestPoolOnMinio(S3Contract):
         probe = run(store.probe())
         assert not probe.ok
         assert "not-there.0" in probe.problem
-        with pytest.raises(NotFound):
+        with pytest.raises(Refused, match="Create the bucket"):
             run(store.stat(f"data/{uuid.uuid4()}"))
         run(store.close())

@@ -242,6 +242,19 @@ def test_disks_that_are_full(file: Path, tmp_path: Path) -> None:
         reads("507 InsufficientStorage", said)
 
 
+def test_every_line_of_the_configuration_of_nginx_is_explained() -> None:
+    """tests/e2e/test_rolling_restart.py runs it."""
+    lines = (PAGE.parents[1] / "deploy" / "nginx" / "score.conf").read_text("utf-8").splitlines()
+    section = TEXT.partition("\n## Behind a proxy\n")[2].partition("\n## ")[0]
+    spans = re.findall(r"`([^`\n]+)`", section)
+    for line in lines:
+        code = line.partition("#")[0].strip(" ;")
+        if code.startswith(("server ", "keepalive", "client_", "proxy_")) and not code.endswith("{"):
+            code = re.sub(r"server \S+", "server ...", code)
+            known = [one for one in spans if code.startswith(one)] or code.startswith("proxy_pass")
+            assert known, f"{code} is not explained"
+
+
 def test_sections_that_others_lead_to_are_there() -> None:
     for title in ("Sizing", "Cleanup", "Backup and restore", "Keys", "Upgrades", "Incident: uploads hang"):
         assert f"\n## {title}\n" in TEXT

@@ -183,7 +183,10 @@ class Access:
 
     async def _identify(self, token: str | None) -> Identity:
         if token is None or self._authorizer is None:
-            raise Unauthenticated("This needs a token.", hint="Send it as: Authorization: Bearer <token>")
+            raise Unauthenticated(
+                "This needs a token.",
+                hint="Send it as: Authorization: Bearer <token>. If it was sent, a proxy on the way takes it away.",
+            )
         identity = await self._authorizer.identify(token)
         audit.identified(identity)
         return identity

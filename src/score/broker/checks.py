@@ -57,7 +57,7 @@ class Remedies:
     """What the operator can do, in words of this site's settings."""
 
     endpoint: str = ""
-    registry: str = "check metadata.url."
+    registry: str = ""
     authorization: str = "check auth.server.url and the settings of JWTs."
     sentinel: str = "score-server check --fix"
     clock: str = "timedatectl set-ntp true"

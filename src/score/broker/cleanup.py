@@ -26,6 +26,8 @@ from score.storage.base import ObjectStat, ObjectStore, Prefix, UploadId
 log = logging.getLogger(__name__)
 
 _LONGEST_SLEEP = 600.0
+_SUMMER_TIME = timedelta(hours=2)
+"""By how much a clock may go back without having been wrong before."""
 """Seconds: the clock on the wall may be set meanwhile."""
 
 
@@ -148,11 +150,16 @@ async def keep_clean(
 ) -> None:
     """Clean up whenever the schedule says, until cancelled. ``clock`` gives the time on the wall, without zone.
 
-    A cleanup that fails is logged; the next one is tried at its time. ``told`` hears of each, None where it failed.
+    A cleanup that fails is logged; the next one is tried at its time, also when the clock was a year ahead at the
+    last one. ``told`` hears of each, None where it failed.
     """
-    due = schedule.after(clock())
+    since = clock()
+    due = schedule.after(since)
     while True:
-        while (wait := (due - clock()).total_seconds()) > 0:
+        while (wait := (due - (now := clock())).total_seconds()) > 0:
+            if now < since - _SUMMER_TIME:
+                since, due = now, schedule.after(now)
+                continue
             await sleep(min(wait, _LONGEST_SLEEP))
         try:
             swept = await cleanup.run()
@@ -161,4 +168,5 @@ async def keep_clean(
         except ScoreError as error:
             told(None)
             log.error("Cleanup failed: %s", error)
-        due = schedule.after(max(due, clock()))
+        since = max(due, clock())
+        due = schedule.after(since)

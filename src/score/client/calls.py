@@ -16,9 +16,9 @@ from urllib.parse import quote, urlencode
 from pydantic import Field, TypeAdapter, ValidationError
 from urllib3.response import BaseHTTPResponse
 
-from score.errors import Forbidden, NotFound, Refused, Unavailable
+from score.errors import Expired, Forbidden, NotFound, Refused, Unavailable
 from score.protocol.wire import Entity, EntityPage, Listed, Progress, Specification, Wire
-from score.transfer.http import Http, Timeouts, answer_text, place, retry_after, service_error
+from score.transfer.http import Http, Timeouts, answer_text, place, retry_after, service_error, store_error
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Wire)
@@ -138,14 +138,17 @@ class Score:
         """Fetch the sentinel from the store, through the server's URL. Raises what stands in the way."""
         url = self.ping_url()
         response = self._to.http.request("GET", url, timeouts=PING_TIMEOUT)
+        refused = store_error(response, "GET", url) if response.status >= 300 else None
         response.close()
         if response.status == 404:
             raise Refused(
                 f"GET {place(url)}: the store can be reached, but has no such object to test with.",
                 hint="Tell the operator that the sentinel is missing; --verify-connection false goes on without it.",
             )
-        if response.status >= 300:
-            raise Unavailable(f"GET {place(url)}: the store answered {response.status}.")
+        if isinstance(refused, Expired):
+            raise Unavailable(f"{refused.message}; the URL is new, so the clock of the server may be wrong.")
+        if refused is not None:
+            raise Unavailable(refused.message)
 
     def ping_url(self) -> str:
         """A URL of the sentinel in the store, good for some minutes."""

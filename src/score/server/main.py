@@ -106,9 +106,10 @@ async def _serve(reading: Reading, listener: socket.socket) -> None:
     from score.server.build import checks_of, cleanup_of, open_service
     from score.server.edge import configuration
     from score.server.probes import Standing
-    from score.server.serving import Server
+    from score.server.serving import Server, allow_connections
     from score.server.trail import write_audit_to
 
+    allow_connections()
     settings = reading.settings
     write_audit_to(settings.audit_file)
     tls = None

@@ -98,6 +98,16 @@ class Server(uvicorn.Server):
         return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]
 
 
+def allow_connections() -> None:
+    """Let the process have as many open files as the system lets it: each connection is one, and the usual 1,024 are
+    soon used by clients."""
+    with suppress(ImportError, OSError, ValueError):  # Windows; a system that lies about its limit
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def hung_up() -> None:
     """SIGHUP: of a terminal that closes, or of somebody who wants settings to be read again."""
     log.warning(

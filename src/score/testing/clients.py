@@ -9,7 +9,7 @@ from pathlib import Path
 
 from score.testing.processes import ENDS_WITHIN, Program, clean_environment, program
 
-_SECRET = re.compile(r"(?i)(signature|credential|security-token|[?&]sig)=|AWSAccessKeyId=|Bearer ")
+_SECRET = re.compile(r"(?i)(signature|credential|security-token|[?&]sig)=|AWSAccessKeyId=|Bearer (?!<token>)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,11 @@ def _keycloak() -> Path | None:
     return which("kc.sh") if which("java") else None
 
 
+def _faketime() -> Path | None:
+    """The library is where Debian and its kin put it."""
+    return next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
+
+
 def _nginx() -> Path | None:
     """nginx lies where programs of root are, which not every user has on ``PATH``."""
     found = which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
@@ -99,6 +104,7 @@ COMPONENTS = {
         Component("azurite", "Azurite, an emulator of Azure's blob store", ("azurite-blob",)),
         Component("keycloak", "Keycloak, an authorization server, and Java to run it", recognise=_keycloak),
         Component("nginx", "nginx, a reverse proxy", recognise=_nginx),
+        Component("faketime", "libfaketime, which gives a program a clock of its own", recognise=_faketime),
         Component("fuse", "FUSE, file systems in user space", recognise=_fuse),
         Component("mounts", "private mounts (unshare), for disks that fill up", recognise=_mounts),
         Component("chromium", "Chromium, a browser", ("chromium", "chromium-browser", "google-chrome")),

@@ -317,9 +317,9 @@ def local_site(folder: Path, *, prefix: Sequence[str] = (), **settings: str) -> 
 
 
 @contextmanager
-def s3_site(folder: Path, service: S3Service, **settings: str) -> Iterator[Site]:
+def s3_site(folder: Path, service: S3Service, *, prefix: Sequence[str] = (), **settings: str) -> Iterator[Site]:
     """A site on MinIO or Ceph, with buckets of its own, and a fake Song; ``settings`` of the server, with ``_`` for
-    ``.``. A pool has its numbered buckets too."""
+    ``.``. A pool has its numbered buckets too. ``prefix`` as of :func:`local_site`."""
     name = f"score-{uuid.uuid4().hex[:12]}"
     with FakeSong() as song, FaultProxy(service.endpoint) as store, FaultProxy(service.endpoint) as behind:
         buckets = {"bucket.name.object": f"{name}-objects", "bucket.name.state": f"{name}-state"}
@@ -335,7 +335,7 @@ def s3_site(folder: Path, service: S3Service, **settings: str) -> Iterator[Site]
             **buckets,
             **{name.replace("_", "."): value for name, value in settings.items()},
         }
-        server = Server(folder / "server", given)
+        server = Server(folder / "server", given, prefix)
         song.score_url = server.url
         with FaultProxy(server.url) as front:
             try:

@@ -315,6 +315,33 @@ def test_it_runs_by_its_schedule_and_goes_on_after_a_failure(
     run(test)
 
 
+def test_a_clock_that_was_a_year_ahead_does_not_stop_it_for_a_year(run: Callable[[Test], None]) -> None:
+    """It cleans up once more when the clock jumps on, and at the next midnight after the clock is set right."""
+
+    async def test(site: Site) -> None:
+        now = [datetime.fromisoformat("2024-02-28T22:00:00")]
+        cleaned: list[datetime] = []
+        year, jumps = timedelta(days=365), [timedelta(days=365)]
+
+        async def sleep(seconds: float) -> None:
+            now[0] += timedelta(seconds=seconds)
+            if jumps and now[0] >= datetime.fromisoformat("2024-02-28T23:00:00"):
+                now[0] += jumps.pop()
+            if now[0].year == 2025 and now[0].hour == 12:
+                now[0] -= year
+            if now[0].day == 2:
+                raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await keep_clean(
+                site.cleanup(0), parse("0 0 0 * * ?"), clock=lambda: now[0], sleep=sleep,
+                told=lambda swept: cleaned.append(now[0]),
+            )  # fmt: skip
+        assert [at.date().isoformat() for at in cleaned] == ["2025-02-27", "2025-02-28", "2024-03-01"]
+
+    run(test)
+
+
 def test_what_is_stale_is_said_in_words() -> None:
     said = str(Stale("o", UploadId("u"), datetime(2024, 2, 29, 1, 2, tzinfo=UTC)))
     assert said == "the upload u of o, begun 2024-02-29 01:02 UTC"

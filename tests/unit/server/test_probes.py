@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -262,6 +263,18 @@ async def until(what: Callable[[], bool], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not what():  # noqa: ASYNC110 - uvicorn has no events
             await asyncio.sleep(0.01)
+
+
+def test_more_clients_than_a_shell_lets_it_have_files(tmp_path: Path) -> None:
+    settings = {"server.port": "0", "server.address": "127.0.0.1"}
+    command = ["sh", "-c", 'ulimit -S -n 64 && exec "$@"', "sh", program("score-server")]
+    with Program(command, tmp_path, clean_environment(tmp_path, settings)) as server, ExitStack() as clients:
+        server.wait_until(lambda: "Access:" in server.stdout)
+        connections = [clients.enter_context(connect(url_of(server))) for _ in range(100)]
+        for connection in connections:
+            connection.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        assert "Traceback" not in server.stderr
 
 
 def test_a_terminal_that_goes_away_does_not_end_it(tmp_path: Path, http: urllib3.PoolManager) -> None:

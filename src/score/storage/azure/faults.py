@@ -34,10 +34,6 @@ FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 """Seconds."""
 
 
-class NoSuchContainer(NotFound):
-    """Not the blob is missing but the whole container: never the answer to "is it there?"."""
-
-
 def translate(
     what: str, status: int, headers: Mapping[str, str], fault: tuple[str, str], now: datetime
 ) -> ScoreError:
@@ -47,13 +43,11 @@ def translate(
     said = f"{status}" + (f" {code}" if code else "") + (f" ({fault[1]})" if fault[1] else "")
     message = f"The store answered {said} to {what}."
     hint = _HINTS.get(code, "")
-    if code == "ContainerNotFound":
-        return NoSuchContainer(message, hint=hint)
     if code in _PASSING_CODES or (status in _PASSING_STATUSES and code not in _CHANGED_CODES):
         return Unavailable(message, retry_after=_retry_after(headers))
     if status in (409, 412) or code in _CHANGED_CODES:
         return Conflict(message)
-    if status == 404:
+    if status == 404 and code != "ContainerNotFound":  # without it nobody knows whether the blob is there
         return NotFound(message)
     skew = clock_skew(headers, now)
     if status == 403 and skew is not None and abs(skew) > _NOTABLE_SKEW:

@@ -27,7 +27,6 @@ from score.errors import Conflict, Integrity, Invalid, NotFound, ScoreError
 from score.protocol.blocks import UPLOAD_FIELD
 from score.protocol.parts import Span
 from score.storage.azure.client import Answer, AzureClient
-from score.storage.azure.faults import NoSuchContainer
 from score.storage.azure.signing import Policy, sign_url
 from score.storage.azure.xml import build_block_list
 from score.storage.base import (
@@ -80,8 +79,6 @@ class AzureStore:
         await self._renew_policies()
         try:
             return _object_stat(key, await self._client.head(key))
-        except NoSuchContainer:
-            raise
         except NotFound:
             return None
 
@@ -98,8 +95,6 @@ class AzureStore:
             async with gate:
                 try:
                     await self._client.delete(key)
-                except NoSuchContainer:
-                    raise
                 except NotFound:
                     return
 
@@ -200,8 +195,6 @@ class AzureStore:
     async def blocks(self, key: str) -> Blocks:
         try:
             return await self._client.blocks(key)
-        except NoSuchContainer:
-            raise
         except NotFound:
             return Blocks([], [])
 
@@ -234,8 +227,6 @@ class AzureStore:
             return
         try:
             answer = await self._client.head(key)
-        except NoSuchContainer:
-            raise
         except NotFound:
             await self._drop_unborn(key)
             return

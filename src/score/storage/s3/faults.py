@@ -36,10 +36,6 @@ FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 """Seconds."""
 
 
-class NoSuchBucket(NotFound):
-    """Not the object or the upload is missing but the whole bucket: never the answer to "is it there?"."""
-
-
 def translate(what: str, status: int, headers: Mapping[str, str], fault: Fault | None, now: datetime) -> ScoreError:
     """The error for an answer that is none of success. ``what`` names operation and object; ``now`` is our time."""
     # HEAD has no body to name a code in; MinIO names it in a header.
@@ -49,8 +45,7 @@ def translate(what: str, status: int, headers: Mapping[str, str], fault: Fault |
     hint = _HINTS.get(code, "")
     if code.lower().startswith("kms"):
         hint = "Check s3.masterEncryptionKeyId, and that the account may use that key."
-    if code == "NoSuchBucket":
-        return NoSuchBucket(message, hint=hint)
+    # A bucket that is missing is not among them: nobody knows then whether the object is there.
     if code in _GONE_CODES or (status == 404 and not code):
         return NotFound(message)
     if code in _PART_CODES:

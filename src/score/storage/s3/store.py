@@ -29,7 +29,6 @@ from score.protocol.parts import Span
 from score.storage.base import Limits, ObjectStat, OpenUpload, PlannedPart, Prefix, Probe, StoredPart, UploadId
 from score.storage.http import Answer
 from score.storage.s3.client import PAGE, S3Client
-from score.storage.s3.faults import NoSuchBucket
 from score.storage.s3.markers import Markers
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.signing import Credentials
@@ -78,8 +77,6 @@ class S3Store:
     async def stat(self, key: str) -> ObjectStat | None:
         try:
             return _object_stat(key, await self._client.head(self._bucket, key))
-        except NoSuchBucket:
-            raise
         except NotFound:
             return None
 
@@ -205,8 +202,6 @@ class S3Store:
         etag = ""
         try:
             etag = await self._client.complete_upload(self._bucket, key, upload, ordered)
-        except NoSuchBucket:
-            raise
         except NotFound as error:
             gone = error
         except Unavailable as error:
@@ -232,8 +227,8 @@ class S3Store:
         """Whether the store, asked once, says that there is no such upload."""
         try:
             await self._client.list_parts(self._bucket, key, upload, limit=1, attempts=1)
-        except NotFound as error:
-            return not isinstance(error, NoSuchBucket)
+        except NotFound:
+            return True
         except ScoreError:
             return False
         return False
@@ -254,8 +249,6 @@ class S3Store:
         self._markers.forget(upload)
         try:
             await self._client.abort_upload(self._bucket, key, upload)
-        except NoSuchBucket:
-            raise
         except NotFound:
             return
 

@@ -132,7 +132,7 @@ def test_a_success_that_is_none(proxy: FaultProxy, settings: S3Settings, operati
 def test_a_bucket_that_is_not_there(proxy: FaultProxy, settings: S3Settings, operation: str) -> None:
     missing = Answer.s3(404, "NoSuchBucket", "No such bucket.", **{"x-minio-error-code": "NoSuchBucket"})
     proxy.traffic.inject(missing, times=None)
-    with pytest.raises(NotFound, match="Create the bucket"):
+    with pytest.raises(Refused, match="Create the bucket"):
         run(settings, OPERATIONS[operation])
 
 
