@@ -124,7 +124,7 @@ async function studies() {
     return el("tr", {}, cell("Study", el("a", { href: link(id) }, id)), cell("You may", may));
   });
   if (rows.length) return { title: count(rows.length, "study", "studies"), rows: table(["Study", "You may"], rows) };
-  const none = SECURE
+  const none = SECURE && !found.everywhere
     ? "The token is valid, but has no scope for any study that is registered here. Ask for one."
     : "No study is registered yet.";
   return { title: "No studies", rows: el("p", {}, none) };
