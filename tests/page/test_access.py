@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FileChooser, Page, expect
 
 from score.testing.authorization import MEMBER
 from score.testing.browser import fits, nameless, opened, poor_contrast, tab_to
-from score.testing.browsing import card_of, choose, go_to, offer, says
+from score.testing.browsing import card_of, choose, go_to, offer, says, wait_for
 from score.testing.faults import Answer
 from score.testing.restricted import Restricted
 from score.testing.site import Site
@@ -31,6 +31,10 @@ def test_all_is_done_by_keyboard(restricted: Restricted, browser: Browser, make_
     site = restricted.site
     registered = site.register([make_file("keys.bam", 6_000_000)], access="controlled")
     with opened(browser, site.url) as (page, complaints):
+        choosers: list[FileChooser] = []
+        page.on(
+            "filechooser", lambda chooser: choosers.append(chooser)
+        )  # from the start: it takes a while until the browser asks nobody else
         tab_to(page, page.get_by_label("Access token"))
         page.keyboard.type(restricted.key(*MEMBER))
         page.keyboard.press("Enter")
@@ -44,9 +48,9 @@ def test_all_is_done_by_keyboard(restricted: Restricted, browser: Browser, make_
         card = card_of(page, "keys.bam")
         expect(card.get_by_label("Choose keys.bam")).to_be_focused()
         gate = site.store.hold(method="PUT")
-        with page.expect_file_chooser() as chooser:
-            page.keyboard.press("Enter")
-        chooser.value.set_files(registered.paths[0])
+        page.keyboard.press("Enter")
+        wait_for(page, lambda: bool(choosers))
+        choosers[0].set_files(registered.paths[0])
         expect(card.get_by_role("button", name="Stop")).to_be_focused()
         gate.wait_for_arrival()
         page.keyboard.press("Enter")

@@ -70,6 +70,7 @@ def test_it_obeys_its_policy_and_loads_nothing_from_elsewhere(server: RunningSer
         for rule in ("default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"):
             assert rule in policy.split("; ")
         assert "unsafe" not in policy
+        assert "://" not in policy
         with page.expect_response("**/page/health"):
             page.get_by_role("button", name="Look again").click()
         assert complaints.said == []

@@ -100,6 +100,9 @@ def test_a_token_that_ends_meanwhile(restricted: Restricted, browser: Browser, m
         restricted.keys.revoke(key)
         gate.open()
         says(card, "The token is not accepted. The API key is not valid.")
+        with page.expect_response(lambda answer: answer.url.endswith("/page/health") and answer.ok):
+            page.get_by_role("button", name="Look again", exact=True).click()
+        expect(page.locator("#summary")).to_have_text("Everything works.")
         page.get_by_role("link", name="Studies").click()
         expect(page.get_by_role("alert")).to_contain_text("The API key is not valid.")
         expect(page.locator("#browser")).to_be_hidden()

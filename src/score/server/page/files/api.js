@@ -21,9 +21,9 @@ export class Refusal extends Error {
   }
 }
 
-/** The JSON, or the text, of an answer of this server. */
-export async function call(method, path, { signal } = {}) {
-  const headers = token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
+/** The JSON, or the text, of an answer of this server; as a stranger has it with `anonymous`. */
+export async function call(method, path, { signal, anonymous = false } = {}) {
+  const headers = token.get() && !anonymous ? { Authorization: `Bearer ${token.get()}` } : {};
   let answer;
   try {
     answer = await fetch(path, { method, headers, signal, cache: "no-store", credentials: "omit" });
