@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import measure
 from figures import MIB, Findings, Goal, figure
-from lab import FULL, Lab
+from lab import Lab
 from service import lay_upload, peak, resident
 
 from score.testing.load import Finalisations
@@ -84,7 +84,7 @@ def crowd(lab: Lab) -> Findings:
     (identity,) = lab.analysis(site, lab.one).ids
     server.stop()
     server.start()
-    each = 20 if lab.scale == FULL else 5
+    each = 4 * lab.scale.rounds
     begun = time.perf_counter()
     failed = asyncio.run(_ask_all(server.url, f"/download/{identity}?offset=0&length=-1", each))
     seconds = time.perf_counter() - begun

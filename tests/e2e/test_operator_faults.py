@@ -77,15 +77,16 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("minio")
-def test_a_bucket_that_is_deleted_and_made_again(site: Site, make_file: Maker, minio: Minio) -> None:
+@pytest.mark.parametrize("kind", ["objects", "state"])
+def test_a_bucket_that_is_deleted_and_made_again(site: Site, make_file: Maker, minio: Minio, kind: str) -> None:
     there, files = site.register([make_file("first.bam", 100)]), site.register([make_file("reads.bam", 100)])
     site.run("upload", "--manifest", there.manifest)
     site.publish(there)
-    name = site.objects.strip("/")
+    name = site.objects.strip("/").replace("-objects", f"-{kind}")
     assert ask(f"{site.server.url}/ready") == (200, {"status": "UP"})
     with closing(boto(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))) as s3:
-        for key in ("data/heliograph", f"data/{there.id}"):
-            s3.delete_object(Bucket=name, Key=key)
+        for one in s3.list_objects_v2(Bucket=name)["Contents"]:
+            s3.delete_object(Bucket=name, Key=one["Key"])
         s3.delete_bucket(Bucket=name)
         site.server.wait_until(lambda: not site.server.is_ready())
         assert ask(f"{site.server.url}/ready") == (503, {"status": "DOWN"})
