@@ -16,7 +16,7 @@ from lab import Lab
 from service import lay_upload, peak, resident
 
 from score.testing.load import Finalisations
-from score.testing.nginx import running_nginx
+from score.testing.nginx import Nginx, running_nginx
 
 CONFIGURATION = Path(__file__).parents[1] / "deploy" / "nginx" / "score.conf"
 SERVERS = 3
@@ -49,9 +49,15 @@ def rolling_restart(lab: Lab) -> Findings:
             calls.wait_for_more(RATE)
         seconds = time.perf_counter() - begun
     failed = len(calls.failed)
+    print(*calls.failed[:5], *_unusual(nginx)[:5], sep="\n")
     what = f"Failed calls in {rounds * SERVERS} restarts of servers behind nginx, {RATE} part finalisations a second"
     measured = f"{failed} of {calls.answers:,} ({calls.answers / seconds:.0f} a second)"
     return Findings([Goal(what, measured, failed, 0, "0")])
+
+
+def _unusual(nginx: Nginx) -> list[str]:
+    """What nginx complains of, without the refusals of servers that are away."""
+    return [line for line in nginx.errors.splitlines() if "[error]" in line and "connect() failed" not in line]
 
 
 @figure("ready")
