@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import signal
 import socket
+import struct
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,6 +24,12 @@ log = logging.getLogger(__name__)
 GRACE = 2.0
 """Seconds for which connections without a request stay open when nobody listens any more. Proxies keep connections,
 and may be sending the next request on one in the moment in which it is closed; a POST they do not send again."""
+
+_HANDSHAKES = 0.1
+"""Seconds in which connections that have begun to be made are finished."""
+_SO_ATTACH_FILTER = 26
+_NO_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+"""A filter of packets (socket(7), bpf): load the flags of TCP, and drop what has SYN."""
 
 
 class Server(uvicorn.Server):
@@ -68,6 +77,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen no more, let connections end by their next answer, close those that are idle, and finish."""
+        for listener in sockets or []:
+            deaf(listener)
+        await asyncio.sleep(_HANDSHAKES)
         late = self._stop_listening(sockets or [])
         until = time.monotonic() + GRACE
         while (  # noqa: ASYNC110 - uvicorn tells nobody when a connection has ended
@@ -106,6 +118,22 @@ def allow_connections() -> None:
 
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def deaf(listener: socket.socket) -> None:
+    """Let no new connection begin, on Linux; those that have begun are finished.
+
+    A connection that is made between the last ``accept`` and the end of listening would be reset. Whoever tries
+    meanwhile tries again after a second, as for any packet that was lost, and is refused then, which proxies take as
+    a reason to ask the next server.
+    """
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in _NO_SYN))
+    with suppress(OSError):  # forbidden in some containers: then the moment between the two stays
+        listener.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(_NO_SYN), ctypes.addressof(program))
+        )
 
 
 def hung_up() -> None:

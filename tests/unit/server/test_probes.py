@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +23,7 @@ from score.server.build import layout_of, open_service
 from score.server.edge import configuration
 from score.server.main import listen
 from score.server.probes import Readiness, Standing
-from score.server.serving import Server
+from score.server.serving import Server, deaf
 from score.server.settings import Settings
 from score.storage.base import Probe
 from score.storage.local import LocalStore
@@ -284,3 +285,21 @@ def test_a_terminal_that_goes_away_does_not_end_it(tmp_path: Path, http: urllib3
         assert "restart the server" in server.stderr
         assert http.request("GET", f"{url_of(server)}/live").status == 200
         assert server.terminate() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="filters of packets are Linux's")
+def test_who_comes_while_a_server_stops_listening_is_left_to_try_again() -> None:
+    """Not connected and then reset. Who came before is connected, and his data arrive."""
+    with listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as early:
+            deaf(listener)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(("127.0.0.1", port), timeout=0.3)
+            early.sendall(b"GET")
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.recv(3) == b"GET"
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
