@@ -396,7 +396,7 @@ def test_a_record_that_is_broken(site: Site, name: str) -> None:
 
 @pytest.mark.parametrize("missing", ["bucket_name_object", "bucket_name_state"])
 def test_a_bucket_that_does_not_exist(site: Site, missing: str) -> None:
-    """Not "no such object": the message names the bucket and what to do."""
+    """Not "no such object", which would tell of a loss: 500, and the message names the bucket and what to do."""
     object_id, _ = site.begin()
     before = site.stored()
     with running_server(site.minio, site.song, **{missing: "nowhere"}) as url:
@@ -404,7 +404,9 @@ def test_a_bucket_that_does_not_exist(site: Site, missing: str) -> None:
         for call in (f"POST /upload/{object_id}/uploads?fileSize=3", f"GET /upload/{object_id}/status?fileSize=3"):
             method, _, target = call.partition(" ")
             if method == "POST" or missing == "bucket_name_state":
-                said = other.refused(target, method)
+                status, body = other.call(target, method)
+                assert status == 500
+                said = json.loads(body)["message"]
                 assert "nowhere" in said
                 assert "Create the bucket" in said
     after = site.stored()[0]
