@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
 
 from score.testing.secrecy import secret
@@ -11,3 +15,15 @@ settings.register_profile("score", deadline=None)
 settings.load_profile("score")
 
 secret("720dffc1-628f-49f2-992f-f09b8ba2ae2a")  # the token of the client in these tests
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """What this process does on signals, as it was before: commands that are run within it set that, and programs
+    that are started later would inherit a signal that is ignored."""
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
