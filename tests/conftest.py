@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -27,3 +29,16 @@ def signals() -> Iterator[None]:
     for number, handler in before.items():
         if signal.getsignal(number) is not handler:
             signal.signal(number, handler)
+
+
+@pytest.fixture
+def make_file(tmp_path: Path) -> Callable[[str, int], Path]:
+    """Makes a file of random bytes in ``in/``."""
+
+    def make(name: str, size: int) -> Path:
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(random.randbytes(size))
+        return path
+
+    return make

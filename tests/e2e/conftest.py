@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -31,16 +29,3 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     site.heal()
     yield site
     site.heal()
-
-
-@pytest.fixture
-def make_file(tmp_path: Path) -> Callable[[str, int], Path]:
-    """Makes a file of random bytes in ``in/``."""
-
-    def make(name: str, size: int) -> Path:
-        path = tmp_path / "in" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(random.randbytes(size))
-        return path
-
-    return make
