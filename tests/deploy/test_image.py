@@ -12,16 +12,18 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 import urllib3
+import yaml
 
 from score.testing.components import find
 from score.testing.dockerfile import Image, build
 from score.testing.minio import Minio, running_minio
 from score.testing.pages import blocks_of
-from score.testing.processes import Program, free_port
+from score.testing.processes import Program, clean_environment, free_port
 from score.testing.song import FakeSong
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +50,14 @@ REFERENCE = {
     "JAVA_TOOL_OPTIONS": "-agentlib:jdwp=transport=dt_socket,address=*:5006,server=y,suspend=n",
 }
 """The variables of a compose file for the image of Overture Score, without addresses and keys."""
+
+IMAGES = (
+    "ghcr.io/overture-stack/score-server:latest",
+    '"overture/score-server:5.8.1"  # pinned',
+    "ghcr.io/overture-stack/score-server",
+    f"ghcr.io/overture-stack/score-server@sha256:{'0' * 64}",
+)
+"""Ways in which compose files name the image."""
 
 Start = Callable[..., tuple[Program, str]]
 
@@ -143,11 +153,43 @@ def test_the_image_holds_no_tools_to_build_with(server: Image) -> None:
     assert run(server, "sh", "-c", "ls /build /wheels /opt/build").returncode
 
 
-@pytest.mark.needs("minio")
-def test_the_environment_of_a_compose_file_for_overture_score(start: Start, store: Minio, server: Image) -> None:
-    """Only the name of the image changes."""
+def read_by_docker(folder: Path) -> dict[str, Any]:
+    """The services of a compose file there, as Docker reads them."""
+    command = [str(find("compose-spec")), "docker-compose.yml"]
+    environment = clean_environment(folder)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    assert isinstance(services, dict)
+    return services
+
+
+@pytest.mark.needs("minio", "compose-spec")
+def test_a_compose_file_for_overture_score(start: Start, store: Minio, server: Image, tmp_path: Path) -> None:
+    """Only the name of the image changes, by the command of the page; the other services stay as they were.
+
+    What Docker would start is started, with the variables that Docker reads, and the keys, which nobody shows.
+    """
     with FakeSong() as song:
-        variables = reference(store, song)
+        given = reference(store, song)
+        keys = {name: given.pop(name) for name in ("S3_ACCESSKEY", "S3_SECRETKEY")}
+        scores = {
+            f"score{number}": {"image": f"IMAGE{number}", "ports": [f"808{number}:8087"], "environment": given}
+            for number in range(len(IMAGES))
+        }
+        song_server = {"image": "ghcr.io/overture-stack/song-server:latest", "depends_on": ["score0"]}
+        text = yaml.safe_dump({"services": {**scores, "song": song_server}})
+        for number, name in enumerate(IMAGES):
+            text = text.replace(f"IMAGE{number}", name)
+        (tmp_path / "docker-compose.yml").write_text(text)
+        before = read_by_docker(tmp_path)
+        (block,) = [one for one in blocks_of(ROOT / "docs" / "deployment.md") if "docker-compose.yml" in one.text]
+        change, up = block.text.strip().splitlines()
+        assert up == "docker compose up --detach"
+        subprocess.run(["sh", "-c", change], cwd=tmp_path, check=True)
+        after = read_by_docker(tmp_path)
+        assert after == {**before, **{name: {**before[name], "image": "score-server"} for name in scores}}
+        variables = {**after["score0"]["environment"], **keys}
         program, url = start(environment=variables)
         assert "JAVA_TOOL_OPTIONS is ignored" in program.stderr
         assert "is no setting" not in program.stderr

@@ -22,6 +22,8 @@ _PROFILE = re.compile(r"[\w.@+-]{1,100}")
 _CREDENTIALS = re.compile(r"://[^/?#]*@")
 """User and password in a URL."""
 _PLACEHOLDER = re.compile(r"\$\{([^${}:]+)(?::([^${}]*))?}")
+_FRAMEWORK = {"spring", "logging", "log", "management", "endpoints", "debug", "trace"}
+"""First words of Spring Boot's own options, which command lines for the reference hold."""
 # Kubernetes gives every service's address to every pod: S3_SERVICE_HOST, S3_PORT_9000_TCP, ...
 _KUBERNETES = re.compile(r"_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP)\w*)?)\Z")
 
@@ -37,7 +39,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A name under one of our own prefixes that is no setting; ``meant`` is the likeliest one, or empty."""
+    """An option, or a name under one of our prefixes, that is no setting; ``meant``: the likeliest one, or empty."""
 
     name: str
     origin: str
@@ -131,8 +133,9 @@ def load(
 
     ``folder`` holds ``application.{yml,yaml,properties}``, ``.env`` and ``.env.score``, in itself or in ``conf/``;
     also ``application-<profile>.*``. ``known`` are the names of all settings; ``misspelled`` maps published wrong
-    names to right ones (taken, with a warning); a name that begins with one of ``prefixes`` and is no setting is
-    reported in ``Values.unknown``, any other is passed over. ``profiles`` replace those that the sources name.
+    names to right ones (taken, with a warning). What is no setting is reported in ``Values.unknown`` if it is an
+    option or begins with one of ``prefixes``; files and the environment have other names for other programs.
+    ``profiles`` replace those that the sources name.
 
     Raises Misconfigured: a file that cannot be read or is not in its format, a location that does not exist.
     """
@@ -213,12 +216,21 @@ class _Gathered:
             right = self.misspelled[name]
             self._warn(f"{line.name} ({layer.where(line)}) is taken as {right}, which is the setting's name.")
             return canonical(right)
-        if self.report and re.split(r"[._\-\[]", line.name.lower())[0] in self.prefixes:
-            foreign = layer.origin == "environment" and _KUBERNETES.search(line.name)
-            if not foreign:
-                close = difflib.get_close_matches(name, self.known, 1, 0.75)
-                self.unknown[name] = Unknown(line.name, layer.where(line), self.known[close[0]] if close else "")
+        if self.report and self._ours(line, layer):
+            self.unknown[name] = Unknown(line.name, layer.where(line), self._likeliest(name))
         return None
+
+    def _ours(self, line: Line, layer: _Layer) -> bool:
+        first = re.split(r"[._\-\[]", line.name.lower())[0]
+        if layer.origin == "option":
+            return first not in _FRAMEWORK
+        return first in self.prefixes and not (layer.origin == "environment" and _KUBERNETES.search(line.name))
+
+    def _likeliest(self, name: str) -> str:
+        close = difflib.get_close_matches(name, self.known, 1, 0.75) or sorted(
+            (one for one in self.known if len(name) > 3 and one.endswith(name)), key=len
+        )
+        return self.known[close[0]] if close else ""
 
     def _value(self, line: Line, layer: _Layer) -> Value:
         bare = unquote(line.text, comments=layer.comments)

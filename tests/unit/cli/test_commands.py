@@ -63,6 +63,7 @@ class TestUsage:
         ("words", "says"),
         [
             ("nosuch", "No such command"),
+            ("uplod", "Did you mean 'upload'?"),
             ("upload", "Give either --manifest, or --object-id and --file"),
             (f"upload --object-id {OBJECT}", "belong together"),
             ("upload --file x", "belong together"),

@@ -265,6 +265,12 @@ def test_unknown_names_are_reported_under_our_prefixes_only(tmp_path: Path) -> N
     assert (unknown.name, unknown.origin, unknown.meant) == ("S3_ENDPIONT", "environment S3_ENDPIONT", "s3.endpoint")
 
 
+def test_every_unknown_option_is_reported(tmp_path: Path) -> None:
+    """Nobody else reads the command line; and what ends like a setting is taken for it."""
+    values = read(tmp_path, arguments=["--port", "99", "--verbose", "--logging.level.root=DEBUG"])
+    assert [(unknown.name, unknown.meant) for unknown in values.unknown] == [("port", "server.port"), ("verbose", "")]
+
+
 def test_no_message_holds_a_value(tmp_path: Path) -> None:
     write(
         tmp_path,
