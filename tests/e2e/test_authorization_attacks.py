@@ -391,7 +391,9 @@ def uploads_of_others(identity: str, upload: str) -> list[tuple[str, str]]:
     return [
         ("GET", f"/upload/{identity}/status?fileSize=16"),
         ("POST", f"/upload/{identity}/recovery?fileSize=16"),
+        ("POST", f"/upload/{identity}/begin?fileSize=16"),
         ("POST", f"/upload/{identity}/parts?{part}&md5={MD5}&etag={MD5}"),
+        ("POST", f"/upload/{identity}/parts?{part}&md5={MD5}&etag={MD5}&complete=true"),
         ("DELETE", f"/upload/{identity}/parts?{part}"),
         ("POST", f"/upload/{identity}/uploads?fileSize=16&overwrite=true"),
         ("POST", f"/upload/{identity}?uploadId={upload}"),

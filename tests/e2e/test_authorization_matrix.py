@@ -145,6 +145,8 @@ def test_every_credential_in_every_call(world: World, credential: Credential) ->
         assert site.is_untouched(site.objects["up", access], upload), "a refused call did something"
     for call, access in cells:
         if (call, access) not in found:
+            if call.afresh:
+                site.clear(access)
             found[call, access] = world.ask(call, access, headers)
             if call.consumes:
                 site.uploads = {} if call.path == "/upload/cancel" else site.uploads | {access: ""}

@@ -139,6 +139,7 @@ IDS = [
 CALLS = [
     "GET /download/{id}?offset=0&length=-1", "GET /upload/{id}/status?fileSize=3",
     "POST /upload/{id}/uploads?fileSize=3&overwrite=true", "POST /upload/{id}/recovery?fileSize=3",
+    "POST /upload/{id}/begin?fileSize=3",
     "POST /upload/{id}/parts?partNumber=1&uploadId=u&md5=" + MD5 + "&etag=" + MD5,
     "DELETE /upload/{id}/parts?partNumber=1&uploadId=u", "POST /upload/{id}?uploadId=u", "DELETE /upload/{id}",
     "DELETE /admin/objects/{id}", "PUT /upload/{id}", "GET /upload/{id}",

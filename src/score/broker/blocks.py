@@ -58,12 +58,15 @@ class BlockUploads:
         await self._end(begun, stat)
         return True
 
-    async def start(self, object_id: str, size: int, md5: str | None = None, overwrite: bool = False) -> bytes:
-        """Start an upload in place of any older one of that object, whose blocks are dropped; gives its specification
-        as JSON: one part for the whole object.
+    async def start(
+        self, object_id: str, size: int, md5: str | None = None, overwrite: bool = False, *, afresh: bool = False
+    ) -> bytes:
+        """Start an upload in place of any older one of that object, whose blocks are dropped, but with ``afresh``
+        where there is none; gives its specification as JSON: one part for the whole object.
 
         Raises Invalid (size or MD5 that cannot be), NotFound (not registered), NotReady (its analysis is not
-        UNPUBLISHED), AlreadyExists (the object is there and ``overwrite`` is false).
+        UNPUBLISHED), AlreadyExists (the object is there and ``overwrite`` is false, or there is state of an upload
+        and ``afresh`` is true).
         """
         check_object_id(object_id)
         if not 0 <= size <= self._objects.limits.largest_object:
@@ -75,6 +78,8 @@ class BlockUploads:
         stat, older = await asyncio.gather(self._objects.stat(key), self._folders(object_id))
         if stat is not None and not overwrite:
             raise AlreadyExists(f"The object {object_id} exists.", hint="Ask for overwrite to replace it.")
+        if afresh and older:
+            raise AlreadyExists(f"An upload of {object_id} is in progress.", hint="Ask for its status.")
         upload = await self._objects.begin(key)
         await self._objects.abort(key, upload)
         await self._forget(object_id, older)
@@ -118,10 +123,14 @@ class BlockUploads:
         """Nothing where an upload of that size is in progress, else NotFound or Conflict."""
         await self._in_progress(object_id, size)
 
-    async def finish_part(self, object_id: str, upload_id: str, number: int, md5: str, etag: str) -> None:
-        """Nothing: the store's own list of blocks is the record. NotFound: no such upload."""
+    async def finish_part(
+        self, object_id: str, upload_id: str, number: int, md5: str, etag: str, *, complete: bool = False
+    ) -> bool:
+        """Nothing: the store's own list of blocks is the record. False: nothing is completed with it. NotFound: no
+        such upload."""
         check_md5(md5)
         await self._named(object_id, upload_id)
+        return False
 
     async def forget_part(self, object_id: str, upload_id: str, number: int) -> None:
         """Nothing: a block sent again replaces the one before. NotFound: no such upload."""

@@ -1,10 +1,10 @@
-"""Equal questions that are asked at the same time are asked once."""
+"""What is done at the same time: equal questions that are asked once, and different ones with an order of errors."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
@@ -45,3 +45,12 @@ def _look_at(task: asyncio.Task[R]) -> None:
     """A failure that nobody waits for any more is none of anybody's."""
     if not task.cancelled():
         task.exception()
+
+
+async def in_order(*works: Coroutine[Any, Any, Any]) -> list[Any]:
+    """The results of all, which run at once; where some fail, the error of the first of them in this order."""
+    results = await asyncio.gather(*works, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results

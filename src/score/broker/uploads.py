@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 from score.broker import audit
 from score.broker.access import Access
-from score.broker.begun import Begun, no_upload
+from score.broker.begun import Begun
 from score.broker.buckets import Pair
-from score.broker.documents import fetch
+from score.broker.completion import Completion
 from score.broker.finished import FinishedParts, objection, refuse
 from score.broker.plans import Known
-from score.broker.state import Layout, Plan, new_upload, read_specification, without_urls
+from score.broker.state import Layout, Plan, new_upload
 from score.broker.sweep import sweep
+from score.broker.together import in_order
 from score.broker.work import Work
-from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound, NotReady
+from score.errors import AlreadyExists, Conflict, Invalid, NotFound, NotReady
 from score.protocol.digests import check_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
 from score.protocol.parts import plan_upload
-from score.protocol.wire import FinishedPart, Part, Progress, Specification, to_json
-from score.storage.base import ObjectStore, Prefix, StoredPart, UploadId, stored_part
+from score.protocol.wire import FinishedPart, Part, Progress, Specification
+from score.storage.base import ObjectStore, Prefix, UploadId, stored_part
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +67,9 @@ class Uploads:
         self._rules = rules
         self._begun = Begun(state, layout)
         self._finished = FinishedParts(objects, state, layout)
-        self._completions = completions or Work()
+        self._completion = Completion(
+            objects, state, access, layout, self._begun, self._finished, completions or Work()
+        )
 
     async def exists(self, object_id: str) -> bool:
         """Whether the object was uploaded to the end: its final ``.meta`` is there."""
@@ -76,11 +77,15 @@ class Uploads:
         key = self._layout.meta(object_id)
         return any(await asyncio.gather(*[place.state.stat(key) for place in self._places]))
 
-    async def start(self, object_id: str, size: int, md5: str | None = None, overwrite: bool = False) -> bytes:
-        """Start an upload in place of any older one of that object; gives its specification as JSON.
+    async def start(
+        self, object_id: str, size: int, md5: str | None = None, overwrite: bool = False, *, afresh: bool = False
+    ) -> bytes:
+        """Start an upload in place of any older one of that object, but with ``afresh`` where there is none; gives
+        its specification as JSON.
 
         Raises Invalid (size or MD5 that cannot be), NotFound (not registered), NotReady (its analysis is not
-        UNPUBLISHED), AlreadyExists (the object is there and ``overwrite`` is false).
+        UNPUBLISHED), AlreadyExists (the object is there and ``overwrite`` is false, or there is state of an upload
+        and ``afresh`` is true).
         """
         check_object_id(object_id)
         limits = self._objects.limits
@@ -88,11 +93,13 @@ class Uploads:
             raise Invalid(f"fileSize {size} is not between 0 and {limits.largest_object} bytes.")
         if md5 is not None and to_hex(md5) is None:
             raise Invalid(f"md5 {md5[:60]!r} is not an MD5 checksum.", hint="Expected 32 hex digits.")
-        _, _, older = await _in_order(
+        _, _, older = await in_order(
             self._access.check_unpublished(object_id),
             _nothing() if overwrite else self._refuse_existing(object_id),
             self._begun.folders(object_id),
         )
+        if afresh and older:
+            raise AlreadyExists(f"An upload of {object_id} is in progress.", hint="Ask for its status.")
         key = self._layout.object(object_id)
         await asyncio.gather(*[self.drop(object_id, upload) for upload in older])
         upload = await self._objects.begin(key)
@@ -135,10 +142,15 @@ class Uploads:
         """Nothing where an upload of that size is in progress, else NotFound or Conflict."""
         await self._in_progress(object_id, size)
 
-    async def finish_part(self, object_id: str, upload_id: str, number: int, md5: str, etag: str) -> None:
+    async def finish_part(
+        self, object_id: str, upload_id: str, number: int, md5: str, etag: str, *, complete: bool = False
+    ) -> bool:
         """Record a part as finished, once the store proves that it holds it. Its cost does not grow with the number
         of parts. Idempotent. The record of what was sent before under that number stays until the status is asked for
         or the upload is completed: to look for it would cost every part a call.
+
+        With ``complete``, the upload is completed at once if this server saw all its parts; true where it was. Where
+        that does not go, the part is recorded all the same, and :meth:`complete` says why.
 
         Raises Invalid (a part or checksum that cannot be), NotFound (no such upload), Conflict (the store does not
         hold the part, or holds another one).
@@ -146,16 +158,29 @@ class Uploads:
         check_object_id(object_id)
         upload = UploadId(check_upload_id(upload_id))
         record = FinishedPart(part_number=number, md5=check_md5(md5), etag=self._check_etag(etag))
-        known = await self._begun.known(object_id, upload)
-        size = known.plan.part(number)
-        if size is None:
-            raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(known.plan)}.")
-        stored = await self._finished.stored(object_id, upload, number)
+        try:
+            known = await self._begun.known(object_id, upload)
+            size = known.plan.part(number)
+            if size is None:
+                raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(known.plan)}.")
+            stored = await self._finished.stored(object_id, upload, number)
+        except NotFound:
+            if not complete:
+                raise
+            await self.complete(object_id, upload_id)  # it was, and the answer got lost, or a crash came in between
+            return True
         if why := objection(record, size, stored, etag_is_md5=self._objects.limits.etag_is_md5):
             raise refuse(object_id, number, why)
         key = self._layout.record(object_id, upload, record)
         await self._state.put(key, b"")
         known.record(record, key)
+        if not complete or not known.whole:
+            return False
+        try:
+            await self.complete(object_id, upload_id)
+        except (Conflict, NotFound, NotReady):
+            return False
+        return True
 
     async def forget_part(self, object_id: str, upload_id: str, number: int) -> None:
         """Drop the record of a finished part, so that it is sent again. Idempotent. NotFound: no such upload."""
@@ -178,9 +203,7 @@ class Uploads:
         check_object_id(object_id)
         upload = UploadId(check_upload_id(upload_id))
         audit.note("completion", object_id)
-        made = await self._completions.do(
-            (object_id, upload), f"The completion of {object_id}", lambda: self._complete(object_id, upload)
-        )
+        made = await self._completion.complete(object_id, upload)
         audit.note("completion", object_id, parts=len(made.parts), bytes=made.object_size)
 
     async def cancel(self, object_id: str) -> None:
@@ -198,130 +221,6 @@ class Uploads:
         for object_id, upload in filter(None, places):
             await self.drop(object_id, upload)
         return sum(place is not None for place in places)
-
-    async def _complete(self, object_id: str, upload: UploadId) -> Specification:
-        try:
-            if known := await self._complete_known(object_id, upload):
-                return known
-            specification = await self._begun.specification(object_id, upload)
-            (parts, md5s, keys), _ = await _in_order(
-                self._assemble(object_id, upload, Plan.of(specification)), self._access.check_unpublished(object_id)
-            )
-            begun = await self._beginning(object_id, upload)
-            await self._join(object_id, without_urls(specification, md5s), parts, begun)
-        except (Conflict, NotFound, NotReady):
-            made = await self._made(object_id, upload)
-            if made is None:
-                raise
-            await self._forget(object_id, upload)  # done by another server, or before its answer was lost
-            return made
-        await self._forget(object_id, upload, keys)
-        return specification
-
-    async def _complete_known(self, object_id: str, upload: UploadId) -> Specification | None:
-        """Complete an upload of which this server proved every part, without listing them again: the store takes only
-        parts with the ETags that are named. None where it does not, or the state is gone: then others had a hand in
-        it, and the store's own lists decide."""
-        known = self._begun.plans.get(object_id, upload)
-        if known is None or not known.whole:
-            return None
-        meta, _ = await _in_order(
-            self._state.stat(self._layout.upload_meta(object_id, upload)), self._access.check_unpublished(object_id)
-        )
-        if meta is None:
-            return None
-        final = known.final(self._layout.object(object_id), object_id, upload)
-        try:
-            await self._join(object_id, final, known.stored(), meta.last_modified)
-        except (Conflict, NotFound):
-            return None
-        await self._forget(object_id, upload, known.keys)
-        return final
-
-    async def _join(
-        self, object_id: str, final: Specification, parts: list[StoredPart], begun: datetime | None
-    ) -> None:
-        """The object out of these parts, then its final ``.meta``; where a crash came between the two, the latter.
-        ``begun``: when the upload began."""
-        made = await self._objects.complete(self._layout.object(object_id), UploadId(final.upload_id), parts)
-        if made.size != final.object_size:
-            raise Integrity(
-                f"The store made {made.size} bytes of the parts of {object_id}, not {final.object_size}.",
-                hint="Upload it again with overwrite.",
-            )
-        # Not every store proves by an ETag what an object was made of, where ETags are no MD5s.
-        if begun is not None and not self._objects.limits.etag_is_md5 and made.last_modified < begun - _BEGINNING:
-            raise no_upload(object_id)  # an older object
-        await self._state.put(self._layout.meta(object_id), to_json(final))
-
-    async def _beginning(self, object_id: str, upload: UploadId) -> datetime | None:
-        """When the upload began, where that is needed. NotFound: it is gone."""
-        if self._objects.limits.etag_is_md5:
-            return None
-        meta = await self._state.stat(self._layout.upload_meta(object_id, upload))
-        if meta is None:
-            raise no_upload(object_id)
-        return meta.last_modified
-
-    async def _finish_joined(self, object_id: str, upload: UploadId) -> None:
-        """Write the final ``.meta`` where the object is made of the parts of this upload, which is gone.
-
-        Without it nobody would know the parts and their MD5s; with that of an older object in its place every
-        download would fail.
-        """
-        made = await self._objects.stat(self._layout.object(object_id))
-        if made is None:
-            return
-        try:
-            specification = await self._begun.specification(object_id, upload)
-            if specification.object_size == made.size and not await self._made(object_id, upload):
-                parts, md5s, _ = await self._assemble(object_id, upload, Plan.of(specification))
-                begun = await self._beginning(object_id, upload)
-                await self._join(object_id, without_urls(specification, md5s), parts, begun)
-                log.warning("Finished the upload %s of %s, which a crash left without its .meta.", upload, object_id)
-        except (NotFound, Conflict):
-            return  # no state to go by, parts that were never finished, or an object of other parts
-
-    async def _made(self, object_id: str, upload: UploadId) -> Specification | None:
-        """What was made of this upload, None where the object that is there is of another. NotFound: it is lost."""
-        key = self._layout.meta(object_id)
-        document = await fetch(self._state, key)
-        try:
-            final = None if document is None else read_specification(document, key)
-        except Conflict:
-            return None  # a broken one is written anew
-        if final is None or final.upload_id != upload:
-            return None
-        stat = await self._objects.stat(self._layout.object(object_id))
-        if stat is None or stat.size != final.object_size:
-            raise NotFound(
-                f"The object {object_id} was uploaded, but is lost from the store.", hint="Upload it again."
-            )
-        return final
-
-    async def _assemble(
-        self, object_id: str, upload: UploadId, plan: Plan
-    ) -> tuple[list[StoredPart], list[str], Sequence[str]]:
-        """The parts to complete with, the MD5 of each, and the keys of their records.
-
-        Conflict: a part is missing or is another one.
-        """
-        finished = await self._finished.settle(object_id, upload, plan)
-        if not len(plan):
-            raise Conflict(f"The upload of {object_id} has no parts to complete.", hint="Start it again.")
-        if missing := [number for number, _ in plan.parts() if number not in finished.records]:
-            raise Conflict(
-                f"The upload of {object_id} is not complete: {len(missing)} of {len(plan)} parts are not finished,"
-                f" the first of them number {missing[0]}."
-            )
-        parts, md5s = [], []
-        for number, span in plan.parts():
-            if number in finished.objections:
-                raise refuse(object_id, number, finished.objections[number])
-            record = finished.records[number]
-            parts.append(StoredPart(number, span.length, record.etag))
-            md5s.append(record.md5)
-        return parts, md5s, finished.keys
 
     def _check_etag(self, etag: str) -> str:
         if self._objects.limits.etag_is_md5:
@@ -359,32 +258,10 @@ class Uploads:
             try:
                 await stored_part(self._objects, key, upload, 1)
             except NotFound:
-                await self._finish_joined(object_id, upload)
+                await self._completion.finish_joined(object_id, upload)
         records = f"{self._layout.folder(object_id, upload)}part-"
         await asyncio.gather(self._objects.abort(key, upload), sweep(self._state, records, gently=gently))
-        await self._forget(object_id, upload)
-
-    async def _forget(self, object_id: str, upload: UploadId, known: Sequence[str] | None = None) -> None:
-        """Delete the state of an upload. ``known``: the keys of its records, where they are known.
-
-        Where a crash leaves a part of it behind, that is of an upload that is gone from the store: cleanup finds it.
-        """
-        self._begun.plans.forget(object_id, upload)
-        meta = self._layout.upload_meta(object_id, upload)
-        if known is not None:
-            await self._state.delete(meta, *known)
-            return
-        await self._state.delete(meta)  # first, since with it the upload is in progress to every reader
-        await sweep(self._state, self._layout.folder(object_id, upload))
-
-
-async def _in_order(*works: Coroutine[Any, Any, Any]) -> list[Any]:
-    """The results of all, which run at once; where some fail, the error of the first of them in this order."""
-    results = await asyncio.gather(*works, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
+        await self._completion.forget(object_id, upload)
 
 
 async def _nothing() -> None:

@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from urllib3.response import BaseHTTPResponse
 
 from score.errors import Expired, Forbidden, NotFound, Refused, Unavailable
-from score.protocol.wire import Entity, EntityPage, Listed, Progress, Specification, Wire
+from score.protocol.wire import FEATURES, SHORT_UPLOADS, Entity, EntityPage, Listed, Progress, Specification, Wire
 from score.transfer.http import Http, Timeouts, answer_text, place, retry_after, service_error, store_error
 
 T = TypeVar("T")
@@ -65,6 +65,18 @@ class Endpoint:
         timeouts: Timeouts | None = None,
     ) -> bytes:
         """The body of a good answer. Raises the error for a bad one, with the server's own message."""
+        return self.answer(method, path, query, document=document, timeouts=timeouts).data
+
+    def answer(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        *,
+        document: object = None,
+        timeouts: Timeouts | None = None,
+    ) -> BaseHTTPResponse:
+        """A good answer, read. Raises the error for a bad one, with the server's own message."""
         url = f"{self.url}{path}" + (f"?{urlencode(query, doseq=True)}" if query else "")
         headers = {"Accept": "application/json, text/plain, */*", "Accept-Encoding": "gzip, deflate"}
         if self.token:
@@ -78,7 +90,7 @@ class Endpoint:
         response = self.http.request(method, url, headers=headers, body=body, timeouts=timeouts)
         if response.status >= 300:
             raise self._error(response, method, path)
-        return response.data
+        return response
 
     def read(self, model: type[W], method: str, path: str, query: Query | None = None) -> W:
         """A good answer as a document. Raises Unavailable where it is none."""
@@ -129,10 +141,15 @@ class Score:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._to = endpoint
+        self.shortens = False
+        """Whether the server said, with its profile, that it takes short uploads: :meth:`begin`, and parts that
+        complete. The reference's does not."""
 
     def profile(self) -> str:
         """How clients upload: ``s3`` or ``az``."""
-        return self._to.call("GET", "/profile").decode("utf-8", "replace").strip().strip('"')
+        answer = self._to.answer("GET", "/profile")
+        self.shortens = SHORT_UPLOADS in answer.headers.get(FEATURES, "")
+        return answer.data.decode("utf-8", "replace").strip().strip('"')
 
     def ping(self) -> None:
         """Fetch the sentinel from the store, through the server's URL. Raises what stands in the way."""
@@ -179,10 +196,19 @@ class Score:
         query: dict[str, str | int] = {"fileSize": size, "overwrite": str(overwrite).lower(), "md5": md5}
         return self._to.read(Specification, "POST", f"/upload/{_id(object_id)}/uploads", query)
 
-    def finish_part(self, object_id: str, upload_id: str, number: int, md5: str, etag: str) -> None:
-        """Report a part that the store has."""
+    def begin(self, object_id: str, size: int, md5: str) -> Specification:
+        """Start an upload where neither the object nor an upload of it is there. Raises what stands against it."""
+        return self._to.read(Specification, "POST", f"/upload/{_id(object_id)}/begin", {"fileSize": size, "md5": md5})
+
+    def finish_part(
+        self, object_id: str, upload_id: str, number: int, md5: str, etag: str, *, complete: bool = False
+    ) -> bool:
+        """Report a part that the store has. With ``complete``, the last one completes the upload, where the server
+        can do that; true where it did."""
         query: dict[str, str | int] = {"uploadId": upload_id, "partNumber": number, "md5": md5, "etag": etag}
-        self._to.call("POST", f"/upload/{_id(object_id)}/parts", query)
+        if complete and self.shortens:
+            query["complete"] = "true"
+        return self._to.call("POST", f"/upload/{_id(object_id)}/parts", query).strip() == b"completed"
 
     def complete(self, object_id: str, upload_id: str) -> None:
         """Make the object of its parts. May be repeated."""

@@ -53,14 +53,16 @@ class Upload:
         source = Source(self.path)
         folder = self.state_folder or self.path.parent
         journal = UploadJournal(folder, self.object_id, elsewhere(), self._say)
-        if self._exists() and not self.force:
-            self._require_same(source)
-            journal.forget()
-            return self._outcome(State.PRESENT, source)
-        begun = self._resume(source, journal)
-        if begun and not self._fits(source, begun[1]):
-            self._say("the file changed since its upload was begun; starting over")
-            begun = None
+        begun = self._begin(source, journal)
+        if begun is None:
+            if self._exists() and not self.force:
+                self._require_same(source)
+                journal.forget()
+                return self._outcome(State.PRESENT, source)
+            begun = self._resume(source, journal)
+            if begun and not self._fits(source, begun[1]):
+                self._say("the file changed since its upload was begun; starting over")
+                begun = None
         upload_id, parts = begun or self._start(source, journal)
         try:
             self._send(source, journal, upload_id, parts)
@@ -156,6 +158,25 @@ class Upload:
 
         return all(self.engine.workers.each([part for part in parts if part.source_md5], check))
 
+    def _begin(self, source: Source, journal: UploadJournal) -> tuple[str, list[Part]] | None:
+        """Start the upload of a file of which nothing is known, in one call. None where that does not go: what is in
+        the way is then found step by step."""
+        if self.force or journal.begun or not self.score.shortens:
+            return None
+        try:
+            self._require_registered(source)
+            journal.intend()
+            made = self.score.begin(self.object_id, source.size, self.md5)
+        except (Unavailable, Cancelled):
+            return None  # it may have been started
+        except ScoreError:
+            journal.relent()
+            return None
+        if not _cover(made.parts, source.size):
+            return None
+        journal.record(made.upload_id)
+        return made.upload_id, made.parts
+
     def _start(self, source: Source, journal: UploadJournal) -> tuple[str, list[Part]]:
         self._require_registered(source)
         journal.intend()
@@ -206,6 +227,8 @@ class Upload:
                 hint="Find the right file, or register this one.",
             )
         push.commit()
+        if push.completed:
+            return
         self.engine.persist(
             lambda: self.score.complete(self.object_id, upload_id), self._what("completing the upload")
         )
@@ -218,10 +241,14 @@ class Upload:
     def _prepare(self, source: Source, upload_id: str, parts: list[Part]) -> tuple[list[Part], Push]:
         """The parts to send, and what sends them."""
 
-        def finish(part: Part, md5: str, etag: str) -> None:
-            what = self._what(f"reporting part {part.part_number}")
-            self.engine.persist(
-                lambda: self.score.finish_part(self.object_id, upload_id, part.part_number, md5, etag), what
+        def finish(part: Part, md5: str, etag: str) -> bool:
+            # A part that is the whole file, and as it has to be, needs no second call to complete it.
+            complete = len(parts) == 1 and md5 == self.md5 and source.unchanged
+            return self.engine.persist(
+                lambda: self.score.finish_part(
+                    self.object_id, upload_id, part.part_number, md5, etag, complete=complete
+                ),
+                self._what(f"reporting part {part.part_number}"),
             )
 
         urls = Urls(parts, lambda: self._renew(source, upload_id))
@@ -246,7 +273,7 @@ class BlockUpload(Upload):
         # The reference keeps no state with Azure and writes no MD5: its upload ids are the objects' ids.
         md5 = base64.b64encode(bytes.fromhex(self.md5)).decode() if upload_id == self.object_id else ""
         return blocks, BlockPush(
-            self.engine, str(self.path), source, urls, lambda *_: None, upload_id=upload_id, md5=md5
+            self.engine, str(self.path), source, urls, lambda *_: False, upload_id=upload_id, md5=md5
         )
 
     def _renew(self, source: Source, upload_id: str) -> list[Part]:

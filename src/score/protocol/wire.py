@@ -14,6 +14,11 @@ from pydantic import (
 
 from score.protocol.parts import Span
 
+FEATURES = "Score-Features"
+"""Header of the answer to ``GET /profile``: the names of calls that the reference's server does not have."""
+SHORT_UPLOADS = "short-uploads"
+"""``POST /upload/{id}/begin``, and ``complete=true`` of ``POST /upload/{id}/parts``."""
+
 
 class Wire(BaseModel):
     """Base of the wire documents: camel-case names as they travel, immutable.

@@ -25,7 +25,7 @@ from score.broker.removal import Removal
 from score.broker.uploads import Uploads
 from score.config.words import boolean, whole
 from score.errors import Invalid
-from score.protocol.wire import to_json
+from score.protocol.wire import FEATURES, SHORT_UPLOADS, to_json
 from score.server.problems import TEXT, dump
 
 _LARGE = 64 * 1024
@@ -87,7 +87,7 @@ def add_score_routes(app: FastAPI, broker: Broker) -> None:
     @app.get("/profile", tags=["service"])
     async def profile() -> Response:
         """How clients upload: s3 or az. Open."""
-        return Response(broker.profile, media_type=TEXT)
+        return Response(broker.profile, headers={FEATURES: SHORT_UPLOADS}, media_type=TEXT)
 
     @app.get("/download/ping", tags=["download"])
     async def ping() -> Response:
@@ -135,11 +135,14 @@ def add_score_routes(app: FastAPI, broker: Broker) -> None:
         upload_id: UploadId,
         md5: Annotated[Filled, Query(description="MD5 of the part, in hex.")],
         etag: Annotated[Filled, Query(description="ETag that the store gave, without quotes.")],
+        complete: Switch = False,
     ) -> Response:
-        """Record a part as finished."""
+        """Record a part as finished; with complete, the last one completes the upload, which the answer then says."""
         await access.upload(bearer(request), object_id)
-        await uploads.finish_part(object_id, upload_id, number, md5, etag)
-        return Response()
+        if not await uploads.finish_part(object_id, upload_id, number, md5, etag, complete=complete):
+            return Response()
+        broker.listing.renew()
+        return Response("completed", media_type=TEXT)
 
     @app.delete("/upload/{object_id}/parts", tags=["upload"])
     async def forget_part(request: Request, object_id: str, number: PartNumber, upload_id: UploadId) -> Response:
@@ -159,6 +162,17 @@ def add_score_routes(app: FastAPI, broker: Broker) -> None:
         """Start an upload, in place of any older one of that object."""
         await access.upload(bearer(request), object_id)
         return await _json(request, await uploads.start(object_id, size, md5 or None, overwrite))
+
+    @app.post("/upload/{object_id}/begin", tags=["upload"])
+    async def begin(
+        request: Request,
+        object_id: str,
+        size: FileSize,
+        md5: Annotated[str | None, Query(description="MD5 of the file, in hex.")] = None,
+    ) -> Response:
+        """Start an upload, unless the object is there or an upload of it is in progress."""
+        await access.upload(bearer(request), object_id)
+        return await _json(request, await uploads.start(object_id, size, md5 or None, afresh=True))
 
     @app.get("/upload/{object_id}/status", tags=["upload"])
     async def status(request: Request, object_id: str, size: FileSize) -> Response:

@@ -23,7 +23,8 @@ STRANGER = ("PROGRAMDATA-OTHER-CA.READ", "PROGRAMDATA-OTHER-CA.WRITE")
 @dataclass(frozen=True, slots=True)
 class Call:
     """A call of the protocol; ``{up}`` is an object that may be uploaded, ``{down}`` one that is published, ``{id}``
-    the id of the upload in progress. ``prepared``: it needs that upload; ``consumes``: it is gone afterwards."""
+    the id of the upload in progress. ``prepared``: it needs that upload; ``consumes``: it is gone afterwards;
+    ``afresh``: it needs neither that upload nor the object to be there."""
 
     method: str
     path: str
@@ -31,6 +32,7 @@ class Call:
     query: str = ""
     prepared: bool = False
     consumes: bool = False
+    afresh: bool = False
 
     @property
     def shown(self) -> str:
@@ -61,6 +63,7 @@ CALLS = (
     Call("POST", "/upload/{up}/parts", "upload", PART + "&md5={md5}&etag={md5}", prepared=True),
     Call("DELETE", "/upload/{up}/parts", "upload", PART, prepared=True, consumes=True),
     Call("POST", "/upload/{up}/uploads", "upload", "fileSize=16&overwrite=true", consumes=True),
+    Call("POST", "/upload/{up}/begin", "upload", "fileSize=16", consumes=True, afresh=True),
     Call("POST", "/upload/{up}", "upload", "uploadId={id}", prepared=True, consumes=True),
     Call("DELETE", "/upload/{up}", "upload", prepared=True, consumes=True),
     Call("DELETE", "/admin/objects/{up}", "upload to all studies", prepared=True, consumes=True),

@@ -104,6 +104,12 @@ class SecuredSite:
             self.uploads[access] = self.begin(self.objects["up", access])
         return self.uploads[access]
 
+    def clear(self, access: Access) -> None:
+        """Leave neither the object nor an upload of it."""
+        self.upload_of(access)  # what is not there cannot be removed
+        self.good("DELETE", f"/admin/objects/{self.objects['up', access]}")
+        del self.uploads[access]
+
     def is_untouched(self, identity: str, upload: str) -> bool:
         """Whether an upload that ``begin`` began is as it was."""
         status = self.good("GET", f"/upload/{identity}/status?fileSize={len(DATA)}")

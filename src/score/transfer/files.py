@@ -137,6 +137,15 @@ class Source:
         """Raises Integrity where the file is not what it was at the start."""
         self.open().close()
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether the file is what it was at the start, as far as it can be read."""
+        try:
+            self.check()
+        except ScoreError:
+            return False
+        return True
+
 
 class Target:
     """A local file of ``size`` bytes, put together from parts in any order by several threads.

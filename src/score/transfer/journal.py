@@ -143,6 +143,11 @@ class UploadJournal:
                 return text
         return None
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is state of an upload, readable or not."""
+        return any(folder.is_dir() for folder in self._folders)
+
     def intend(self) -> None:
         """Record that an upload is being started, before the server is asked: its answer may get lost."""
         self._keep(_INTENT, b"")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 
 from score.errors import Conflict, Integrity, ScoreError
 from score.protocol.digests import etag_md5
@@ -16,8 +17,8 @@ from score.transfer.http import place, store_error
 from score.transfer.retry import Damaged
 from score.transfer.verify import Follower
 
-Finish = Callable[[Part, str, str], None]
-"""Reports a part to the server: the part, its MD5 in hex, its ETag without quotes."""
+Finish = Callable[[Part, str, str], bool]
+"""Reports a part to the server: the part, its MD5 in hex, its ETag without quotes. True: the upload is completed."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,12 @@ class Push:
     source: Source
     urls: Urls
     finish: Finish
+    _completed: Event = field(default_factory=Event)
+
+    @property
+    def completed(self) -> bool:
+        """Whether the upload is completed already."""
+        return self._completed.is_set()
 
     def send(self, parts: Sequence[Part], remaining: Sequence[Part]) -> str:
         """Send the ``remaining`` ones of all ``parts``; gives the MD5 in hex of the whole file.
@@ -38,7 +45,8 @@ class Push:
         """
         if len(parts) == 1 and remaining:  # then the part is the file, and is not read twice
             only: list[str] = list(self.engine.workers.each(remaining, self._send_part))
-            self.source.check()
+            if not self.completed:
+                self.source.check()
             return only[0]
         follower = Follower(self.source.open(), self.engine.budget.chunk)
         try:
@@ -122,7 +130,8 @@ class Push:
 
     def _report(self, part: Part, md5: str, etag: str) -> None:
         try:
-            self.finish(part, md5, etag)
+            if self.finish(part, md5, etag):
+                self._completed.set()
         except (Conflict, Integrity) as error:
             # A server that looks for the part where it is not yet (the reference on MinIO, while an earlier part is
             # missing), or to which other bytes were reported: sending the part again helps.

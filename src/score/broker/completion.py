@@ -1,0 +1,191 @@
+"""Completion of uploads: the object out of its parts, then its final ``.meta``. Protocol, section 4.
+
+Every way to it may be gone again after a crash at any moment, by any server.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from score.broker.access import Access
+from score.broker.begun import Begun, no_upload
+from score.broker.documents import fetch
+from score.broker.finished import FinishedParts, refuse
+from score.broker.state import Layout, Plan, read_specification, without_urls
+from score.broker.sweep import sweep
+from score.broker.together import in_order
+from score.broker.work import Work
+from score.errors import Conflict, Integrity, NotFound, NotReady
+from score.protocol.wire import Specification, to_json
+from score.storage.base import ObjectStore, StoredPart, UploadId
+
+log = logging.getLogger(__name__)
+
+_BEGINNING = timedelta(seconds=10)
+"""Within which the state of an upload is written, once the store began it."""
+
+
+class Completion:
+    """Completes the uploads of one pair of buckets."""
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        state: ObjectStore,
+        access: Access,
+        layout: Layout,
+        begun: Begun,
+        finished: FinishedParts,
+        work: Work,
+    ) -> None:
+        self._objects = objects
+        self._state = state
+        self._access = access
+        self._layout = layout
+        self._begun = begun
+        self._finished = finished
+        self._work = work
+
+    async def complete(self, object_id: str, upload: UploadId) -> Specification:
+        """Make the object of its finished parts; gives what it is. See :meth:`.Uploads.complete`."""
+        what = f"The completion of {object_id}"
+        return await self._work.do((object_id, upload), what, lambda: self._from_records(object_id, upload))
+
+    async def _from_records(self, object_id: str, upload: UploadId) -> Specification:
+        try:
+            if known := await self._from_memory(object_id, upload):
+                return known
+            specification = await self._begun.specification(object_id, upload)
+            (parts, md5s, keys), _ = await in_order(
+                self._assemble(object_id, upload, Plan.of(specification)), self._access.check_unpublished(object_id)
+            )
+            begun = await self._beginning(object_id, upload)
+            await self._join(object_id, without_urls(specification, md5s), parts, begun)
+        except (Conflict, NotFound, NotReady):
+            made = await self.made(object_id, upload)
+            if made is None:
+                raise
+            await self.forget(object_id, upload)  # done by another server, or before its answer was lost
+            return made
+        await self.forget(object_id, upload, keys)
+        return specification
+
+    async def _from_memory(self, object_id: str, upload: UploadId) -> Specification | None:
+        """Complete an upload of which this server proved every part, without listing them again: the store takes only
+        parts with the ETags that are named. None where it does not, or the state is gone: then others had a hand in
+        it, and the store's own lists decide."""
+        known = self._begun.plans.get(object_id, upload)
+        if known is None or not known.whole:
+            return None
+        meta, _ = await in_order(
+            self._state.stat(self._layout.upload_meta(object_id, upload)), self._access.check_unpublished(object_id)
+        )
+        if meta is None:
+            return None
+        final = known.final(self._layout.object(object_id), object_id, upload)
+        try:
+            await self._join(object_id, final, known.stored(), meta.last_modified)
+        except (Conflict, NotFound):
+            return None
+        await self.forget(object_id, upload, known.keys)
+        return final
+
+    async def _join(
+        self, object_id: str, final: Specification, parts: list[StoredPart], begun: datetime | None
+    ) -> None:
+        """The object out of these parts, then its final ``.meta``; where a crash came between the two, the latter.
+        ``begun``: when the upload began."""
+        made = await self._objects.complete(self._layout.object(object_id), UploadId(final.upload_id), parts)
+        if made.size != final.object_size:
+            raise Integrity(
+                f"The store made {made.size} bytes of the parts of {object_id}, not {final.object_size}.",
+                hint="Upload it again with overwrite.",
+            )
+        # Not every store proves by an ETag what an object was made of, where ETags are no MD5s.
+        if begun is not None and not self._objects.limits.etag_is_md5 and made.last_modified < begun - _BEGINNING:
+            raise no_upload(object_id)  # an older object
+        await self._state.put(self._layout.meta(object_id), to_json(final))
+
+    async def _beginning(self, object_id: str, upload: UploadId) -> datetime | None:
+        """When the upload began, where that is needed. NotFound: it is gone."""
+        if self._objects.limits.etag_is_md5:
+            return None
+        meta = await self._state.stat(self._layout.upload_meta(object_id, upload))
+        if meta is None:
+            raise no_upload(object_id)
+        return meta.last_modified
+
+    async def finish_joined(self, object_id: str, upload: UploadId) -> None:
+        """Write the final ``.meta`` where the object is made of the parts of this upload, which is gone.
+
+        Without it nobody would know the parts and their MD5s; with that of an older object in its place every
+        download would fail.
+        """
+        made = await self._objects.stat(self._layout.object(object_id))
+        if made is None:
+            return
+        try:
+            specification = await self._begun.specification(object_id, upload)
+            if specification.object_size == made.size and not await self.made(object_id, upload):
+                parts, md5s, _ = await self._assemble(object_id, upload, Plan.of(specification))
+                begun = await self._beginning(object_id, upload)
+                await self._join(object_id, without_urls(specification, md5s), parts, begun)
+                log.warning("Finished the upload %s of %s, which a crash left without its .meta.", upload, object_id)
+        except (NotFound, Conflict):
+            return  # no state to go by, parts that were never finished, or an object of other parts
+
+    async def made(self, object_id: str, upload: UploadId) -> Specification | None:
+        """What was made of this upload, None where the object that is there is of another. NotFound: it is lost."""
+        key = self._layout.meta(object_id)
+        document = await fetch(self._state, key)
+        try:
+            final = None if document is None else read_specification(document, key)
+        except Conflict:
+            return None  # a broken one is written anew
+        if final is None or final.upload_id != upload:
+            return None
+        stat = await self._objects.stat(self._layout.object(object_id))
+        if stat is None or stat.size != final.object_size:
+            raise NotFound(
+                f"The object {object_id} was uploaded, but is lost from the store.", hint="Upload it again."
+            )
+        return final
+
+    async def _assemble(
+        self, object_id: str, upload: UploadId, plan: Plan
+    ) -> tuple[list[StoredPart], list[str], Sequence[str]]:
+        """The parts to complete with, the MD5 of each, and the keys of their records.
+
+        Conflict: a part is missing or is another one.
+        """
+        finished = await self._finished.settle(object_id, upload, plan)
+        if not len(plan):
+            raise Conflict(f"The upload of {object_id} has no parts to complete.", hint="Start it again.")
+        if missing := [number for number, _ in plan.parts() if number not in finished.records]:
+            raise Conflict(
+                f"The upload of {object_id} is not complete: {len(missing)} of {len(plan)} parts are not finished,"
+                f" the first of them number {missing[0]}."
+            )
+        parts, md5s = [], []
+        for number, span in plan.parts():
+            if number in finished.objections:
+                raise refuse(object_id, number, finished.objections[number])
+            record = finished.records[number]
+            parts.append(StoredPart(number, span.length, record.etag))
+            md5s.append(record.md5)
+        return parts, md5s, finished.keys
+
+    async def forget(self, object_id: str, upload: UploadId, known: Sequence[str] | None = None) -> None:
+        """Delete the state of an upload. ``known``: the keys of its records, where they are known.
+
+        Where a crash leaves a part of it behind, that is of an upload that is gone from the store: cleanup finds it.
+        """
+        self._begun.plans.forget(object_id, upload)
+        meta = self._layout.upload_meta(object_id, upload)
+        if known is not None:
+            await self._state.delete(meta, *known)
+            return
+        await self._state.delete(meta)  # first, since with it the upload is in progress to every reader
+        await sweep(self._state, self._layout.folder(object_id, upload))
