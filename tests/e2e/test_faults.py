@@ -164,6 +164,7 @@ def test_every_call_to_the_server_may_fail_once(site: Site, files: Registered, f
         ("GET", "^/profile$"),
         ("GET", f"^/upload/{files.id}$"),
         ("GET", "/status$"),
+        ("POST", "/begin$"),
         ("POST", "/uploads$"),
         ("POST", "/parts$"),
         ("POST", f"^/upload/{files.id}$"),
@@ -198,7 +199,7 @@ def test_a_completion_that_was_done_unheard_is_a_success(site: Site, files: Regi
 
 
 @locally
-@pytest.mark.parametrize("path", ["/profile$", "/upload/", "/uploads$", "/parts$"])
+@pytest.mark.parametrize("path", ["/profile$", "/upload/", "/(begin|uploads)$", "/parts$"])
 def test_garbage_from_the_server_is_no_success(site: Site, files: Registered, path: str) -> None:
     site.score.inject(Answer.garbage(), path=path, times=None)
     site.run("upload", "--manifest", files.manifest, status={2, FAILED, LATER, INTEGRITY})
@@ -263,16 +264,19 @@ def test_two_clients_cannot_both_upload_one_object(
     site.publish(files)
 
 
-def test_clients_that_start_together_leave_the_right_object(site: Site, files: Registered, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "options"), [("/begin", []), ("/uploads", ["--force"])], ids=["begin", "start"])
+def test_clients_that_start_together_leave_the_right_object(
+    site: Site, files: Registered, tmp_path: Path, path: str, options: list[str]
+) -> None:
     copy = tmp_path / "elsewhere" / "reads.bam"
     copy.parent.mkdir()
     copy.write_bytes(files.paths[0].read_bytes())
-    gate = site.score.hold(method="POST", path="/uploads$")
+    gate = site.score.hold(method="POST", path=f"{path}$")
     with (
-        site.start("upload", "--manifest", files.manifest) as first,
-        site.start("upload", "--object-id", files.id, "--file", copy) as second,
+        site.start("upload", "--manifest", files.manifest, *options) as first,
+        site.start("upload", "--object-id", files.id, "--file", copy, *options) as second,
     ):
-        site.score.wait(lambda seen: len([call for call in seen if call.path.endswith("/uploads")]) == 2)
+        site.score.wait(lambda seen: len([call for call in seen if call.path.endswith(path)]) == 2)
         gate.open()
         ends = [client.conclude({0, FAILED, LATER}).status for client in (first, second)]
     if 0 not in ends:
