@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from measure import Usage
 from rivals import Rivals
 from sites import BUCKETS, STUDY, Analysis, LocalSite, MinioSite, Site, create_buckets
 
+import score
 from score.testing.minio import Minio, running_minio
 from score.testing.processes import clean_environment, program
 from score.testing.song import FakeSong
@@ -186,6 +188,8 @@ class Lab:
 def laboratory(scale: Scale) -> Iterator[Lab]:
     """A lab in a temporary folder of its own."""
     found = rivals.install()
+    # As pip does when it installs: what runs from a checkout may not be compiled, and is then at every start.
+    compileall.compile_dir(Path(score.__file__).parent, quiet=1)
     folder = Path(tempfile.mkdtemp(prefix="score-bench-"))
     try:
         with running_minio() as minio, FakeSong() as song:
