@@ -136,7 +136,7 @@ def peak(pid: int) -> int:
 def cleanup(lab: Lab) -> Findings:
     """A cleanup of 50,000 keys of stale uploads: memory, and how long clients wait meanwhile."""
     site, server = lab.on_minio, lab.on_minio.server
-    uploads, records = (100, 500) if lab.scale == FULL else (20, 100)
+    uploads, records = (100, 500) if lab.scale.one == FULL.one else (20, 100)
     with urllib3.PoolManager(retries=False) as http:
         http.request("POST", f"{server.url}/upload/cancel")  # what other figures left is not to be counted
     _lay_stale(lab, uploads, records)
