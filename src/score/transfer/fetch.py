@@ -23,8 +23,11 @@ from score.transfer.retry import Damaged
 from score.transfer.verify import Follower, Prefix
 
 SLACK = 64 * MIB
-"""Bytes. While the whole file's MD5 is further behind than this, parts are not hashed on their own as well: the
+"""Bytes. Once the whole file's MD5 is further behind than this, parts are not hashed on their own as well: the
 processor is what limits the transfer, and the whole MD5 finds every damage in the end."""
+AHEAD = 128 * MIB
+"""Bytes. Parts that lie further ahead of the whole file's MD5 wait for it: what would come sooner would take the
+processor from the one thread that decides when all is done."""
 
 
 _NOT_IMPLEMENTED = 501
@@ -55,6 +58,7 @@ class Fetch:
     keep_etag: Callable[[str], None] = lambda etag: None
     _conditional: bool = True
     _follower: Follower | None = None
+    _limiting: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def receive(self, parts: Sequence[Part], finished: Sequence[Part], whole: str | None) -> str | None:
@@ -142,6 +146,9 @@ class Fetch:
         return found
 
     def _fetch_part(self, part: Part) -> Part:
+        if self._follower is not None:
+            start = part.offset - self.target.start
+            self._limiting |= self._follower.wait_for(start - AHEAD, self.engine.stop.check)
         what = f"{self.item}: part {part.part_number}"
         got = self.engine.persist(lambda: self.urls.use(part.part_number, lambda url: self._get(part, url)), what)
         self.record(got)
@@ -206,7 +213,7 @@ class Fetch:
         """Whether to hash a part while it arrives."""
         if not (self.validate and part.source_md5):
             return False
-        return self._follower is None or self._follower.keeps_up(SLACK)
+        return self._follower is None or (not self._limiting and self._follower.keeps_up(SLACK))
 
     def _check_answer(self, part: Part, url: str, response: BaseHTTPResponse) -> None:
         """Whether the answer is the part that was asked for, of the object of the other parts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from io import FileIO
 
 from score.errors import Cancelled, ScoreError
@@ -28,6 +29,7 @@ class Follower:
         self._read = 0
         self._total: int | None = None
         self._stopped = False
+        self._ended = False
         self._failure: ScoreError | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._follow, name="whole-md5", daemon=True)
@@ -38,7 +40,20 @@ class Follower:
         with self._changed:
             if end > self._allowed:
                 self._allowed = end
-                self._changed.notify()
+                self._changed.notify_all()
+
+    def wait_for(self, end: int, check: Callable[[], None]) -> bool:
+        """Wait until it has read the bytes before ``end``, or for half a second all that it may: then it is not what
+        others wait for. Gives whether that took any time. ``check`` is called now and then: it may raise to stop."""
+        with self._changed:
+            if self._is_past(end):
+                return False
+            while not self._changed.wait_for(lambda: self._is_past(end), timeout=0.5) and self._read < self._allowed:
+                check()
+            return True
+
+    def _is_past(self, end: int) -> bool:
+        return self._ended or self._read >= end
 
     def keeps_up(self, slack: int) -> bool:
         """Whether it has read all but the last ``slack`` bytes of what it may read; false while there is nothing."""
@@ -48,7 +63,7 @@ class Follower:
         """The MD5 in hex of the first ``total`` bytes, when the thread is through. Raises what reading raised."""
         with self._changed:
             self._total = self._allowed = total
-            self._changed.notify()
+            self._changed.notify_all()
         while self._thread.is_alive():  # in pieces, so that an interrupt is seen in the main thread
             self._thread.join(0.5)
         if self._failure is not None:
@@ -61,7 +76,7 @@ class Follower:
         """Give up, if it is not through; the file may be closed afterwards."""
         with self._changed:
             self._stopped = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join()
         self._file.close()
 
@@ -76,13 +91,19 @@ class Follower:
             while length := self._wait():
                 for chunk in read_span(self._file, Span(self._read, length), self._chunk):
                     self._digest.update(chunk)
-                    self._read += len(chunk)
+                    with self._changed:
+                        self._read += len(chunk)
+                        self._changed.notify_all()
                     if self._stopped:
                         return
         except ScoreError as error:
             self._failure = error
         except OSError as error:
             self._failure = translate(error, str(self._file.name))
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
 
 
 class Prefix:

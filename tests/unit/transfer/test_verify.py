@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import random
 from collections.abc import Iterator
 from io import FileIO
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from score.errors import Cancelled, Integrity
+from score.errors import Cancelled, Integrity, ScoreError
 from score.protocol.parts import MIB, Span, cut
 from score.transfer.verify import Follower, Prefix
 
@@ -97,3 +99,50 @@ def test_it_can_be_given_up_and_the_file_is_closed(path: Path) -> None:
     assert file.closed
     with pytest.raises(Cancelled):
         follower.finish(len(DATA))
+
+
+class TestWaiting:
+    """Who is far ahead waits for it."""
+
+    def test_until_it_has_read_so_far(self, follower: Follower) -> None:
+        assert not follower.wait_for(0, pytest.fail)
+        assert not follower.wait_for(-MIB, pytest.fail)
+        follower.allow(2 * MIB)
+        follower.wait_for(MIB, lambda: None)
+        assert follower.keeps_up(MIB)
+
+    def test_but_not_for_what_nobody_brings(self, follower: Follower) -> None:
+        """A part that hangs must not stop all others."""
+        follower.allow(MIB)
+        assert follower.wait_for(2 * MIB, lambda: None)
+
+    def test_nor_when_it_is_given_up(self, path: Path) -> None:
+        follower = Follower(FileIO(path))
+        follower.allow(MIB)
+        follower.stop()
+        assert not follower.wait_for(2 * MIB, pytest.fail)
+
+    def test_the_wish_to_stop_is_heard(self, tmp_path: Path) -> None:
+        """While it reads from a file that gives nothing."""
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        writer = os.open(pipe, os.O_RDWR)
+
+        class Endless(FileIO):
+            def seek(self, *_: object) -> int:
+                return 0
+
+        follower = Follower(Endless(pipe))
+        try:
+            follower.allow(MIB)
+
+            def stop() -> None:
+                raise Cancelled("Stopped.")
+
+            with pytest.raises(Cancelled):
+                follower.wait_for(MIB, stop)
+        finally:
+            os.write(writer, b"x")
+            os.close(writer)
+            with contextlib.suppress(ScoreError):
+                follower.stop()
