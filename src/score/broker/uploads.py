@@ -179,6 +179,7 @@ class Uploads:
         try:
             await self.complete(object_id, upload_id)
         except (Conflict, NotFound, NotReady):
+            audit.note("")  # it was the record of a part, after all
             return False
         return True
 

@@ -69,6 +69,14 @@ class Site:
         assert self.call("POST", f"/upload/{self.object_id}?{which}").status == 200
         return begun
 
+    def send(self, *, complete: bool) -> urllib3.BaseHTTPResponse:
+        """Upload the file again up to its part, which is told with ``complete``; the answer to that."""
+        about = f"fileSize={len(DATA)}&overwrite=true&md5={hashlib.md5(DATA).hexdigest()}"
+        self.begun = self.call("POST", f"/upload/{self.object_id}/uploads?{about}").json()
+        etag = self._http.request("PUT", self.begun["parts"][0]["url"], body=DATA).headers["etag"].strip('"')
+        self.part = f"uploadId={self.begun['uploadId']}&partNumber=1&md5={etag}&etag={etag}"
+        return self.call("POST", f"/upload/{self.object_id}/parts?{self.part}&complete={str(complete).lower()}")
+
     def publish(self) -> None:
         assert self.call("PUT", f"/studies/{STUDY}/analysis/publish/{self.analysis}").status == 200
 
@@ -138,6 +146,20 @@ def test_every_url_and_every_deed_has_its_line(site: Site) -> None:
     text = site.audit.read_text()
     for secret in (site.key, urlsplit(begun["parts"][0]["url"]).query.rpartition("=")[2], "signature", "http://"):
         assert secret not in text
+
+
+def test_a_part_that_completes_is_told_as_a_completion_if_it_was_one(site: Site) -> None:
+    answer = site.send(complete=True)
+    assert (answer.status, answer.data) == (200, b"completed")
+    assert (site.lines[-1]["deed"], site.lines[-1]["outcome"]) == ("completion", "done")
+    assert site.send(complete=False).data == b""
+    site.publish()
+    before = site.lines
+    answer = site.call("POST", f"/upload/{site.object_id}/parts?{site.part}&complete=true")
+    assert (answer.status, answer.data) == (200, b"")
+    assert site.lines == before
+    assert site.call("POST", f"/upload/{site.object_id}?uploadId={site.begun['uploadId']}").status == 400
+    assert (site.lines[-1]["deed"], site.lines[-1]["outcome"]) == ("completion", "failed")
 
 
 def test_refusals_cancellations_and_failures(site: Site) -> None:
