@@ -59,6 +59,8 @@ class Findings:
     tables: list[Table] = field(default_factory=list)
     raw: dict[str, list[float]] = field(default_factory=dict)
     """Seconds of single measurements that are in no table."""
+    failed: str = ""
+    """Why there is nothing to tell."""
 
 
 FIGURES: dict[str, Callable[[Lab], Findings]] = {}

@@ -62,6 +62,8 @@ def page(
     for findings in all_of.values():
         for goal in findings.goals:
             lines += rows(goal.what, goal.measured, goal.bound, "yes" if goal.met else "**no**")[:1]
+    failed = [f"- {name}: {findings.failed}" for name, findings in all_of.items() if findings.failed]
+    lines += ["", "## Not measured", "", *failed] if failed else []
     for findings in all_of.values():
         for table in findings.tables:
             lines += ["", f"## {table.title}", "", *compare(table)]

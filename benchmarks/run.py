@@ -51,7 +51,11 @@ def main() -> int:
         programs = {"score": __version__, **lab.rivals.versions()}
         for name in asked.only or FIGURES:
             print(f"{name}: {(FIGURES[name].__doc__ or '').splitlines()[0]}", flush=True)
-            found[name] = FIGURES[name](lab)
+            try:
+                found[name] = FIGURES[name](lab)
+            except Failed as error:  # the others are worth as much without it
+                print(f"    Not measured: {error}", flush=True)
+                found[name] = Findings(failed=str(error).splitlines()[0])
     day = datetime.now(UTC).strftime("%Y-%m-%d")
     told = day, scale, surroundings, programs, found
     print("\n" + report.page(*told))
@@ -61,7 +65,8 @@ def main() -> int:
         (output / f"{day}.md").write_text(report.page(*told))
         (output / f"{day}.json").write_text(report.data(*told))
         print(f"Written to {output / day}.md and .json")
-    return 0 if all(goal.met for findings in found.values() for goal in findings.goals) else 1
+    met = all(goal.met for findings in found.values() for goal in findings.goals)
+    return 0 if met and not any(findings.failed for findings in found.values()) else 1
 
 
 if __name__ == "__main__":
