@@ -10,9 +10,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from score.client.outcome import Outcome, State
@@ -69,31 +70,37 @@ class Many(Generic[T]):
         running: dict[Future[list[Outcome]], tuple[int, T]] = {}
         crowded: set[Future[list[Outcome]]] = set()  # those of them that are large
         pool = ThreadPoolExecutor(self.width + self.large, thread_name_prefix="file")
+        done: SimpleQueue[Future[list[Outcome]]] = SimpleQueue()
         ended = 0
+
+        def begin(work: Callable[[T], list[Outcome]], entry: tuple[int, T]) -> Future[list[Outcome]]:
+            future = pool.submit(self._guarded, work, entry[1], fatal)
+            running[future] = entry
+            future.add_done_callback(done.put)
+            return future
+
         try:
             while True:
                 while waiting and len(crowded) < self.large:
-                    entry = waiting.popleft()
-                    future = pool.submit(self._guarded, self.large_work or self.work, entry[1], fatal)
-                    running[future] = entry
-                    crowded.add(future)
+                    crowded.add(begin(self.large_work or self.work, waiting.popleft()))
                 while len(running) - len(crowded) < self.width and (fresh := next(source, None)) is not None:
-                    running[pool.submit(self._guarded, self.work, fresh[1], fatal)] = fresh
+                    begin(self.work, fresh)
                 if not running:
                     return
-                # in pieces, so that an interrupt is seen in the main thread
-                done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-                for future in done:
-                    entry = running.pop(future)
-                    crowded.discard(future)
-                    try:
-                        outcomes = future.result()
-                    except Later:
-                        waiting.append(entry)
-                    else:
-                        ended += 1
-                        yield entry[0], outcomes
                 self.stop.check()
+                try:
+                    future = done.get(timeout=0.5)  # in pieces, so that an interrupt is seen in the main thread
+                except Empty:
+                    continue
+                entry = running.pop(future)
+                crowded.discard(future)
+                try:
+                    outcomes = future.result()
+                except Later:
+                    waiting.append(entry)
+                else:
+                    ended += 1
+                    yield entry[0], outcomes
         except (KeyboardInterrupt, Cancelled):
             late = self.stop.is_late
             self.stop.set()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, NewConnectionError, SSLError
@@ -63,15 +63,15 @@ def place(url: str) -> str:
 def expiry(url: str) -> datetime | None:
     """When a pre-signed URL ends, as far as it says so: SigV4, SigV2, SAS of Azure, the local store."""
     with contextlib.suppress(ValueError, OverflowError, OSError):
-        query = {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
+        query = dict(pair.partition("=")[::2] for pair in urlsplit(url).query.split("&"))
         if "X-Amz-Date" in query and "X-Amz-Expires" in query:
-            start = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            start = datetime.fromisoformat(query["X-Amz-Date"]).replace(tzinfo=UTC)
             return start + timedelta(seconds=int(query["X-Amz-Expires"]))
         for name in ("Expires", "expires"):
             if name in query:
                 return datetime.fromtimestamp(int(query[name]), UTC)
         if "se" in query:
-            end = datetime.fromisoformat(query["se"])
+            end = datetime.fromisoformat(unquote(query["se"]))
             return end if end.tzinfo else end.replace(tzinfo=UTC)
     return None
 
