@@ -66,3 +66,15 @@ def test_another_file_than_the_registered_one_never_completes(site: Site, files:
     assert "nothing was completed" in result.stderr
     assert "complete=true" not in str(site.score.seen(path="/parts$"))
     assert not site.has_object(files.id)
+
+
+def test_what_is_there_is_no_failure_of_the_server(site: Site, files: Registered) -> None:
+    """Run again, nothing is sent, and no answer is one that an operator is woken for."""
+    site.run("upload", "--manifest", files.manifest)
+    site.score.forget()
+    site.store.forget()
+    site.run("upload", "--manifest", files.manifest)
+    begun, *others = site.score.seen(path=f"^/upload/{files.id}")
+    assert (begun.path, begun.status) == (f"/upload/{files.id}/begin", 400)
+    assert {call.status for call in others} == {200}
+    assert site.sent(files.id) == []

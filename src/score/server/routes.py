@@ -24,7 +24,7 @@ from score.broker.progress import UploadsInProgress
 from score.broker.removal import Removal
 from score.broker.uploads import Uploads
 from score.config.words import boolean, whole
-from score.errors import Invalid
+from score.errors import AlreadyExists, Conflict, Invalid
 from score.protocol.wire import FEATURES, SHORT_UPLOADS, to_json
 from score.server.problems import TEXT, dump
 
@@ -172,7 +172,10 @@ def add_score_routes(app: FastAPI, broker: Broker) -> None:
     ) -> Response:
         """Start an upload, unless the object is there or an upload of it is in progress."""
         await access.upload(bearer(request), object_id)
-        return await _json(request, await uploads.start(object_id, size, md5 or None, afresh=True))
+        try:
+            return await _json(request, await uploads.start(object_id, size, md5 or None, afresh=True))
+        except AlreadyExists as error:  # a 500 elsewhere, for clients of the reference, which do not make this call
+            raise Conflict(error.message, hint=error.hint) from None
 
     @app.get("/upload/{object_id}/status", tags=["upload"])
     async def status(request: Request, object_id: str, size: FileSize) -> Response:
