@@ -246,7 +246,7 @@ def test_a_server_whose_disk_is_slow_to_sync_answers_others_meanwhile(
         files = site.register([make_file("slow.bam", PART + 1)])
         flag.touch()
         with site.start("upload", "--manifest", files.manifest) as client:
-            site.score.wait(lambda seen: any(call.path == f"/upload/{files.id}/uploads" for call in seen))
+            site.score.wait(lambda seen: any(call.path == f"/upload/{files.id}/begin" for call in seen))
             site.run(*there.words)
             there.check()
             assert site.finished(files.id) == set()
