@@ -1,6 +1,6 @@
 """Completion of uploads: the object out of its parts, then its final ``.meta``. Protocol, section 4.
 
-Every way to it may be gone again after a crash at any moment, by any server.
+After a crash at any moment any server can do each step again.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Completion:
             begun = await self._beginning(object_id, upload)
             await self._join(object_id, without_urls(specification, md5s), parts, begun)
         except (Conflict, NotFound, NotReady):
-            made = await self.made(object_id, upload)
+            made = await self._made(object_id, upload)
             if made is None:
                 raise
             await self.forget(object_id, upload)  # done by another server, or before its answer was lost
@@ -128,7 +128,7 @@ class Completion:
             return
         try:
             specification = await self._begun.specification(object_id, upload)
-            if specification.object_size == made.size and not await self.made(object_id, upload):
+            if specification.object_size == made.size and not await self._made(object_id, upload):
                 parts, md5s, _ = await self._assemble(object_id, upload, Plan.of(specification))
                 begun = await self._beginning(object_id, upload)
                 await self._join(object_id, without_urls(specification, md5s), parts, begun)
@@ -136,7 +136,7 @@ class Completion:
         except (NotFound, Conflict):
             return  # no state to go by, parts that were never finished, or an object of other parts
 
-    async def made(self, object_id: str, upload: UploadId) -> Specification | None:
+    async def _made(self, object_id: str, upload: UploadId) -> Specification | None:
         """What was made of this upload, None where the object that is there is of another. NotFound: it is lost."""
         key = self._layout.meta(object_id)
         document = await fetch(self._state, key)

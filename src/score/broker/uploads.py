@@ -7,7 +7,6 @@ server, also the reference's, can go on; a call repeated after a lost answer or 
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -28,11 +27,6 @@ from score.protocol.ids import check_object_id, check_upload_id
 from score.protocol.parts import plan_upload
 from score.protocol.wire import FinishedPart, Part, Progress, Specification
 from score.storage.base import ObjectStore, Prefix, UploadId, stored_part
-
-log = logging.getLogger(__name__)
-
-_BEGINNING = timedelta(seconds=10)
-"""Within which the state of an upload is written, once the store began it."""
 
 
 @dataclass(frozen=True, slots=True)
