@@ -301,7 +301,7 @@ class Player:
 
         parts = self._parts(spans, call.object, "", source)
         if query.get("exclude-urls") == "true":
-            parts = [part.model_copy(update={"url": None}) for part in parts]
+            parts = [part.changed(url=None) for part in parts]
         return _specification(
             call.object, UPLOAD_ID if whole else call.object, parts, size, None if plain else md5(data)
         )

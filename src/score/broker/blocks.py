@@ -14,8 +14,6 @@ import asyncio
 from datetime import timedelta
 from typing import TypeGuard
 
-from pydantic import Field
-
 from score.broker import audit
 from score.broker.access import Access
 from score.broker.documents import fetch
@@ -25,14 +23,14 @@ from score.protocol.blocks import UPLOAD_FIELD, lay, read_block
 from score.protocol.digests import check_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
 from score.protocol.parts import Span
-from score.protocol.wire import Part, Progress, Specification, to_json
+from score.protocol.wire import Part, Progress, Specification, from_json, to_json
 from score.storage.base import Block, BlockStore, ObjectStat, PlannedPart, Prefix, UploadId
 
 
-class _Begun(Specification):
+class _Begun(Specification, frozen=True):
     """The state document of an upload in progress. ``replaces`` is the ETag of what was there when it began."""
 
-    replaces: str = Field(default="")
+    replaces: str = ""
 
 
 class BlockUploads:
@@ -97,8 +95,16 @@ class BlockUploads:
         )
         await self._objects.put(self._layout.upload_meta(object_id, upload), to_json(begun))
         audit.note("upload", object_id, parts=1, bytes=size)
-        answer = Specification.model_validate(begun.model_dump(exclude={"replaces"}))
-        return to_json(answer.with_parts([whole.model_copy(update={"url": self._url(object_id, upload)})]))
+        return to_json(
+            Specification(
+                object_key=key,
+                object_id=object_id,
+                upload_id=upload,
+                parts=[whole.changed(url=self._url(object_id, upload))],
+                object_size=size,
+                object_md5=begun.object_md5,
+            )
+        )
 
     async def status(self, object_id: str, size: int) -> Progress:
         """How far the upload in progress is: a part for each block that the store holds, with its MD5, and one for
@@ -266,7 +272,7 @@ class BlockUploads:
             return None
         if read_specification(document, key).upload_id != upload_id:
             raise Conflict(f"The stored state {key!r} is of another upload.", hint="Start the upload again.")
-        return _Begun.model_validate_json(document)
+        return from_json(_Begun, document)
 
     async def _folders(self, object_id: str) -> list[UploadId]:
         entries = [entry async for entry in self._objects.scan(self._layout.uploads_of(object_id), delimiter="/")]

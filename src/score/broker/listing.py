@@ -6,16 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from pydantic import TypeAdapter
-
 from score.broker.state import Layout
 from score.protocol.ids import is_uuid
-from score.protocol.wire import Listed
+from score.protocol.wire import Listed, to_json
 from score.storage.base import ObjectStat, ObjectStore
 
 _KEPT = 30.0
 """Seconds for which a listing is given out again: a million objects cost a thousand calls."""
-LISTING = TypeAdapter(list[Listed])
 
 
 class Listing:
@@ -51,7 +48,7 @@ class Listing:
             async for entry in self._objects.scan(self._layout.data_prefix)
             if isinstance(entry, ObjectStat) and is_uuid(name := entry.key.rpartition("/")[2])
         ]
-        document = LISTING.dump_json(listed, by_alias=True)
+        document = to_json(listed)
         if renewals == self._renewals:
             self._made = (self._clock() + _KEPT, document)
         return document

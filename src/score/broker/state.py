@@ -11,13 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from pydantic import ValidationError
-
 from score.errors import Conflict
 from score.protocol.digests import is_md5
 from score.protocol.ids import is_uuid
 from score.protocol.parts import Span
-from score.protocol.wire import FinishedPart, Part, Specification
+from score.protocol.wire import FinishedPart, Part, Specification, from_json, to_json
 from score.storage.base import PlannedPart, UploadId
 
 META = ".meta"
@@ -65,7 +63,7 @@ class Layout:
 
     def record(self, object_id: str, upload: str, part: FinishedPart) -> str:
         """Key of the record of a finished part."""
-        return f"{self.records_of(object_id, upload, part.part_number)}{part.model_dump_json(by_alias=True)}"
+        return f"{self.records_of(object_id, upload, part.part_number)}{to_json(part).decode()}"
 
     def upload_of(self, key: str) -> tuple[str, UploadId] | None:
         """Object id and upload id of a key or prefix under the folder of uploads; None where it is something else."""
@@ -94,7 +92,7 @@ def read_record(key: str) -> FinishedPart | None:
         return None
     number, bar, document = name.partition("|")
     try:
-        record = FinishedPart.model_validate_json(document)
+        record = from_json(FinishedPart, document)
         if bar and int(number, 16) == record.part_number > 0 and is_md5(record.md5) and record.etag:
             return record
     except ValueError:
@@ -107,8 +105,8 @@ def read_record(key: str) -> FinishedPart | None:
 def read_specification(document: bytes, key: str) -> Specification:
     """A ``.meta`` document. Raises Conflict where it is broken: its parts must cover the object without gaps."""
     try:
-        specification = Specification.model_validate_json(document)
-    except ValidationError:
+        specification = from_json(Specification, document)
+    except ValueError:
         raise _broken(key, "it is no specification") from None
     at = 0
     for number, part in enumerate(specification.parts, 1):

@@ -13,31 +13,32 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from urllib3.response import BaseHTTPResponse
 
 from score.errors import Expired, Forbidden, NotFound, Refused, Unavailable
-from score.protocol.wire import FEATURES, SHORT_UPLOADS, Entity, EntityPage, Listed, Progress, Specification, Wire
+from score.protocol.wire import (
+    FEATURES,
+    SHORT_UPLOADS,
+    Entity,
+    EntityPage,
+    Listed,
+    Progress,
+    Specification,
+    Wire,
+    from_json,
+)
 from score.transfer.http import Http, Timeouts, answer_text, place, retry_after, service_error, store_error
 
 T = TypeVar("T")
-W = TypeVar("W", bound=Wire)
 
 
-class _Submitted(Wire):
-    analysis_id: str = Field(alias="analysisId")
+class _Submitted(Wire, frozen=True):
+    analysis_id: str
 
 
-class _Published(Wire):
+class _Published(Wire, frozen=True):
     message: str = ""
 
-
-_LATER = ConfigDict(defer_build=True)
-"""Each call needs one of these at most, and to build them all costs a start 10 ms."""
-_NAMES = TypeAdapter(list[str], config=_LATER)
-_RECORDS = TypeAdapter(list[dict[str, Any]], config=_LATER)
-_DOCUMENT = TypeAdapter(dict[str, Any], config=_LATER)
-_LISTING = TypeAdapter(list[Listed], config=_LATER)
 
 Query = Mapping[str, str | int | Sequence[str]]
 """Parameters of a call; several values are given one by one."""
@@ -93,24 +94,16 @@ class Endpoint:
         return response
 
     def read(
-        self, model: type[W], method: str, path: str, query: Query | None = None, *, document: object = None
-    ) -> W:
-        """A good answer as a document. Raises Unavailable where it is none."""
-        return self.parse(model, self.call(method, path, query, document=document), method, path)
+        self, kind: type[T], method: str, path: str, query: Query | None = None, *, document: object = None
+    ) -> T:
+        """A good answer as a document. Raises Unavailable where it is none of that kind."""
+        return self.parse(kind, self.call(method, path, query, document=document), method, path)
 
-    def parse(self, model: type[W], data: bytes, method: str, path: str) -> W:
-        """The body of a good answer as a document. Raises Unavailable where it is none."""
+    def parse(self, kind: type[T], data: bytes, method: str, path: str) -> T:
+        """The body of a good answer as a document. Raises Unavailable where it is none of that kind."""
         try:
-            return model.model_validate_json(data)
-        except ValidationError:
-            raise self._nonsense(method, path) from None
-
-    def ask(self, adapter: TypeAdapter[T], method: str, path: str) -> T:
-        """A good answer that is no wire document. Raises Unavailable where it is not of that type."""
-        data = self.call(method, path)
-        try:
-            return adapter.validate_json(data)
-        except ValidationError:
+            return from_json(kind, data)
+        except ValueError:
             raise self._nonsense(method, path) from None
 
     def _nonsense(self, method: str, path: str) -> Unavailable:
@@ -179,7 +172,7 @@ class Score:
 
     def listing(self) -> list[Listed]:
         """Every object of the store."""
-        return self._to.ask(_LISTING, "GET", "/listing")
+        return self._to.read(list[Listed], "GET", "/listing")
 
     def exists(self, object_id: str) -> bool:
         """Whether the object is in the store."""
@@ -251,7 +244,7 @@ class Song:
 
     def document(self, study: str, analysis: str) -> dict[str, Any]:
         """Song's document of an analysis: its state, times, and the records of its files (``files``)."""
-        return self._to.ask(_DOCUMENT, "GET", f"/studies/{_id(study)}/analysis/{_id(analysis)}")
+        return self._to.read(dict[str, Any], "GET", f"/studies/{_id(study)}/analysis/{_id(analysis)}")
 
     def entities(self, analysis: str, study: str | None = None) -> Iterator[Entity]:
         """The files of an analysis, all pages, no id twice."""
@@ -283,7 +276,7 @@ class Song:
 
     def studies(self) -> list[str]:
         """The ids of all studies."""
-        return self._to.ask(_NAMES, "GET", "/studies/all")
+        return self._to.read(list[str], "GET", "/studies/all")
 
     def create_study(self, study: str) -> None:
         """Create a study."""
@@ -296,7 +289,7 @@ class Song:
 
     def files(self, study: str, analysis: str) -> list[dict[str, Any]]:
         """The records of the files of an analysis."""
-        return self._to.ask(_RECORDS, "GET", f"/studies/{_id(study)}/analysis/{_id(analysis)}/files")
+        return self._to.read(list[dict[str, Any]], "GET", f"/studies/{_id(study)}/analysis/{_id(analysis)}/files")
 
     def publish(self, study: str, analysis: str) -> str:
         """Publish an analysis; gives Song's message."""

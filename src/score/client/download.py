@@ -137,7 +137,7 @@ class Download:
                 f"{self.entity.id}: the server's specification contradicts itself.",
                 hint="Tell the operator of the server.",
             )
-        parts = [part.model_copy(update={"source_md5": to_hex(part.source_md5)}) for part in wanted.parts]
+        parts = [part.changed(source_md5=to_hex(part.source_md5)) for part in wanted.parts]
         return wanted.with_parts(parts)
 
     def _require_same(self, target: Path, wanted: Specification, whole: str | None) -> None:

@@ -81,9 +81,7 @@ class Verification:
         found = self.engine.persist(
             lambda: self.score.download(self.entity.id, urls=False), f"{self.entity.file_name}: asking for the object"
         )
-        return found.with_parts(
-            part.model_copy(update={"source_md5": to_hex(part.source_md5)}) for part in found.parts
-        )
+        return found.with_parts(part.changed(source_md5=to_hex(part.source_md5)) for part in found.parts)
 
     def _require_registered(self, stored: Specification) -> None:
         """Raises Integrity where the registry knows another size or MD5 than the store."""
@@ -161,7 +159,7 @@ class Verification:
         damaged = {part.part_number for part in bad.parts}
         for part in stored.parts:
             if part.part_number not in damaged:
-                journal.record(part.model_copy(update={"md5": part.source_md5}))
+                journal.record(part.changed(md5=part.source_md5))
         if path != journal.data:
             try:
                 os.replace(path, journal.data)

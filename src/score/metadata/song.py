@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from urllib.parse import quote, urlencode
 
 import aiohttp
-from pydantic import Field, TypeAdapter, ValidationError
+from msgspec import field
 from yarl import URL
 
 from score.errors import NotFound, Refused, Unavailable
 from score.metadata.base import Analysis, AnalysisState, RegisteredFile
 from score.protocol.onward import ONWARD
-from score.protocol.wire import Entity, EntityPage, Wire
+from score.protocol.wire import Entity, EntityPage, Wire, from_json
 
 _WAITS = (0.2, 0.5, 1.0)
 """Seconds before each repetition of a call that failed in a way that may pass."""
@@ -27,40 +27,36 @@ _PAGE = 2000
 _MOST_PAGES = 50
 
 
-class _Analysis(Wire):
+class _Analysis(Wire, frozen=True):
     """An analysis; of what may be megabytes about its files only the state is looked at."""
 
-    state: AnalysisState = Field(alias="analysisState")
+    state: AnalysisState = field(name="analysisState")
 
 
-class _Kind(Wire):
+class _Kind(Wire, frozen=True):
     name: str = ""
 
 
-class _Entry(_Analysis):
+class _Entry(_Analysis, frozen=True):
     """An analysis in a list; of its files only their number counts."""
 
-    id: str = Field(alias="analysisId")
-    files: list[object] = Field(default_factory=list)
-    kind: _Kind = Field(default_factory=_Kind, alias="analysisType")
-    updated: str | None = Field(default="", alias="updatedAt")
+    id: str = field(name="analysisId")
+    files: list[object] = field(default_factory=list)
+    kind: _Kind = field(default_factory=_Kind, name="analysisType")
+    updated: str | None = field(default="", name="updatedAt")
 
 
-class _Entries(Wire):
+class _Entries(Wire, frozen=True):
     analyses: list[_Entry]
-    total: int = Field(alias="totalAnalyses")
+    total: int = field(name="totalAnalyses")
 
 
-class _File(Wire):
-    object_id: str = Field(alias="objectId")
-    name: str = Field(alias="fileName")
-    size: int = Field(alias="fileSize")
-    md5: str = Field(alias="fileMd5sum")
-    access: str | None = Field(default="", alias="fileAccess")
-
-
-_STUDIES = TypeAdapter(list[str])
-_FILES = TypeAdapter(list[_File])
+class _File(Wire, frozen=True):
+    object_id: str
+    name: str = field(name="fileName")
+    size: int = field(name="fileSize")
+    md5: str = field(name="fileMd5sum")
+    access: str | None = field(default="", name="fileAccess")
 
 
 class Song:
@@ -84,8 +80,8 @@ class Song:
             raise NotFound(f"The object {object_id} is not registered in Song.", hint="Submit its analysis first.")
         _check(status, f"object {object_id}")
         try:
-            return Entity.model_validate_json(body)
-        except ValidationError:
+            return from_json(Entity, body)
+        except ValueError:
             raise Unavailable(f"Song's answer about object {object_id} is no entity.") from None
 
     async def bundle(self, analysis: str) -> list[Entity]:
@@ -97,8 +93,8 @@ class Song:
             status, body = await self._get(f"/entities?{query}", what)
             _check(status, what)
             try:
-                page = EntityPage.model_validate_json(body)
-            except ValidationError:
+                page = from_json(EntityPage, body)
+            except ValueError:
                 raise Unavailable(f"Song's answer about {what} is no page of entities.") from None
             found += page.content
             if page.last or not page.content:
@@ -113,8 +109,8 @@ class Song:
             raise NotFound(f"Song does not know {what}.")
         _check(status, what)
         try:
-            return _Analysis.model_validate_json(body).state
-        except ValidationError:
+            return from_json(_Analysis, body).state
+        except ValueError:
             raise Unavailable(f"Song's answer about {what} has no publication state that is known.") from None
 
     async def studies(self) -> list[str]:
@@ -123,8 +119,8 @@ class Song:
         status, body = await self._get("/studies/all", what)
         _check(status, what)
         try:
-            return _STUDIES.validate_json(body)
-        except ValidationError:
+            return from_json(list[str], body)
+        except ValueError:
             raise Unavailable(f"Song's answer about {what} is no list.") from None
 
     async def list_analyses(
@@ -138,8 +134,8 @@ class Song:
             raise NotFound(f"Song does not know {what}.")
         _check(status, what)
         try:
-            page = _Entries.model_validate_json(body)
-        except ValidationError:
+            page = from_json(_Entries, body)
+        except ValueError:
             raise Unavailable(f"Song's answer about {what} is no list of analyses.") from None
         found = [
             Analysis(one.id, one.state, len(one.files), one.kind.name, one.updated or "") for one in page.analyses
@@ -154,8 +150,8 @@ class Song:
             raise NotFound(f"Song does not know {what}.")
         _check(status, what)
         try:
-            files = _FILES.validate_json(body)
-        except ValidationError:
+            files = from_json(list[_File], body)
+        except ValueError:
             raise Unavailable(f"Song's answer about {what} is no list of files.") from None
         return [RegisteredFile(one.object_id, one.name, one.size, one.md5, one.access or "") for one in files]
 

@@ -180,9 +180,9 @@ class RemoteObject:
         version = f"{found.upload_id}:{found.object_size}:{md5}" if told_apart else uuid.uuid4().hex
         self._version = f"{found.object_id}:{version}"
         if self._verify:
-            parts = [part.model_copy(update={"source_md5": to_hex(part.source_md5)}) for part in found.parts]
+            parts = [part.changed(source_md5=to_hex(part.source_md5)) for part in found.parts]
             self._checks = PartChecks(parts, found.object_size, self._cached, self._length)
-        return found.with_parts(part.model_copy(update={"url": None}) for part in found.parts)
+        return found.with_parts(part.changed(url=None) for part in found.parts)
 
     def _pieces(self, offset: int, length: int) -> Iterator[memoryview]:
         """The bytes of a read, block by block; a large one in several goes, so that little is held at a time."""

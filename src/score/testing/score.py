@@ -212,8 +212,8 @@ class FakeScore(FakeService):
         upload = self._upload(object_id)
         if upload.size != int(request.query["fileSize"]):
             raise _Error(HTTPStatus.BAD_REQUEST, f"The upload in progress has {upload.size} bytes.")
-        progress = {"objectId": object_id, "uploadId": upload.id, "parts": self.upload_parts(object_id)}
-        return web.Response(body=to_json(Progress.model_validate(progress)), content_type="application/json")
+        progress = Progress(object_id, upload.id, self.upload_parts(object_id))
+        return web.Response(body=to_json(progress), content_type="application/json")
 
     async def _finish(self, request: web.Request) -> web.Response:
         q = request.query
@@ -254,7 +254,7 @@ class FakeScore(FakeService):
             wanted = Span(offset, len(stored.data) - offset if length < 0 else length)
             parts, upload_id, size = self.download_parts(object_id, wanted), object_id, wanted.length
         if request.query.get("exclude-urls") == "true":
-            parts = [part.model_copy(update={"url": None}) for part in parts]
+            parts = [part.changed(url=None) for part in parts]
         return _json(_specification(object_id, upload_id, parts, size, stored.md5))
 
     def _check_signature(self, request: web.Request) -> None:

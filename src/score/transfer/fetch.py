@@ -194,7 +194,7 @@ class Fetch:
                 response.release_conn()
             else:
                 response.close()
-        return part.model_copy(update={"md5": md5})
+        return part.changed(md5=md5)
 
     def _request(self, part: Part, url: str) -> BaseHTTPResponse:
         """Ask for a part, of the object of the other parts only, where the store can be asked so."""

@@ -17,11 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from platformdirs import user_state_path
-from pydantic import ValidationError
 
 from score._version import __version__
 from score.errors import NotFound, Refused, ScoreError
-from score.protocol.wire import Part, Specification, to_json
+from score.protocol.wire import Part, Specification, from_json, to_json
 from score.transfer.files import translate
 
 VERSION = 1
@@ -217,12 +216,12 @@ class DownloadJournal:
         if not self.begun or not _is_ours(self._folder, self._object_id, self._say):
             return None
         try:
-            found = Specification.model_validate_json(self._meta.read_bytes())
+            found = from_json(Specification, self._meta.read_bytes())
         except FileNotFoundError:
             if any(self._folder.iterdir()):
                 self._say(f"{self._meta} is missing; the download is begun anew")
             return None
-        except (OSError, ValidationError):
+        except (OSError, ValueError):
             self._say(f"{self._meta} is damaged or cannot be read; the download is begun anew")
             return None
         if found.object_id.lower() != self._object_id.lower():
@@ -250,9 +249,9 @@ class DownloadJournal:
         damaged = 0
         for path in self._folder.glob("part-*"):
             try:
-                part = Part.model_validate_json(path.read_bytes())
+                part = from_json(Part, path.read_bytes())
                 found[part.part_number] = part
-            except (OSError, ValidationError):
+            except (OSError, ValueError):
                 damaged += 1
         if damaged:
             what = "a record of a finished part is" if damaged == 1 else f"{damaged} records of finished parts are"
@@ -262,7 +261,7 @@ class DownloadJournal:
     def record(self, part: Part) -> None:
         """A part's bytes are in the file; ``part.md5`` is their checksum."""
         if self._keeps_parts:
-            _write(self._folder / f"part-{part.part_number:08x}", to_json(part.model_copy(update={"url": None})))
+            _write(self._folder / f"part-{part.part_number:08x}", to_json(part.changed(url=None)))
 
     def keep_etag(self, etag: str) -> None:
         """Keep the ETag, as the store gave it, of the object that the parts are of."""

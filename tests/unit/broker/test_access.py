@@ -263,7 +263,7 @@ def test_what_is_registered_is_asked_for_once_in_a_while_and_its_state_every_tim
     for moment in (0.0, 29.0):
         now = moment
         assert asyncio.run(outcome(access.download(None, UNKNOWN))) is None
-    registry._entity = registry._entity.model_copy(update={"access": "controlled"})
+    registry._entity = registry._entity.changed(access="controlled")
     now = 30.0
     assert asyncio.run(outcome(access.download(None, UNKNOWN))) is Forbidden
     assert registry.asked == 2

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from score.broker.downloads import DownloadRules, Downloads, Request
-from score.broker.listing import LISTING, Listing
+from score.broker.listing import Listing
 from score.broker.state import Layout
 from score.errors import Conflict, Invalid, NotFound, Refused, ScoreError
 from score.protocol.parts import Span
-from score.protocol.wire import Part, Specification, to_json
+from score.protocol.wire import Listed, Part, Specification, from_json, to_json
 from score.storage.base import ObjectStat
 from score.storage.local import LocalStore
 
@@ -255,14 +255,14 @@ def test_the_listing_has_every_object_and_no_state(tmp_path: Path) -> None:
             await shelf.objects.put(key, b"x")
         assert await listing.document() == b"[]", "remembered for a while"
         listing.renew()
-        found = LISTING.validate_json(await listing.document())
+        found = from_json(list[Listed], await listing.document())
         assert [(one.id, one.size) for one in found] == [(OBJECT, len(DATA)), (f"{OBJECT[:-1]}2", 1)]
         stat = await shelf.objects.stat(LAYOUT.object(OBJECT))
         assert stat is not None
         assert abs(found[0].last_modified - stat.last_modified.timestamp() * 1000) < 1
         await shelf.objects.delete(LAYOUT.object(OBJECT))
         now = 31.0
-        assert len(LISTING.validate_json(await listing.document())) == 1
+        assert len(from_json(list[Listed], await listing.document())) == 1
 
     run(tmp_path, test)
 

@@ -30,7 +30,7 @@ from score.errors import (
     Unauthenticated,
     Unavailable,
 )
-from score.protocol.wire import Specification
+from score.protocol.wire import Specification, to_json
 from score.testing.faults import Answer, Flip
 from score.testing.privileges import unprivileged
 from score.testing.score import FaultyScore
@@ -310,13 +310,13 @@ class TestResuming:
             object_size=len(DATA),
             object_md5=MD5,
         )
-        (folder / "meta").write_text(made.model_dump_json(by_alias=True, indent=2))
+        (folder / "meta").write_text(json.dumps(json.loads(to_json(made)), indent=2))
         with (out / OBJECT).open("wb") as file:
             file.truncate(len(DATA))
             for part in made.parts[:4]:
                 file.seek(part.offset)
                 file.write(DATA[part.offset : part.span.end])
-                document = part.model_copy(update={"md5": part.source_md5}).model_dump_json(by_alias=True)
+                document = to_json(part.changed(md5=part.source_md5)).decode()
                 (folder / f"part-{part.part_number:08x}").write_text(document)
         fetch(client, out)
         assert (out / "a.bam").read_bytes() == DATA
@@ -435,8 +435,7 @@ class TestProof:
 
     def test_md5s_in_capitals_are_the_same(self, client: Client, site: FaultyScore, out: Path) -> None:
         parts = [
-            part.model_copy(update={"source_md5": (part.source_md5 or "").upper()})
-            for part in site.fake.download_parts(OBJECT)
+            part.changed(source_md5=(part.source_md5 or "").upper()) for part in site.fake.download_parts(OBJECT)
         ]
         made = Specification(
             object_key="k",
@@ -446,7 +445,7 @@ class TestProof:
             object_size=len(DATA),
             object_md5=MD5.upper(),
         )
-        site.traffic.inject(Answer(200, made.model_dump_json(by_alias=True).encode()), path="/download/")
+        site.traffic.inject(Answer(200, to_json(made)), path="/download/")
         assert fetch(client, out)[0].state is State.DOWNLOADED
 
     def test_an_object_that_is_not_what_is_registered_does_not_take_its_place(
@@ -476,7 +475,7 @@ class TestProof:
             parts=site.fake.download_parts(OBJECT),
             object_size=len(DATA),
         )
-        document = json.loads(made.model_dump_json(by_alias=True)) | change
+        document = json.loads(to_json(made)) | change
         site.traffic.inject(Answer(200, json.dumps(document).encode()), path="/download/")
         error = failure(client, out)
         assert isinstance(error, Refused)

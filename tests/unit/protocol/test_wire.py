@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from score.protocol.wire import (
     Entity,
@@ -17,6 +17,7 @@ from score.protocol.wire import (
     Part,
     Progress,
     Specification,
+    from_json,
     to_json,
 )
 
@@ -32,17 +33,17 @@ RECORDED = (
 TEXTS = st.none() | st.text(max_size=20)
 PARTS = st.builds(
     Part,
-    partNumber=st.integers(1, 10_000),
-    partSize=st.integers(-1, 2**42),
+    part_number=st.integers(1, 10_000),
+    part_size=st.integers(-1, 2**42),
     offset=st.integers(0, 2**42),
     url=TEXTS,
     md5=TEXTS,
-    sourceMd5=TEXTS,
+    source_md5=TEXTS,
 )
 
 
 def test_a_specification_is_written_byte_for_byte_as_recorded() -> None:
-    assert to_json(Specification.model_validate_json(RECORDED)).decode() == RECORDED
+    assert to_json(from_json(Specification, RECORDED)).decode() == RECORDED
 
 
 def test_null_urls_and_md5s_are_written_and_a_null_source_md5_is_not() -> None:
@@ -59,7 +60,7 @@ def test_parts_survive_the_wire(part: Part) -> None:
     document = json.loads(to_json(part))
     assert list(document)[:5] == ["partNumber", "partSize", "offset", "url", "md5"]
     assert ("sourceMd5" in document) == (part.source_md5 is not None)
-    assert Part.model_validate_json(to_json(part)) == part
+    assert from_json(Part, to_json(part)) == part
 
 
 @given(st.lists(PARTS, max_size=4), st.integers(-1, 2**43), TEXTS)
@@ -67,7 +68,7 @@ def test_specifications_survive_the_wire(parts: list[Part], size: int, md5: str 
     made = Specification(
         object_key="data/x", object_id=OBJECT, upload_id="u", parts=parts, object_size=size, object_md5=md5
     )
-    assert Specification.model_validate_json(to_json(made)) == made
+    assert from_json(Specification, to_json(made)) == made
     assert list(json.loads(to_json(made))) == [
         "objectKey",
         "objectId",
@@ -81,9 +82,9 @@ def test_specifications_survive_the_wire(parts: list[Part], size: int, md5: str 
 def test_unknown_fields_are_ignored() -> None:
     document = json.loads(RECORDED) | {"relocated": True, "future": {"a": [1]}}
     document["parts"][0] |= {"completed": False}
-    assert Specification.model_validate(document) == Specification.model_validate_json(RECORDED)
+    assert msgspec.convert(document, Specification) == from_json(Specification, RECORDED)
     entity = {"id": OBJECT, "gnosId": "a", "fileName": "f", "projectCode": "p", "access": "open", "createdTime": "0"}
-    assert Entity.model_validate(entity).file_name == "f"
+    assert msgspec.convert(entity, Entity).file_name == "f"
 
 
 def test_a_song_page_is_read_with_all_that_spring_puts_into_it() -> None:
@@ -93,37 +94,37 @@ def test_a_song_page_is_read_with_all_that_spring_puts_into_it() -> None:
         '"totalElements":1,"totalPages":1,"size":2000,"number":0,"sort":{"sorted":true},"first":true,'
         '"numberOfElements":1,"empty":false}'
     )
-    page = EntityPage.model_validate_json(text)
+    page = from_json(EntityPage, text)
     assert page.last
     assert page.content[0].gnos_id == "a11aca11-0000-4000-8000-000000000020"
 
 
 @pytest.mark.parametrize("access", [None, "", "open", "controlled", "null"])
 def test_an_entity_may_have_any_access(access: str | None) -> None:
-    assert Entity.model_validate({"id": OBJECT, "gnosId": "a", "access": access}).access == access
+    assert msgspec.convert({"id": OBJECT, "gnosId": "a", "access": access}, Entity).access == access
 
 
 @pytest.mark.parametrize("missing", ["objectKey", "objectId", "uploadId", "parts", "objectSize"])
 def test_a_document_without_what_it_needs_is_refused(missing: str) -> None:
     document = json.loads(RECORDED)
     del document[missing]
-    with pytest.raises(ValidationError):
-        Specification.model_validate(document)
+    with pytest.raises(ValueError):
+        from_json(Specification, json.dumps(document))
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "<html>", "{}", '{"objectId": "\\ud800"}', RECORDED[:-1]])
 def test_garbage_is_no_specification(text: str) -> None:
-    with pytest.raises(ValidationError):
-        Specification.model_validate_json(text)
+    with pytest.raises(ValueError):
+        from_json(Specification, text)
 
 
 def test_the_listing_and_the_finished_part_have_the_protocols_names() -> None:
-    listed = Listed.model_validate_json(f'{{"id":"{OBJECT}","lastModified":1700000000000,"size":5}}')
+    listed = from_json(Listed, f'{{"id":"{OBJECT}","lastModified":1700000000000,"size":5}}')
     assert (listed.id, listed.last_modified, listed.size) == (OBJECT, 1_700_000_000_000, 5)
     assert to_json(FinishedPart(part_number=1, md5="a", etag="b")) == b'{"partNumber":1,"md5":"a","etag":"b"}'
 
 
 def test_documents_do_not_change() -> None:
     part = Part(part_number=1, part_size=2, offset=3)
-    with pytest.raises(ValidationError):
+    with pytest.raises(AttributeError):
         part.offset = 4

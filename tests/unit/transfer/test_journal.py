@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from score.errors import NotFound, Refused, ScoreError
@@ -34,7 +35,7 @@ META = {
     "objectSize": 20971525,
     "objectMd5": "77af7bd4d2e09a88ee103dc9724f36e5",
 }
-SPECIFICATION = Specification.model_validate(META)
+SPECIFICATION = msgspec.convert(META, Specification)
 
 
 def parts(journal: DownloadJournal) -> list[Part]:
@@ -146,8 +147,8 @@ class TestDownload:
 
     def test_places_and_forms_are_the_references(self, journal: DownloadJournal, tmp_path: Path) -> None:
         journal.begin(SPECIFICATION)
-        journal.record(SPECIFICATION.parts[0].model_copy(update={"md5": "2557a14c4f749712fcad6370054035bc"}))
-        journal.record(SPECIFICATION.parts[1].model_copy(update={"md5": "0" * 32}))
+        journal.record(SPECIFICATION.parts[0].changed(md5="2557a14c4f749712fcad6370054035bc"))
+        journal.record(SPECIFICATION.parts[1].changed(md5="0" * 32))
         folder = tmp_path / f".{OBJECT}"
         assert journal.data == tmp_path / OBJECT
         assert sorted(os.listdir(folder)) == ["about", "meta", "part-00000001", "part-0000000a"]
@@ -331,7 +332,7 @@ class TestStateThatCannotBeUsed:
 
     def test_a_specification_of_another_object_is_none(self, tmp_path: Path, said: list[str]) -> None:
         journal = DownloadJournal(tmp_path, OBJECT, said.append)
-        journal.begin(SPECIFICATION.model_copy(update={"object_id": "5c0eca11-0000-4000-8000-000000000099"}))
+        journal.begin(SPECIFICATION.changed(object_id="5c0eca11-0000-4000-8000-000000000099"))
         assert journal.specification() is None
         assert ["another object, 5c0eca11-0000-4000-8000-000000000099" in line for line in said] == [True]
 
