@@ -49,6 +49,10 @@ def objection(record: FinishedPart, size: int, stored: StoredPart | None, *, eta
     return ""
 
 
+_PATIENCE = 0.1
+"""Of how long a look at the parts took, for others who want to know of parts of the same upload."""
+
+
 class _Record(NamedTuple):
     written: datetime
     key: str
@@ -62,7 +66,7 @@ class FinishedParts:
         self._objects = objects
         self._state = state
         self._layout = layout
-        self._looking: Together[tuple[str, str], Mapping[int, StoredPart]] = Together()
+        self._looking: Together[tuple[str, str], Mapping[int, StoredPart]] = Together(_PATIENCE)
         self._looked_for: dict[tuple[str, str], set[int]] = {}
 
     async def stored(self, object_id: str, upload: UploadId, number: int) -> StoredPart | None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
+_REMEMBERED = 500
+"""Keys of which it is known how long their last question took."""
 
 
 class Together(Generic[K, R]):
@@ -15,11 +19,16 @@ class Together(Generic[K, R]):
 
     So nobody gets an answer to a question that was put before his own: nothing is cached, and a thousand callers at
     once cost a few calls. An error is that of all who share the question.
+
+    Those who got an answer together come back one after another. So that the first of them does not go alone, a
+    question waits for others, for ``patience`` times as long as the last one of its key took.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 0.0) -> None:
+        self._patience = patience
         self._next: dict[K, asyncio.Task[R]] = {}
         self._running: dict[K, asyncio.Task[R]] = {}
+        self._took: OrderedDict[K, float] = OrderedDict()
 
     async def ask(self, key: K, question: Callable[[], Awaitable[R]]) -> R:
         """The answer to ``question``, put at or after the moment of this call."""
@@ -33,12 +42,23 @@ class Together(Generic[K, R]):
     async def _put(self, key: K, question: Callable[[], Awaitable[R]], before: asyncio.Task[R] | None) -> R:
         if before is not None:
             await asyncio.wait({before})
+        if took := self._took.get(key, 0.0):
+            await asyncio.sleep(took * self._patience)
         task = self._running[key] = self._next.pop(key)
+        begun = time.monotonic()
         try:
             return await question()
         finally:
             if self._running.get(key) is task:
                 del self._running[key]
+            if self._patience:
+                self._remember(key, time.monotonic() - begun)
+
+    def _remember(self, key: K, took: float) -> None:
+        self._took[key] = took
+        self._took.move_to_end(key)
+        if len(self._took) > _REMEMBERED:
+            self._took.popitem(last=False)
 
 
 def _look_at(task: asyncio.Task[R]) -> None:

@@ -118,4 +118,7 @@ def to_json(document: Wire | list[Listed]) -> bytes:
 
 def from_json(kind: type[T], text: bytes | str) -> T:
     """The document in ``text``. Raises ValueError where there is none of that kind."""
-    return msgspec.json.decode(text, type=kind)
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except RecursionError:
+        raise ValueError("The document is nested too deeply.") from None

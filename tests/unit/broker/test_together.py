@@ -64,6 +64,24 @@ def test_who_comes_while_a_question_is_under_way_shares_the_next_one() -> None:
     run(test)
 
 
+def test_who_comes_back_first_waits_for_those_with_whom_he_came() -> None:
+    async def within() -> None:
+        oracle, together = Oracle(), Together[str, int](patience=1000)
+        first = asyncio.create_task(together.ask("a", oracle.ask))
+        await oracle.reached(1)
+        oracle.gates[0].set()
+        assert await first == 1
+        early = asyncio.create_task(together.ask("a", oracle.ask))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        late = asyncio.create_task(together.ask("a", oracle.ask))
+        await oracle.reached(2)
+        oracle.gates[1].set()
+        assert await asyncio.gather(early, late) == [2, 2]
+
+    asyncio.run(within())
+
+
 def test_keys_do_not_wait_for_one_another() -> None:
     async def test(oracle: Oracle, together: Together[str, int]) -> None:
         both = [asyncio.create_task(together.ask(key, oracle.ask)) for key in "ab"]

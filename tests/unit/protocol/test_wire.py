@@ -112,7 +112,10 @@ def test_a_document_without_what_it_needs_is_refused(missing: str) -> None:
         from_json(Specification, json.dumps(document))
 
 
-@pytest.mark.parametrize("text", ["", "null", "[]", "<html>", "{}", '{"objectId": "\\ud800"}', RECORDED[:-1]])
+DEEP = RECORDED[:-1] + ',"future":' + "[" * 100_000
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "<html>", "{}", '{"objectId": "\\ud800"}', RECORDED[:-1], DEEP])
 def test_garbage_is_no_specification(text: str) -> None:
     with pytest.raises(ValueError):
         from_json(Specification, text)

@@ -12,7 +12,7 @@ import base64
 import hashlib
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from random import Random
 from typing import Final
@@ -160,13 +160,22 @@ class S3Client:
         marker: int = 0,
         limit: int = PAGE,
         *,
+        numbers: Collection[int] = (),
         attempts: int | None = None,
     ) -> xml.PartsPage:
-        """One page of ListParts: parts with numbers above the marker. NotFound."""
-        query = [("uploadId", upload), ("max-parts", str(limit))]
+        """One page of ListParts: parts with numbers above the marker, at most ``limit`` where that is less than a
+        page of this store. Others than those of ``numbers``, where there are some, may be left out. NotFound.
+
+        How large a page is is left to the store. To MinIO each costs as much as all parts above the marker, so it
+        gives up to 10,000; others give 1,000, and some refuse to be asked for more.
+        """
+        query: list[tuple[str, str]] = [("uploadId", upload)]
+        if limit < PAGE:
+            query.append(("max-parts", str(limit)))
         if marker:
             query.append(("part-number-marker", str(marker)))
-        return xml.parse_parts((await self._call("GET", bucket, key, query=query, attempts=attempts)).body)
+        answer = await self._call("GET", bucket, key, query=query, attempts=attempts)
+        return xml.parse_parts(answer.body, numbers)
 
     async def complete_upload(self, bucket: str, key: str, upload: UploadId, parts: Iterable[StoredPart]) -> str:
         """CompleteMultipartUpload, parts in order; gives the ETag or an empty text. NotFound, Conflict."""

@@ -38,8 +38,8 @@ _META = "x-amz-meta-"
 _FOR_EVER = timedelta(days=3650)
 _DELETIONS = 4
 """Calls to delete many keys under way at a time."""
-_GAP = 64
-"""Entries of a listing of parts that are passed over to save a call."""
+_GAP = 256
+"""Entries of a listing of parts that are passed over to save a call, for which MinIO reads all after the marker."""
 
 
 def open_stores(settings: S3Settings, names: Iterable[str], tls: ssl.SSLContext | None = None) -> dict[str, S3Store]:
@@ -156,22 +156,21 @@ class S3Store:
 
     async def _find(self, key: str, upload: UploadId, run: Sequence[int]) -> list[StoredPart]:
         """The stored ones among the numbers of a run, perhaps with others."""
-        first, last = run[0], run[-1]
+        first = run[0]
         known = self._markers.before(upload, first)
         if first - known > _GAP:
             # Elsewhere than on MinIO any number is a marker, so this is worth a try.
-            page = await self._client.list_parts(self._bucket, key, upload, first - 1, last - first + 1)
-            self._markers.add(upload, page.parts)
-            if page.parts:
-                return page.parts
-        return await self._seek(key, upload, known, last)
+            found = await self._seek(key, upload, first - 1, run)
+            if found:
+                return found
+        return await self._seek(key, upload, known, run)
 
-    async def _seek(self, key: str, upload: UploadId, marker: int, last: int) -> list[StoredPart]:
-        """The parts up to the number ``last`` in the listing that goes on from ``marker``, which is 0 or a stored
-        part."""
+    async def _seek(self, key: str, upload: UploadId, marker: int, run: Sequence[int]) -> list[StoredPart]:
+        """The parts of a run, perhaps with others, in the listing that goes on from ``marker``."""
         found: list[StoredPart] = []
+        last = run[-1]
         while True:
-            page = await self._client.list_parts(self._bucket, key, upload, marker, min(last - marker, PAGE))
+            page = await self._client.list_parts(self._bucket, key, upload, marker, last - marker, numbers=run)
             self._markers.add(upload, page.parts)
             found += page.parts
             if page.next is None or page.next <= marker or page.next >= last:
@@ -272,7 +271,7 @@ def _runs(numbers: Sequence[int]) -> list[list[int]]:
     """Numbers in order, split where reading the entries between two costs more than a call of its own."""
     runs: list[list[int]] = []
     for number in numbers:
-        if runs and number - runs[-1][-1] <= _GAP and number - runs[-1][0] < PAGE:
+        if runs and number - runs[-1][-1] <= _GAP:
             runs[-1].append(number)
         else:
             runs.append([number])

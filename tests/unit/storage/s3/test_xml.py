@@ -46,6 +46,58 @@ def test_parts() -> None:
     assert page == ([StoredPart(3, 1, "x"), StoredPart(9, 2, "y")], 9)
 
 
+_NUMBER = st.integers(0, 4).map(str) | st.sampled_from([" 3 "])
+_MARK = st.sampled_from(['"%s"', "&#34;%s&#34;", "&quot;%s&quot;", "%s", '" %s"', "<![CDATA[%s]]>"])
+_FIELDS = st.fixed_dictionaries(
+    {
+        "PartNumber": _NUMBER,
+        "Size": _NUMBER,
+        "ETag": st.tuples(_MARK, st.sampled_from(["d41d8cd98f00b204e9800998ecf8427e-2", "", "a/b+c=", "&lt;é"])).map(
+            lambda each: each[0] % each[1]
+        ),
+    },
+    optional={"LastModified": st.just("2025-02-03T04:05:06Z"), "ChecksumCRC32": st.just("x")},
+)
+
+
+def _part(fields: dict[str, str], order: list[str]) -> str:
+    written = sorted(fields, key=order.index)
+    return "<Part>" + "".join(f"<{name}>{fields[name]}</{name}>" for name in written) + "</Part>"
+
+
+@given(
+    st.lists(_FIELDS, max_size=5, unique_by=lambda fields: fields["PartNumber"].strip()),
+    st.permutations(["LastModified", "PartNumber", "ETag", "Size", "ChecksumCRC32"]) | st.none(),
+    st.sampled_from(["<Part>", "<Part >"]),
+    st.integers(0, 40),
+    st.sets(st.integers(0, 4), min_size=1),
+)
+def test_of_many_parts_the_wanted_ones_are_picked_out(
+    parts: list[dict[str, str]], order: list[str] | None, tag: str, missing: int, numbers: set[int]
+) -> None:
+    usual = ["PartNumber", "LastModified", "ETag", "Size", "ChecksumCRC32"]
+    listed = "".join(_part(each, order or usual) for each in parts).replace("<Part>", tag)
+    text = (
+        '<ListPartsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>true</IsTruncated>'
+        f"<NextPartNumberMarker>9</NextPartNumberMarker>{listed}<StorageClass/></ListPartsResult>"
+    )
+    document = text.encode()[: len(text.encode()) - missing]
+    try:
+        page = xml.parse_parts(document)
+    except Integrity:
+        return  # only the whole of a document shows that a part that nobody asked for is broken
+    found = xml.parse_parts(document, numbers)
+    assert [part for part in found.parts if part.number in numbers] == [p for p in page.parts if p.number in numbers]
+    assert found.next == page.next
+
+
+def test_the_other_parts_are_not_even_taken_apart() -> None:
+    part = "<Part><PartNumber>%d</PartNumber><ETag>x</ETag><Size>%s</Size></Part>"
+    listed = part % (1, "?") + part % (2, "7") + part % (12, "?") + part % (20, "8") + part % (21, "?")
+    document = f"<ListPartsResult>{listed}<IsTruncated>false</IsTruncated></ListPartsResult>".encode()
+    assert xml.parse_parts(document, [20, 2]) == ([StoredPart(2, 7, "x"), StoredPart(20, 8, "x")], None)
+
+
 def test_uploads() -> None:
     page = xml.parse_uploads(
         b"<ListMultipartUploadsResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
