@@ -379,7 +379,18 @@ class TestStart:
             [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120, check=True
         )
         loaded = set(ended.stderr.split())
-        heavy = {"pydantic", "urllib3", "aiohttp", "fastapi", "botocore", "rich", "cryptography", "asyncio", "ssl"}
+        heavy = {
+            "pydantic",
+            "msgspec",
+            "urllib3",
+            "aiohttp",
+            "fastapi",
+            "botocore",
+            "rich",
+            "cryptography",
+            "asyncio",
+            "ssl",
+        }
         if words != ["help"] and words != ["--help"]:
             assert not loaded & (heavy | {"score.client", "score.transfer", "score.config"})
         assert not loaded & {"aiohttp", "fastapi", "botocore", "score.server", "score.broker", "score.storage"}

@@ -18,7 +18,18 @@ from score.testing.components import find
 from score.testing.processes import clean_environment, program
 
 Run = Callable[..., tuple[int, str, str]]
-HEAVY = {"pydantic", "urllib3", "rich", "ssl", "asyncio", "aiohttp", "cryptography", "score.client", "score.transfer"}
+HEAVY = {
+    "pydantic",
+    "msgspec",
+    "urllib3",
+    "rich",
+    "ssl",
+    "asyncio",
+    "aiohttp",
+    "cryptography",
+    "score.client",
+    "score.transfer",
+}
 
 
 def ask(words: str, shell: str = "bash") -> list[str]:
