@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
+import urllib3
 
 from score.testing.faults import Fault, LoseResponse, Reset
 from score.testing.site import Registered, Site, md5_of
@@ -55,6 +57,23 @@ def test_an_upload_begun_elsewhere_is_left_alone(site: Site, files: Registered, 
     assert "begun elsewhere" in result.stderr
     assert calls(site, files)[-2:] != ["POST /begin", "POST /parts"]
     site.run(*one, elsewhere)
+    assert site.has_object(files.id)
+
+
+def test_a_part_that_was_recorded_is_not_sent_again(site: Site, files: Registered) -> None:
+    """As after a completion that failed, or did not go yet."""
+    site.store.inject(Reset(), method="PUT", path=site.path_of(files.id), times=None)
+    site.run("upload", "--manifest", files.manifest, status=5)
+    site.heal()
+    data = files.paths[0].read_bytes()
+    upload = f"{site.url}/upload/{files.id}"
+    progress = urllib3.request("GET", f"{upload}/status", fields={"fileSize": str(len(data))}).json()
+    etag = urllib3.request("PUT", progress["parts"][0]["url"], body=data).headers["ETag"].strip('"')
+    told = {"uploadId": progress["uploadId"], "partNumber": "1", "md5": etag, "etag": etag}
+    assert urllib3.request("POST", f"{upload}/parts?{urlencode(told)}").status == 200
+    site.store.forget()
+    site.run("upload", "--manifest", files.manifest)
+    assert site.sent(files.id) == []
     assert site.has_object(files.id)
 
 

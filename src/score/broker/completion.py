@@ -13,6 +13,7 @@ from score.broker.access import Access
 from score.broker.begun import Begun, no_upload
 from score.broker.documents import fetch
 from score.broker.finished import FinishedParts, refuse
+from score.broker.plans import Known
 from score.broker.state import Layout, Plan, read_specification, without_urls
 from score.broker.sweep import sweep
 from score.broker.together import in_order
@@ -48,15 +49,19 @@ class Completion:
         self._finished = finished
         self._work = work
 
-    async def complete(self, object_id: str, upload: UploadId) -> Specification:
-        """Make the object of its finished parts; gives what it is. See :meth:`.Uploads.complete`."""
-        what = f"The completion of {object_id}"
-        return await self._work.do((object_id, upload), what, lambda: self._from_records(object_id, upload))
+    async def complete(self, object_id: str, upload: UploadId, known: Known | None = None) -> Specification:
+        """Make the object of its finished parts; gives what it is. See :meth:`.Uploads.complete`.
 
-    async def _from_records(self, object_id: str, upload: UploadId) -> Specification:
+        ``known``: the upload with all its parts, where they need not be looked for.
+        """
+        what = f"The completion of {object_id}"
+        return await self._work.do((object_id, upload), what, lambda: self._complete(object_id, upload, known))
+
+    async def _complete(self, object_id: str, upload: UploadId, known: Known | None) -> Specification:
         try:
-            if known := await self._from_memory(object_id, upload):
-                return known
+            known = known or self._begun.plans.get(object_id, upload)
+            if known is not None and known.whole and (final := await self._from_memory(object_id, upload, known)):
+                return final
             specification = await self._begun.specification(object_id, upload)
             (parts, md5s, keys), _ = await in_order(
                 self._assemble(object_id, upload, Plan.of(specification)), self._access.check_unpublished(object_id)
@@ -72,13 +77,10 @@ class Completion:
         await self.forget(object_id, upload, keys)
         return specification
 
-    async def _from_memory(self, object_id: str, upload: UploadId) -> Specification | None:
-        """Complete an upload of which this server proved every part, without listing them again: the store takes only
-        parts with the ETags that are named. None where it does not, or the state is gone: then others had a hand in
-        it, and the store's own lists decide."""
-        known = self._begun.plans.get(object_id, upload)
-        if known is None or not known.whole:
-            return None
+    async def _from_memory(self, object_id: str, upload: UploadId, known: Known) -> Specification | None:
+        """Complete an upload of which every part is known, without listing them again: the store takes only parts
+        with the ETags that are named. None where it does not, or the state is gone: then others had a hand in it, and
+        the store's own lists decide."""
         meta, _ = await in_order(
             self._state.stat(self._layout.upload_meta(object_id, upload)), self._access.check_unpublished(object_id)
         )

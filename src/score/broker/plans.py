@@ -6,7 +6,7 @@ Nothing is in here that is not in the store as well: what is forgotten, or was d
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from score.broker.state import Plan
 from score.protocol.wire import FinishedPart, Part, Specification
@@ -39,6 +39,12 @@ class Known:
             self.records[part.part_number] = part
             if key not in self.keys:
                 self.keys.append(key)
+
+    def alone(self, part: FinishedPart) -> Known | None:
+        """The upload as it is with this part recorded, where it has no other one."""
+        if len(self.plan) != 1 or part.part_number != 1:
+            return None
+        return replace(self, records={1: part})
 
     def drop(self, number: int) -> None:
         """The records of a part are deleted."""

@@ -22,7 +22,7 @@ from score.broker.sweep import sweep
 from score.broker.together import in_order
 from score.broker.work import Work
 from score.errors import AlreadyExists, Conflict, Invalid, NotFound, NotReady
-from score.protocol.digests import check_md5, to_hex
+from score.protocol.digests import check_md5, etag_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
 from score.protocol.parts import plan_upload
 from score.protocol.wire import FinishedPart, Part, Progress, Specification
@@ -144,7 +144,8 @@ class Uploads:
         or the upload is completed: to look for it would cost every part a call.
 
         With ``complete``, the upload is completed at once if this server saw all its parts; true where it was. Where
-        that does not go, the part is recorded all the same, and :meth:`complete` says why.
+        that does not go, the part is recorded all the same, and :meth:`complete` says why. The only part of an upload
+        need not be looked for: the store joins one of that ETag, or none.
 
         Raises Invalid (a part or checksum that cannot be), NotFound (no such upload), Conflict (the store does not
         hold the part, or holds another one).
@@ -157,6 +158,10 @@ class Uploads:
             size = known.plan.part(number)
             if size is None:
                 raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(known.plan)}.")
+            if complete and self._objects.limits.etag_is_md5 and etag_md5(record.etag) == record.md5.lower():
+                alone = known.alone(record)
+                if alone is not None and await self._try_to_complete(object_id, upload, alone):
+                    return True
             stored = await self._finished.stored(object_id, upload, number)
         except NotFound:
             if not complete:
@@ -168,14 +173,7 @@ class Uploads:
         key = self._layout.record(object_id, upload, record)
         await self._state.put(key, b"")
         known.record(record, key)
-        if not complete or not known.whole:
-            return False
-        try:
-            await self.complete(object_id, upload_id)
-        except (Conflict, NotFound, NotReady):
-            audit.note("")  # it was the record of a part, after all
-            return False
-        return True
+        return complete and known.whole and await self._try_to_complete(object_id, upload)
 
     async def forget_part(self, object_id: str, upload_id: str, number: int) -> None:
         """Drop the record of a finished part, so that it is sent again. Idempotent. NotFound: no such upload."""
@@ -196,10 +194,7 @@ class Uploads:
         Unavailable (it takes longer than a call is held, and goes on).
         """
         check_object_id(object_id)
-        upload = UploadId(check_upload_id(upload_id))
-        audit.note("completion", object_id)
-        made = await self._completion.complete(object_id, upload)
-        audit.note("completion", object_id, parts=len(made.parts), bytes=made.object_size)
+        await self._complete(object_id, UploadId(check_upload_id(upload_id)))
 
     async def cancel(self, object_id: str) -> None:
         """Drop the upload in progress with all its parts. NotFound where there is none."""
@@ -216,6 +211,20 @@ class Uploads:
         for object_id, upload in filter(None, places):
             await self.drop(object_id, upload)
         return sum(place is not None for place in places)
+
+    async def _complete(self, object_id: str, upload: UploadId, known: Known | None = None) -> None:
+        audit.note("completion", object_id)
+        made = await self._completion.complete(object_id, upload, known)
+        audit.note("completion", object_id, parts=len(made.parts), bytes=made.object_size)
+
+    async def _try_to_complete(self, object_id: str, upload: UploadId, known: Known | None = None) -> bool:
+        """Complete an upload; false where that does not go."""
+        try:
+            await self._complete(object_id, upload, known)
+        except (Conflict, NotFound, NotReady):
+            audit.note("")  # it is the record of a part, after all
+            return False
+        return True
 
     def _check_etag(self, etag: str) -> str:
         if self._objects.limits.etag_is_md5:

@@ -141,6 +141,8 @@ class Upload:
             raise Conflict(f"{self.path}: {what} ({error}).", hint="To start over: --force.") from error
         if recorded == progress.upload_id and _cover(progress.parts, source.size):
             return progress.upload_id, list(progress.parts)
+        if journal.intended and [to_hex(part.source_md5) for part in progress.parts] == [self.md5]:
+            return progress.upload_id, list(progress.parts)
         untouched = not any(part.source_md5 for part in progress.parts)
         if self.force or (journal.intended and untouched):
             return None
@@ -174,7 +176,8 @@ class Upload:
             return None
         if not _cover(made.parts, source.size):
             return None
-        journal.record(made.upload_id)
+        if len(made.parts) > 1:
+            journal.record(made.upload_id)
         return made.upload_id, made.parts
 
     def _start(self, source: Source, journal: UploadJournal) -> tuple[str, list[Part]]:

@@ -82,8 +82,13 @@ def _unwritable(error: OSError, path: Path) -> ScoreError:
 
 def _make(folder: Path) -> None:
     try:
-        for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
-            missing.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            try:
+                folder.mkdir(mode=0o700)
+            except FileNotFoundError:
+                for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+                    missing.mkdir(mode=0o700, exist_ok=True)
+            return
         if not folder.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         if folder.is_symlink():
@@ -120,7 +125,8 @@ def _is_ours(folder: Path, object_id: str, say: Say) -> bool:
 class UploadJournal:
     """The id of an upload in progress, beside the file (or in ``client.uploadStateDir``).
 
-    A folder that cannot be written to does not stop an upload: the state then lies in ``fallback``.
+    A folder that cannot be written to does not stop an upload: the state then lies in ``fallback``. Of an upload of
+    one part it is enough to know that it was begun from here.
     """
 
     def __init__(self, folder: Path, object_id: str, fallback: Path, say: Say = silence) -> None:
@@ -178,12 +184,14 @@ class UploadJournal:
 
     def _keep_in(self, folder: Path, name: str, data: bytes) -> None:
         _make(folder)
-        if name == _INTENT:
+        if name == _ID:
             _mark(folder, self._object_id)
         _write(folder / name, data)
 
     def _remove(self, *names: str) -> None:
         for folder in self._folders:
+            if not folder.is_dir():
+                continue
             for name in names:
                 with contextlib.suppress(OSError):
                     (folder / name).unlink()

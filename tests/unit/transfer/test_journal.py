@@ -292,7 +292,7 @@ class TestStateThatCannotBeUsed:
 
     def test_it_says_of_which_version_and_object_it_is(self, tmp_path: Path) -> None:
         DownloadJournal(tmp_path, OBJECT).begin(SPECIFICATION)
-        UploadJournal(tmp_path / "up", OBJECT, tmp_path / "fallback").intend()
+        UploadJournal(tmp_path / "up", OBJECT, tmp_path / "fallback").record("an-upload")
         for folder in (tmp_path, tmp_path / "up"):
             path = folder / f".{OBJECT}" / "about"
             found = json.loads(path.read_bytes())
