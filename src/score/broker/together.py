@@ -21,13 +21,14 @@ class Together(Generic[K, R]):
     once cost a few calls. An error is that of all who share the question.
 
     Those who got an answer together come back one after another. So that the first of them does not go alone, a
-    question waits for others, for ``patience`` times as long as the last one of its key took.
+    question waits for others, for ``patience`` times as long as the last one took, where that one was shared.
     """
 
     def __init__(self, patience: float = 0.0) -> None:
         self._patience = patience
         self._next: dict[K, asyncio.Task[R]] = {}
         self._running: dict[K, asyncio.Task[R]] = {}
+        self._shared: set[K] = set()
         self._took: OrderedDict[K, float] = OrderedDict()
 
     async def ask(self, key: K, question: Callable[[], Awaitable[R]]) -> R:
@@ -37,6 +38,8 @@ class Together(Generic[K, R]):
             before = self._running.get(key)
             task = self._next[key] = asyncio.create_task(self._put(key, question, before))
             task.add_done_callback(_look_at)
+        elif self._patience:
+            self._shared.add(key)
         return await asyncio.shield(task)  # one who hangs up does not take the answer from the others
 
     async def _put(self, key: K, question: Callable[[], Awaitable[R]], before: asyncio.Task[R] | None) -> R:
@@ -45,18 +48,19 @@ class Together(Generic[K, R]):
         if took := self._took.get(key, 0.0):
             await asyncio.sleep(took * self._patience)
         task = self._running[key] = self._next.pop(key)
-        begun = time.monotonic()
+        shared, begun = key in self._shared, time.monotonic()
+        self._shared.discard(key)
         try:
             return await question()
         finally:
             if self._running.get(key) is task:
                 del self._running[key]
-            if self._patience:
+            self._took.pop(key, None)
+            if shared:
                 self._remember(key, time.monotonic() - begun)
 
     def _remember(self, key: K, took: float) -> None:
         self._took[key] = took
-        self._took.move_to_end(key)
         if len(self._took) > _REMEMBERED:
             self._took.popitem(last=False)
 

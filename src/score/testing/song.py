@@ -100,6 +100,8 @@ class FakeSong(FakeService):
         self.score_url = score_url
         self.score_token = score_token
         self._files: dict[str, SongFile] = {}
+        self._of: dict[str, dict[str, SongFile]] = {}
+        self._documents: dict[tuple[str, str], str] = {}
         self._states: dict[str, str] = {}
 
     def register(
@@ -115,15 +117,15 @@ class FakeSong(FakeService):
     ) -> SongFile:
         """Register a file; its object id follows Song's rule unless given. The analysis starts as UNPUBLISHED."""
         file = SongFile(object_id or make_object_id(analysis, name), analysis, study, name, size, md5, access)
-        self._files[file.object_id] = file
-        self._states.setdefault(analysis, "UNPUBLISHED")
+        self._files[file.object_id] = self._of.setdefault(analysis, {})[file.object_id] = file
+        self._change_state(analysis, self._states.get(analysis, "UNPUBLISHED"))
         return file
 
     def set_state(self, analysis: str, state: str) -> None:
         """PUBLISHED, UNPUBLISHED, SUPPRESSED, or ``404`` or ``400``: the analysis is answered with that error."""
         if state not in _STATES:
             raise ValueError(f"{state} is none of {sorted(_STATES)}")
-        self._states[analysis] = state
+        self._change_state(analysis, state)
 
     def state(self, analysis: str) -> str:
         """The publication state."""
@@ -195,7 +197,10 @@ class FakeSong(FakeService):
 
     async def _analysis(self, request: web.Request) -> web.Response:
         self._files_of(request)
-        return web.json_response(self._document(request.match_info["study"], request.match_info["analysis"]))
+        which = request.match_info["study"], request.match_info["analysis"]
+        if which not in self._documents:
+            self._documents[which] = json.dumps(self._document(*which))
+        return web.json_response(text=self._documents[which])
 
     def _document(self, study: str, analysis: str) -> dict[str, Any]:
         """An analysis with its files."""
@@ -209,7 +214,7 @@ class FakeSong(FakeService):
             "publishedAt": None,
             "analysisStateHistory": [],
             "samples": [],
-            "files": [file.document for file in self._files.values() if file.analysis == analysis],
+            "files": [file.document for file in self._of.get(analysis, {}).values()],
             "analysisType": {"name": "variantCall", "version": 1},
             "experiment": {"variantCallingTool": "t", "matchedNormalSampleSubmitterId": "s"},
         }
@@ -221,7 +226,7 @@ class FakeSong(FakeService):
         analysis = request.match_info["analysis"]
         undefined_is_fine = request.query.get("ignoreUndefinedMd5", "").lower() == "true"
         await self._check_storage(self._files_of(request), undefined_is_fine)
-        self._states[analysis] = "PUBLISHED"
+        self._change_state(analysis, "PUBLISHED")
         return web.json_response({"message": f"AnalysisId {analysis} successfully published"})
 
     async def _unpublish(self, request: web.Request) -> web.Response:
@@ -230,22 +235,26 @@ class FakeSong(FakeService):
     async def _suppress(self, request: web.Request) -> web.Response:
         return self._change(request, "SUPPRESSED", "suppressed")
 
+    def _change_state(self, analysis: str, state: str) -> None:
+        self._states[analysis] = state
+        self._documents.clear()
+
     def _change(self, request: web.Request, state: str, done: str) -> web.Response:
         self._files_of(request)
         analysis = request.match_info["analysis"]
-        self._states[analysis] = state
+        self._change_state(analysis, state)
         return web.json_response({"message": f"AnalysisId {analysis} successfully {done}"})
 
     def _files_of(self, request: web.Request) -> list[SongFile]:
         """The files of the analysis asked for, or Song's error."""
         study, analysis = request.match_info["study"], request.match_info["analysis"]
-        if study not in {file.study for file in self._files.values()}:
+        if all(file.study != study for file in self._files.values()):
             text = "The studyId '%s' does not exist"
             raise _SongError(HTTPStatus.NOT_FOUND, "StudyService", "study.id.does.not.exist", text)
         if self._states.get(analysis, "404") == "404":
             text = "The analysisId '%s' was not found"
             raise _SongError(HTTPStatus.NOT_FOUND, "AnalysisService", "analysis.id.not.found", text)
-        files = [file for file in self._files.values() if file.analysis == analysis]
+        files = list(self._of.get(analysis, {}).values())
         if self._states[analysis] == "400" or all(file.study != study for file in files):
             text = "The analysisId '%s' is not related to the input studyId '%s'"
             raise _SongError(HTTPStatus.BAD_REQUEST, "AnalysisService", "entity.not.related.to.study", text)

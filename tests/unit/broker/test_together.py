@@ -67,10 +67,10 @@ def test_who_comes_while_a_question_is_under_way_shares_the_next_one() -> None:
 def test_who_comes_back_first_waits_for_those_with_whom_he_came() -> None:
     async def within() -> None:
         oracle, together = Oracle(), Together[str, int](patience=1000)
-        first = asyncio.create_task(together.ask("a", oracle.ask))
+        first = [asyncio.create_task(together.ask("a", oracle.ask)) for _ in range(2)]
         await oracle.reached(1)
         oracle.gates[0].set()
-        assert await first == 1
+        assert await asyncio.gather(*first) == [1, 1]
         early = asyncio.create_task(together.ask("a", oracle.ask))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -78,6 +78,18 @@ def test_who_comes_back_first_waits_for_those_with_whom_he_came() -> None:
         await oracle.reached(2)
         oracle.gates[1].set()
         assert await asyncio.gather(early, late) == [2, 2]
+
+    asyncio.run(within())
+
+
+def test_who_came_alone_does_not_wait() -> None:
+    async def within() -> None:
+        oracle, together = Oracle(), Together[str, int](patience=1e9)
+        for number in (1, 2):
+            asked = asyncio.create_task(together.ask("a", oracle.ask))
+            await oracle.reached(number)
+            oracle.gates[number - 1].set()
+            assert await asked == number
 
     asyncio.run(within())
 
