@@ -61,7 +61,11 @@ class Download:
                 "with --output-layout id.",
                 hint="Move it away, name another --output-dir, or replace it: --force.",
             )
-        finished = self._resume(journal, wanted)
+        if len(wanted.parts) == 1 and not begun:
+            journal.keep_nothing()
+            finished = []
+        else:
+            finished = self._resume(journal, wanted)
         file = Target(journal.data, wanted.object_size, self.offset)
         check_space(self.out, wanted.object_size - allocated(journal.data))
         file.prepare()
@@ -81,7 +85,8 @@ class Download:
         try:
             md5 = fetch.receive(wanted.parts, finished, whole)
         except Replaced:
-            journal.begin(wanted)  # nothing of it is of use to anybody
+            if len(wanted.parts) > 1:
+                journal.begin(wanted)  # nothing of it is of use to anybody
             if not finished:
                 raise
             self._say("the object was replaced since its download was begun; starting over")

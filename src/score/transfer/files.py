@@ -182,7 +182,8 @@ class Target:
         if place == self.path:
             return
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+            if not place.parent.is_dir():
+                place.parent.mkdir(parents=True, exist_ok=True)
             if place.parent != self.path.parent and place.parent.is_symlink():
                 raise Refused(
                     f"{place.parent} is a link; the file would lie somewhere else than in {self.path.parent}.",

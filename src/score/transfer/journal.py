@@ -202,8 +202,8 @@ class UploadJournal:
 class DownloadJournal:
     """The specification of a download, its finished parts, and the ETag of the object that they are of.
 
-    Of an object of one part there is nothing to go on with: the folder alone says that its bytes were begun. Files
-    that are made and removed again are most of what a small download costs.
+    Of an object of one part there is nothing to go on with. Files that are made and removed again are most of what a
+    small download costs, so its bytes are gathered in one whose name says what it is (:meth:`keep_nothing`).
     """
 
     def __init__(self, folder: Path, object_id: str, say: Say = silence) -> None:
@@ -251,6 +251,11 @@ class DownloadJournal:
             _mark(self._folder, self._object_id)
             _write(self._meta, to_json(specification))
 
+    def keep_nothing(self) -> None:
+        """Gather the bytes of an object of one part beside the folder that there would be."""
+        self._keeps_parts = False
+        self.data = self._folder.with_name(f"{self._folder.name}.part")
+
     def finished(self) -> dict[int, Part]:
         """The finished parts, by number; files that cannot be read count as parts that are not finished."""
         found: dict[int, Part] = {}
@@ -278,6 +283,8 @@ class DownloadJournal:
 
     def etag(self) -> str:
         """The ETag of the object that the finished parts are of; empty where it is not known."""
+        if not self._keeps_parts:
+            return ""
         try:
             text = (self._folder / _ETAG).read_bytes()[:_LONGEST_ETAG].decode("ascii").strip()
         except (OSError, UnicodeDecodeError):
@@ -291,4 +298,9 @@ class DownloadJournal:
 
     def forget(self) -> None:
         """The download is finished: remove its state, not its bytes."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        try:
+            self._folder.rmdir()  # of an object of one part nothing is in it
+        except FileNotFoundError:
+            return
+        except OSError:
+            shutil.rmtree(self._folder, ignore_errors=True)
