@@ -92,7 +92,7 @@ def mount(
     """
     from score.mount import fuse
     from score.mount.repository import Repository
-    from score.mount.tree import Layout, Tree
+    from score.mount.tree import BLOCK, Layout, Tree
 
     chosen = fuse.parse_options(options)
     fuse.check_device()
@@ -127,7 +127,7 @@ def mount(
         fuse.unmount(point)
         os._exit(exits.OK)
 
-    with fuse.Signals(stop) as signals, Client(settings, listener=background) as client:
+    with fuse.Signals(stop) as signals, Client(settings, listener=background, block=BLOCK) as client:
         clients.append(client)
         client.connect(verify=verify_connection)
         wanted = None

@@ -64,8 +64,11 @@ class Client:
     ``listener`` is called from many threads with the events of :mod:`score.transfer.events`.
     """
 
-    def __init__(self, settings: Settings | None = None, *, listener: Listener = ignore) -> None:
-        """Raises Misconfigured where no settings are given and none are found in the usual places."""
+    def __init__(
+        self, settings: Settings | None = None, *, listener: Listener = ignore, block: int | None = None
+    ) -> None:
+        """``block``: bytes that readers fetch and keep at a time; a large one makes long reads faster, a small one
+        short ones. Raises Misconfigured where no settings are given and none are found in the usual places."""
         if settings is None:
             settings = Settings.load()
         self.settings = settings
@@ -88,6 +91,7 @@ class Client:
         self._profile: str | None = None
         self._asking = threading.Lock()
         self._shared: Shared | None = None
+        self._block = block
 
     def __enter__(self) -> Client:
         return self
@@ -249,7 +253,7 @@ class Client:
         """Threads and cache of all objects that this client reads."""
         with self._asking:
             if self._shared is None:
-                self._shared = Shared(self.engine)
+                self._shared = Shared(self.engine, block=self._block)
             return self._shared
 
     def url(self, object_id: str) -> str:

@@ -68,11 +68,11 @@ class Shared:
         disk: int = 0,
         folder: Path | None = None,
         parallel: int | None = None,
-        block: int = BLOCK,
+        block: int | None = None,
     ) -> None:
         self.engine = engine
-        self.block = block
-        self.cache = BlockCache(memory, block, disk, folder)
+        self.block = block or BLOCK
+        self.cache = BlockCache(memory, self.block, disk, folder)
         self.parallel = parallel or max(engine.workers.parallel, 2)
         self.tally = Tally()
         self._pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="read")
