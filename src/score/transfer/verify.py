@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 from collections.abc import Callable
 from io import FileIO
@@ -27,6 +28,7 @@ class Follower:
         self._digest = hashlib.md5()
         self._allowed = 0
         self._read = 0
+        self._awaited = math.inf  # the least of the places that others wait for: to wake them in vain slows all down
         self._total: int | None = None
         self._stopped = False
         self._ended = False
@@ -53,7 +55,11 @@ class Follower:
             return True
 
     def _is_past(self, end: int) -> bool:
-        return self._ended or self._read >= end
+        """Whether nobody has to wait for the bytes before ``end``; who has to is woken when they are read."""
+        if self._ended or self._read >= end:
+            return True
+        self._awaited = min(self._awaited, end)
+        return False
 
     def keeps_up(self, slack: int) -> bool:
         """Whether it has read all but the last ``slack`` bytes of what it may read; false while there is nothing."""
@@ -93,7 +99,9 @@ class Follower:
                     self._digest.update(chunk)
                     with self._changed:
                         self._read += len(chunk)
-                        self._changed.notify_all()
+                        if self._read >= self._awaited:
+                            self._awaited = math.inf
+                            self._changed.notify_all()
                     if self._stopped:
                         return
         except ScoreError as error:
