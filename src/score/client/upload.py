@@ -176,9 +176,13 @@ class Upload:
             return None
         if not _cover(made.parts, source.size):
             return None
-        if len(made.parts) > 1:
+        if self._has_middle(made.parts):
             journal.record(made.upload_id)
         return made.upload_id, made.parts
+
+    def _has_middle(self, parts: list[Part]) -> bool:
+        """Whether an upload of these parts can be gone on with where it was interrupted."""
+        return len(parts) > 1
 
     def _start(self, source: Source, journal: UploadJournal) -> tuple[str, list[Part]]:
         self._require_registered(source)
@@ -269,6 +273,9 @@ class BlockUpload(Upload):
     """One file on its way to Azure, in blocks of ``block_size`` bytes."""
 
     block_size: int = 104_857_600
+
+    def _has_middle(self, parts: list[Part]) -> bool:
+        return True  # its one part is sent in blocks
 
     def _prepare(self, source: Source, upload_id: str, parts: list[Part]) -> tuple[list[Part], Push]:
         blocks = cut_blocks(parts, self.block_size)
