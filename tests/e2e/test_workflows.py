@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from score.auth.embedded import KeyFile
@@ -118,6 +119,17 @@ rule by_name:
 """
 
 
+def beside(folder: Path) -> str:
+    """What Python finds beside Snakemake's own packages: SDK and plugin of this checkout, and of what the SDK needs
+    that which Snakemake does not bring."""
+    needed = folder.parent / f"{folder.name}-needed"
+    needed.mkdir(exist_ok=True)
+    link = needed / msgspec.__name__
+    if not link.exists():
+        link.symlink_to(Path(msgspec.__file__).parent)
+    return os.pathsep.join(map(str, (ROOT / "src", PLUGIN / "src", needed)))
+
+
 @locally
 @pytest.mark.needs("snakemake")
 class TestSnakemake:
@@ -125,7 +137,7 @@ class TestSnakemake:
         """Run Snakemake, with the plugin and the SDK of this checkout."""
         program = find("snakemake")
         assert program is not None
-        path = os.pathsep.join(map(str, (ROOT / "src", PLUGIN / "src")))
+        path = beside(folder)
         command = [str(program), "--cores", "1", "--nocolor", *words]
         return run(command, folder, site, {"PYTHONPATH": path, **more}, status)
 
@@ -228,7 +240,7 @@ class TestSnakemake:
             "    if name.startswith('test_'):\n"
             "        getattr(Suite(), name)(Path('for-' + name)); print(name)\n".replace("OBJECT", published.id)
         )
-        path = os.pathsep.join(map(str, (ROOT / "src", PLUGIN / "src")))
+        path = beside(tmp_path)
         python = str(program.resolve().parent / "python")
         said = run([python, "suite.py"], tmp_path, site, {"PYTHONPATH": path})
         assert {"test_storage", "test_storage_not_existing", "test_query_validation"} <= set(said.split())
@@ -251,7 +263,7 @@ def test_a_controlled_object_needs_a_token(tmp_path: Path, good: bool) -> None:
         )
         program = find("snakemake")
         assert program is not None
-        path = os.pathsep.join(map(str, (ROOT / "src", PLUGIN / "src")))
+        path = beside(tmp_path)
         environment = clean_environment(folder / "home") | {"PYTHONPATH": path}
         done = subprocess.run(
             [str(program), "--cores", "1", "--nocolor"],
