@@ -93,18 +93,11 @@ class BlockUploads:
             object_md5=to_hex(md5),
             replaces=stat.etag if stat else "",
         )
-        await self._objects.put(self._layout.upload_meta(object_id, upload), to_json(begun))
+        document = to_json(begun)
+        await self._objects.put(self._layout.upload_meta(object_id, upload), document)
         audit.note("upload", object_id, parts=1, bytes=size)
-        return to_json(
-            Specification(
-                object_key=key,
-                object_id=object_id,
-                upload_id=upload,
-                parts=[whole.changed(url=self._url(object_id, upload))],
-                object_size=size,
-                object_md5=begun.object_md5,
-            )
-        )
+        answer = from_json(Specification, document)  # without what is only for the state
+        return to_json(answer.with_parts([whole.changed(url=self._url(object_id, upload))]))
 
     async def status(self, object_id: str, size: int) -> Progress:
         """How far the upload in progress is: a part for each block that the store holds, with its MD5, and one for

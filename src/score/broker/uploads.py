@@ -22,7 +22,7 @@ from score.broker.sweep import sweep
 from score.broker.together import in_order
 from score.broker.work import Work
 from score.errors import AlreadyExists, Conflict, Invalid, NotFound, NotReady
-from score.protocol.digests import check_md5, etag_md5, to_hex
+from score.protocol.digests import check_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
 from score.protocol.parts import plan_upload
 from score.protocol.wire import FinishedPart, Part, Progress, Specification
@@ -158,10 +158,10 @@ class Uploads:
             size = known.plan.part(number)
             if size is None:
                 raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(known.plan)}.")
-            if complete and self._objects.limits.etag_is_md5 and etag_md5(record.etag) == record.md5.lower():
-                alone = known.alone(record)
-                if alone is not None and await self._try_to_complete(object_id, upload, alone):
-                    return True
+            proving = self._objects.limits.etag_is_md5 and record.etag == record.md5
+            alone = known.alone(record) if complete and proving else None
+            if alone is not None and await self._try_to_complete(object_id, upload, alone):
+                return True
             stored = await self._finished.stored(object_id, upload, number)
         except NotFound:
             if not complete:

@@ -100,7 +100,7 @@ class FakeSong(FakeService):
         self.score_url = score_url
         self.score_token = score_token
         self._files: dict[str, SongFile] = {}
-        self._of: dict[str, dict[str, SongFile]] = {}
+        self._by_analysis: dict[str, dict[str, SongFile]] = {}
         self._documents: dict[tuple[str, str], str] = {}
         self._states: dict[str, str] = {}
 
@@ -117,7 +117,7 @@ class FakeSong(FakeService):
     ) -> SongFile:
         """Register a file; its object id follows Song's rule unless given. The analysis starts as UNPUBLISHED."""
         file = SongFile(object_id or make_object_id(analysis, name), analysis, study, name, size, md5, access)
-        self._files[file.object_id] = self._of.setdefault(analysis, {})[file.object_id] = file
+        self._files[file.object_id] = self._by_analysis.setdefault(analysis, {})[file.object_id] = file
         self._change_state(analysis, self._states.get(analysis, "UNPUBLISHED"))
         return file
 
@@ -214,7 +214,7 @@ class FakeSong(FakeService):
             "publishedAt": None,
             "analysisStateHistory": [],
             "samples": [],
-            "files": [file.document for file in self._of.get(analysis, {}).values()],
+            "files": [file.document for file in self._by_analysis.get(analysis, {}).values()],
             "analysisType": {"name": "variantCall", "version": 1},
             "experiment": {"variantCallingTool": "t", "matchedNormalSampleSubmitterId": "s"},
         }
@@ -254,7 +254,7 @@ class FakeSong(FakeService):
         if self._states.get(analysis, "404") == "404":
             text = "The analysisId '%s' was not found"
             raise _SongError(HTTPStatus.NOT_FOUND, "AnalysisService", "analysis.id.not.found", text)
-        files = list(self._of.get(analysis, {}).values())
+        files = list(self._by_analysis.get(analysis, {}).values())
         if self._states[analysis] == "400" or all(file.study != study for file in files):
             text = "The analysisId '%s' is not related to the input studyId '%s'"
             raise _SongError(HTTPStatus.BAD_REQUEST, "AnalysisService", "entity.not.related.to.study", text)
