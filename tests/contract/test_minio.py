@@ -23,13 +23,29 @@ pytestmark = pytest.mark.needs("minio")
 
 
 class TestS3OnMinio(S3Contract):
+    clears = True
+
     @pytest.fixture(scope="class")
     @classmethod
     def settings(cls, minio: Minio) -> S3Settings:
         return S3Settings(minio.endpoint, minio.access_key, minio.secret_key)
 
+    def test_a_folder_of_a_bucket_with_locks_is_not_cleared(
+        self, run: Run, settings: S3Settings, aside: BotoAside, key: str
+    ) -> None:
+        name = f"{aside.bucket}-locked"
+        aside.s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+        aside.s3.put_object(Bucket=name, Key=f"{key}/a", Body=b"1")
+        store = S3Store(S3Client(settings), name)
+        assert run(store.stat(f"{key}/a"))
+        assert not run(store.clear(f"{key}/"))
+        assert run(store.stat(f"{key}/a"))
+        run(store.close())
+
 
 class TestS3OnMinioBySigV2(S3Contract):
+    clears = True
+
     @pytest.fixture(scope="class")
     @classmethod
     def settings(cls, minio: Minio) -> S3Settings:
@@ -38,6 +54,8 @@ class TestS3OnMinioBySigV2(S3Contract):
 
 class TestS3OnMinioWithEncryption(S3Contract):
     """SSE-KMS: ETags are no MD5s."""
+
+    clears = True
 
     @pytest.fixture(scope="class")
     @classmethod

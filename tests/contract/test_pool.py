@@ -72,6 +72,8 @@ def pooled(client: S3Client, bucket: str) -> PooledStore:
 
 
 class TestPoolOnMinio(S3Contract):
+    clears = True
+
     @pytest.fixture(scope="class")
     @classmethod
     def settings(cls, minio: Minio) -> S3Settings:

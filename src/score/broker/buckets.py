@@ -91,6 +91,9 @@ class PooledStore:
             together.setdefault(id(store), (store, []))[1].append(key)
         await asyncio.gather(*[store.delete(*those) for store, those in together.values()])
 
+    async def clear(self, folder: str) -> bool:
+        return await self._of(folder).clear(folder)
+
     async def read(self, key: str, span: Span) -> bytes:
         return await self._of(key).read(key, span)
 

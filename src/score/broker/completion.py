@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _BEGINNING = timedelta(seconds=10)
 """Within which the state of an upload is written, once the store began it."""
+_FEW = 10
+"""Records of parts that are deleted by their keys where those are known: to clear a folder takes two calls."""
 
 
 class Completion:
@@ -185,9 +187,14 @@ class Completion:
         Where a crash leaves a part of it behind, that is of an upload that is gone from the store: cleanup finds it.
         """
         self._begun.plans.forget(object_id, upload)
-        meta = self._layout.upload_meta(object_id, upload)
-        if known is not None:
+        meta, folder = self._layout.upload_meta(object_id, upload), self._layout.folder(object_id, upload)
+        if known is not None and len(known) <= _FEW:
             await self._state.delete(meta, *known)
             return
         await self._state.delete(meta)  # first, since with it the upload is in progress to every reader
-        await sweep(self._state, self._layout.folder(object_id, upload))
+        if await self._state.clear(folder):
+            return
+        if known is not None:
+            await self._state.delete(*known)
+        else:
+            await sweep(self._state, folder)

@@ -251,7 +251,7 @@ class Uploads:
         return specification
 
     async def drop(self, object_id: str, upload: UploadId, *, gently: bool = False) -> None:
-        """Abort the multipart upload and delete the records of its parts, then ``.meta``: in this order it can be
+        """Abort the multipart upload, then delete the records of its parts, then ``.meta``: in this order it can be
         repeated after a crash.
 
         One that a crash left between the joining of its parts and the final ``.meta`` is past that: it is finished.
@@ -263,8 +263,10 @@ class Uploads:
                 await stored_part(self._objects, key, upload, 1)
             except NotFound:
                 await self._completion.finish_joined(object_id, upload)
-        records = f"{self._layout.folder(object_id, upload)}part-"
-        await asyncio.gather(self._objects.abort(key, upload), sweep(self._state, records, gently=gently))
+        await self._objects.abort(key, upload)
+        folder = self._layout.folder(object_id, upload)
+        if not await self._state.clear(folder):
+            await sweep(self._state, f"{folder}part-", gently=gently)
         await self._completion.forget(object_id, upload)
 
 

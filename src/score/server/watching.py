@@ -90,6 +90,10 @@ class WatchedStore:
         with self._watch("store", "delete"):
             await self._store.delete(*keys)
 
+    async def clear(self, folder: str) -> bool:
+        with self._watch("store", "clear"):
+            return await self._store.clear(folder)
+
     async def read(self, key: str, span: Span) -> bytes:
         with self._watch("store", "read"):
             return await self._store.read(key, span)

@@ -145,6 +145,11 @@ class ObjectStore(Protocol):
         """Delete objects, many in few calls; those that are not there are no error. Idempotent."""
         ...
 
+    async def clear(self, folder: str) -> bool:
+        """Delete all objects whose keys start with ``folder``, which ends with ``/``, by one call, where the store
+        has one: whether none is left. Where it has none, false; then they are to be deleted by their keys."""
+        ...
+
     async def read(self, key: str, span: Span) -> bytes:
         """A small piece of payload. NotFound where there is no object, Invalid where the span leaves it."""
         ...

@@ -109,10 +109,12 @@ class Web:
 class StoreGround:
     """What a subclass gives, and what tests get.
 
-    ``many`` is how many keys, parts and uploads the paging tests make: more than a page of 1,000.
+    ``many`` is how many keys, parts and uploads the paging tests make: more than a page of 1,000; ``clears`` whether
+    the store deletes a folder by one call.
     """
 
     many: ClassVar[int] = 1003
+    clears: ClassVar[bool] = False
 
     # What a subclass gives, and what it gets.
 

@@ -82,6 +82,21 @@ class ObjectContract(StoreGround):
         run(store.delete())
         assert aside.keys(key) == []
 
+    def test_a_cleared_folder_is_empty_and_its_neighbours_are_as_before(
+        self, run: Run, store: ObjectStore, aside: Aside, key: str
+    ) -> None:
+        neighbours = sorted(f"{key}{name}" for name in ("-", "/b/1", "/ab/1", "/A/1"))
+        inside = sorted(f"{key}/a/{name}" for name in (".meta", 'part-00000001|{"partNumber":1}', "b/c"))
+        for name in [*neighbours, *inside]:
+            aside.put(name, b"1")
+        run(store.stat(key))
+        cleared = run(store.clear(f"{key}/a/"))
+        assert cleared == self.clears
+        assert aside.keys(key) == sorted([*neighbours, *([] if cleared else inside)])
+        assert run(store.clear(f"{key}/a/")) == self.clears
+        assert run(store.clear(f"{key}/none/")) == self.clears
+        assert aside.keys(key) == sorted([*neighbours, *([] if cleared else inside)])
+
     def test_read_gives_exactly_the_span(self, run: Run, store: ObjectStore, aside: Aside, key: str) -> None:
         data = noise(1000)
         aside.put(key, data)

@@ -100,6 +100,9 @@ class AzureStore:
 
         await asyncio.gather(*[one(key) for key in set(keys)])
 
+    async def clear(self, folder: str) -> bool:
+        return False
+
     async def read(self, key: str, span: Span) -> bytes:
         if span.length <= 0:
             if await self.stat(key) is None:

@@ -65,6 +65,8 @@ class S3Client:
         self.clock = clock
         self.repeated = 0
         """How often calls were repeated."""
+        self.is_minio = False
+        """Whether the last answer was MinIO's, by what it says itself; a proxy before it may hide that."""
         self._random = Random()
         self._origin, self._url_origin, self._base_path = settings.origin, settings.url_origin, settings.base_path
         self._http = Http(self._origin, limit=settings.connections, connect_timeout=settings.connect_timeout, tls=tls)
@@ -108,6 +110,10 @@ class S3Client:
     async def delete(self, bucket: str, key: str) -> None:
         """DELETE; one that is not there is no error, a bucket that is not there is NotFound."""
         await self._call("DELETE", bucket, key, expected=(200, 204))
+
+    async def delete_folder(self, bucket: str, folder: str) -> None:
+        """What only MinIO has: all objects whose keys start with ``folder``, which ends with ``/``, all versions."""
+        await self._call("DELETE", bucket, folder, headers={"x-minio-force-delete": "true"}, expected=(200, 204))
 
     async def delete_many(self, bucket: str, keys: Sequence[str]) -> None:
         """DeleteObjects, of at most a page of keys, all of them representable in XML."""
@@ -229,6 +235,7 @@ class S3Client:
         while True:
             try:
                 answer = await self._exchange(what, method, resource, query, headers or {}, body, read_timeout, most)
+                self.is_minio = answer.headers.get("server") == "MinIO"
                 if (error := self._failure(what, method, answer, expected) or check(answer)) is not None:
                     raise error
                 return answer

@@ -12,6 +12,7 @@ What differs between products is dealt with here:
 - MinIO answers nothing to a listing of parts from a marker that is not itself a stored part (see ``markers``).
 - MinIO lists the uploads in progress of the whole bucket, or of one key, not by prefix; and of the whole bucket only
   those begun since its last start.
+- MinIO alone deletes a folder by one call, without its objects' keys (docs/decisions/0032-minio-clears-a-folder.md).
 """
 
 from __future__ import annotations
@@ -97,6 +98,17 @@ class S3Store:
         await asyncio.gather(*[page(start) for start in range(0, len(together), PAGE)])
         for key in set(keys).difference(together):
             await self._client.delete(self._bucket, key)
+
+    async def clear(self, folder: str) -> bool:
+        if not self._client.is_minio:
+            return False
+        try:
+            await self._client.delete_folder(self._bucket, folder)
+        except Unavailable:
+            raise
+        except ScoreError:
+            return False  # where objects may be locked, MinIO has no such call
+        return not (await self._client.list_objects(self._bucket, folder, limit=1)).items
 
     async def read(self, key: str, span: Span) -> bytes:
         if span.length > 0:
