@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from score.mount import fuse
+from score.mount.tree import BLOCK
 from score.testing.clients import ClientProcess
 from score.testing.faults import Answer
 from score.testing.proxy import FaultProxy
@@ -68,6 +70,16 @@ def test_bundles_hold_files_by_name(put: Put, point: Path, mount: MountIt) -> No
         assert (point / OTHER / "b.vcf").read_bytes() == b""
         found = subprocess.run(["find", str(point), "-type", "f"], capture_output=True, text=True, check=True)
         assert len(found.stdout.split()) == 3
+
+
+def test_the_kernel_asks_for_whole_blocks_where_this_user_may_tell_it(put: Put, point: Path, mount: MountIt) -> None:
+    put("a.bam", DATA)
+    with mount():
+        assert (point / ANALYSIS / "a.bam").read_bytes() == DATA
+        there = fuse.mounted(point)
+        assert there is not None
+        ahead = fuse.DEVICES / there.device / "read_ahead_kb"
+        assert int(ahead.read_text()) >= BLOCK // 1024 or not os.access(ahead, os.W_OK)
 
 
 def test_object_ids_as_names(put: Put, point: Path, mount: MountIt) -> None:

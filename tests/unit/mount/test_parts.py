@@ -38,9 +38,29 @@ def test_options_of_fuse() -> None:
 
 
 def test_the_list_of_mounts() -> None:
-    assert fuse.mounted(Path("/data/my files"), MOUNTS) == fuse.Mounted("fuse.score", "score:localhost:8087")
-    assert fuse.mounted(Path("/data"), MOUNTS) == fuse.Mounted("ext4", "/dev/sda1")
+    assert fuse.mounted(Path("/data/my files"), MOUNTS) == fuse.Mounted("fuse.score", "score:localhost:8087", "0:55")
+    assert fuse.mounted(Path("/data"), MOUNTS) == fuse.Mounted("ext4", "/dev/sda1", "0:32")
     assert fuse.mounted(Path("/data/none"), MOUNTS) is None
+
+
+@pytest.mark.parametrize(("before", "after"), [("128", "512"), ("4096", "4096")])
+def test_the_kernel_reads_whole_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str
+) -> None:
+    mounts, ahead = tmp_path / "mountinfo", tmp_path / "0:55" / "read_ahead_kb"
+    mounts.write_text(MOUNTS)
+    ahead.parent.mkdir()
+    ahead.write_text(f"{before}\n")
+    monkeypatch.setattr(fuse, "MOUNTS", mounts)
+    monkeypatch.setattr(fuse, "DEVICES", tmp_path)
+    fuse.read_far_ahead(Path("/data/my files"))
+    assert ahead.read_text().strip() == after
+
+
+def test_without_the_right_to_it_the_kernel_reads_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuse, "DEVICES", tmp_path)
+    fuse.read_far_ahead(Path("/"))
+    fuse.read_far_ahead(tmp_path / "not mounted")
 
 
 def test_folders(tmp_path: Path) -> None:
