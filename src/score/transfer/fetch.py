@@ -20,15 +20,11 @@ from score.transfer.files import Target, md5_of_span, translate, write_all
 from score.transfer.http import place, store_error
 from score.transfer.http import translate as translate_http
 from score.transfer.retry import Damaged
-from score.transfer.verify import Follower, Prefix
+from score.transfer.verify import Follower, Prefix, in_step
 
 SLACK = 64 * MIB
 """Bytes. Once the whole file's MD5 is further behind than this, parts are not hashed on their own as well: the
 processor is what limits the transfer, and the whole MD5 finds every damage in the end."""
-AHEAD = 128 * MIB
-"""Bytes. Parts that lie further ahead of the whole file's MD5 wait for it: what would come sooner would take the
-processor from the one thread that decides when all is done."""
-
 
 _NOT_IMPLEMENTED = 501
 """What gateways answer that do not take ``If-Match``."""
@@ -91,7 +87,9 @@ class Fetch:
         try:
             for part in finished:
                 follower.allow(prefix.finish(part.span))
-            for part in self.engine.workers.each(remaining, self._fetch_part):
+            for part in self.engine.workers.each(
+                in_step(remaining, self.engine.workers.parallel), self._fetch_in_step
+            ):
                 follower.allow(prefix.finish(part.span))
             self.engine.listener(Verifying(self.item))
             return follower.finish(self.target.size)
@@ -145,10 +143,13 @@ class Fetch:
             )
         return found
 
-    def _fetch_part(self, part: Part) -> Part:
+    def _fetch_in_step(self, item: tuple[Part, int]) -> Part:
+        part, place = item
         if self._follower is not None:
-            start = part.offset - self.target.start
-            self._limiting |= self._follower.wait_for(start - AHEAD, self.engine.stop.check)
+            self._limiting |= self._follower.wait_for(place, self.engine.stop.check)
+        return self._fetch_part(part)
+
+    def _fetch_part(self, part: Part) -> Part:
         what = f"{self.item}: part {part.part_number}"
         got = self.engine.persist(lambda: self.urls.use(part.part_number, lambda url: self._get(part, url)), what)
         self.record(got)

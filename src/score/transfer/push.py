@@ -15,7 +15,7 @@ from score.transfer.events import Moved, PartDone
 from score.transfer.files import Source, read_span, translate
 from score.transfer.http import place, store_error
 from score.transfer.retry import Damaged
-from score.transfer.verify import Follower
+from score.transfer.verify import Follower, in_step
 
 Finish = Callable[[Part, str, str], bool]
 """Reports a part to the server: the part, its MD5 in hex, its ETag without quotes. True: the upload is completed."""
@@ -53,13 +53,18 @@ class Push:
             start = min((part.offset for part in remaining), default=self.source.size)
             follower.allow(start)
 
-            def begin() -> Iterator[Part]:
-                for part in remaining:
+            def begin() -> Iterator[tuple[Part, int]]:
+                for part, place in in_step(remaining, self.engine.workers.parallel):
                     # What a thread is about to read, the follower reads with it.
                     follower.allow(part.span.end)
-                    yield part
+                    yield part, place
 
-            for _ in self.engine.workers.each(begin(), self._send_part):
+            def send(item: tuple[Part, int]) -> None:
+                part, place = item
+                follower.wait_for(place, self.engine.stop.check)
+                self._send_part(part)
+
+            for _ in self.engine.workers.each(begin(), send):
                 pass
             whole = follower.finish(self.source.size)
             self.source.check()

@@ -5,13 +5,29 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from io import FileIO
 
 from score.errors import Cancelled, ScoreError
-from score.protocol.parts import Span
+from score.protocol.parts import MIB, Span
+from score.protocol.wire import Part
 from score.transfer.budget import LARGEST_CHUNK
 from score.transfer.files import read_span, translate
+
+AHEAD = 128 * MIB
+"""Bytes. Parts wait for the whole file's MD5 where it is further behind than this: what would be moved sooner would
+take the processor from the one thread that decides when all is done."""
+
+
+def in_step(parts: Sequence[Part], parallel: int) -> Iterator[tuple[Part, int]]:
+    """Parts to be moved, and how many bytes of the file the whole MD5 has to be past before each (see
+    :meth:`Follower.wait_for`). Only what is moved counts: what was there before a file is gone on with is hashed
+    meanwhile. No part of the first ``parallel`` ones waits, whatever its size."""
+    ahead = max([AHEAD, *(parallel * part.part_size for part in parts[:1])])
+    moved = 0
+    for part in parts:
+        yield part, moved - ahead
+        moved += part.part_size
 
 
 class Follower:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from score.errors import Cancelled, Integrity, ScoreError
 from score.protocol.parts import MIB, Span, cut
-from score.transfer.verify import Follower, Prefix
+from score.protocol.wire import Part
+from score.transfer.verify import AHEAD, Follower, Prefix, in_step
 
 DATA = random.Random(1).randbytes(3 * MIB + 17)
 
@@ -146,3 +147,30 @@ class TestWaiting:
             os.close(writer)
             with contextlib.suppress(ScoreError):
                 follower.stop()
+
+
+def parts(size: int, count: int, *, at: int = 0) -> list[Part]:
+    """``count`` parts of ``size`` bytes from byte ``at`` of a file on."""
+    return [Part(part_number=number + 1, part_size=size, offset=at + number * size) for number in range(count)]
+
+
+class TestStep:
+    """How far the whole MD5 has to be before a part is begun."""
+
+    def test_is_a_bounded_way_behind_what_was_moved(self) -> None:
+        wanted = parts(20 * MIB, 50)
+        assert list(in_step(wanted, 6)) == [(part, part.offset - AHEAD) for part in wanted]
+
+    def test_is_not_hindered_by_what_was_there_before(self) -> None:
+        """The rest of a file of a terabyte does not wait until a terabyte has been read."""
+        wanted = parts(20 * MIB, 50, at=2**40)
+        assert [place for _, place in in_step(wanted, 6)] == [place for _, place in in_step(parts(20 * MIB, 50), 6)]
+
+    @pytest.mark.parametrize("size", [MIB, 20 * MIB, 1024 * MIB])
+    def test_never_keeps_the_first_parts_waiting(self, size: int) -> None:
+        places = [place for _, place in in_step(parts(size, 20), 6)]
+        assert max(places[:7]) <= 0
+        assert places == sorted(places)
+
+    def test_of_nothing(self) -> None:
+        assert list(in_step([], 6)) == []
