@@ -22,7 +22,10 @@ from score.transfer.journal import DownloadJournal
 
 @dataclass(frozen=True)
 class Download:
-    """One object, or ``length`` bytes of it from ``offset`` (-1: to the end), on its way to a folder."""
+    """One object, or ``length`` bytes of it from ``offset`` (-1: to the end), on its way to a folder.
+
+    ``file`` is where the bytes of a small one are gathered, if there is one for that.
+    """
 
     engine: Engine
     score: Score
@@ -35,6 +38,7 @@ class Download:
     force: bool = False
     validate: bool = True
     large: bool = True
+    file: Path | None = None
 
     def run(self) -> Outcome:
         """Fetch the object, or the rest of it. Gives an outcome that is no failure.
@@ -62,7 +66,7 @@ class Download:
                 hint="Move it away, name another --output-dir, or replace it: --force.",
             )
         if len(wanted.parts) == 1 and not begun:
-            journal.keep_nothing()
+            journal.keep_nothing(self.file)
             finished = []
         else:
             finished = self._resume(journal, wanted)

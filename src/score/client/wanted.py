@@ -28,10 +28,18 @@ class Wanted:
     validate: bool
     skip: Collection[str] = ()
 
-    def job(self, engine: Engine, score: Score, entity: Entity, claims: Claims, large: bool) -> Download:
-        """The download of one object; ``large``: in the lane of large files."""
+    def job(
+        self,
+        engine: Engine,
+        score: Score,
+        entity: Entity,
+        claims: Claims,
+        large: bool,
+        file: Path | None,
+    ) -> Download:
+        """The download of one object; ``large``: in the lane of large files; ``file``: see :class:`Download`."""
         where = (self.out, self.layout, claims, self.offset, self.length, self.force, self.validate)
-        return Download(engine, score, entity, *where, large)
+        return Download(engine, score, entity, *where, large, file)
 
 
 def date_index(data: Path | None, index: Path | None) -> None:

@@ -203,7 +203,7 @@ class DownloadJournal:
     """The specification of a download, its finished parts, and the ETag of the object that they are of.
 
     Of an object of one part there is nothing to go on with. Files that are made and removed again are most of what a
-    small download costs, so its bytes are gathered in one whose name says what it is (:meth:`keep_nothing`).
+    small download costs, so its bytes are gathered in the one that is its lock (:meth:`keep_nothing`).
     """
 
     def __init__(self, folder: Path, object_id: str, say: Say = silence) -> None:
@@ -251,10 +251,10 @@ class DownloadJournal:
             _mark(self._folder, self._object_id)
             _write(self._meta, to_json(specification))
 
-    def keep_nothing(self) -> None:
-        """Gather the bytes of an object of one part beside the folder that there would be."""
+    def keep_nothing(self, file: Path | None) -> None:
+        """Gather the bytes of an object of one part in ``file``; for None, beside the folder that there would be."""
         self._keeps_parts = False
-        self.data = self._folder.with_name(f"{self._folder.name}.part")
+        self.data = file or self._folder.with_name(f"{self._folder.name}.part")
 
     def finished(self) -> dict[int, Part]:
         """The finished parts, by number; files that cannot be read count as parts that are not finished."""

@@ -1,9 +1,11 @@
 """One transfer of an object in a folder at a time, whichever program, user or machine begins the second one.
 
 The lock is a file beside the state of the transfer, ``.<object id>.lock``. The operating system locks it, so that it
-ends with the process that holds it, however that ends; what is written in it is for people only. Where a file system
-has no such locks (Lustre without ``flock``, NFS without its lock daemon) the file ``.<object id>.owner`` is the lock
-by being there: its holder gives a sign of life every half minute, and one that gives none any more is no obstacle.
+ends with the process that holds it, however that ends; what is written in it is for people only. A small download
+gathers its bytes in it, and moves it to their place: to make and remove another file would cost more than they do.
+Where a file system has no such locks (Lustre without ``flock``, NFS without its lock daemon) the file
+``.<object id>.owner`` is the lock by being there: its holder gives a sign of life every half minute, and one that
+gives none any more is no obstacle.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ SIGN_OF_LIFE = 30.0
 ABANDONED = 150.0
 """Seconds without one, by the clock of the file system, after which such a lock is nobody's."""
 _TRIES = 10
+_LONGEST = 1000
+"""Bytes of what is written in a lock."""
 _BUSY = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 _OWN = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -86,8 +90,9 @@ class Owner:
     @classmethod
     def read(cls, path: Path) -> Owner:
         """Who is named in a lock file; nobody where that cannot be read."""
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-            found = json.loads(path.read_bytes())
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
+            with path.open("rb") as file:
+                found = json.loads(file.read(_LONGEST))
             return cls(
                 str(found.get("host", ""))[:100],
                 int(found.get("pid", 0)),
@@ -101,32 +106,38 @@ class Owner:
 
 
 class _Taken(Protocol):
+    @property
+    def file(self) -> Path | None: ...
+
     def release(self) -> None: ...
 
 
 @contextmanager
-def held(folders: Iterable[Path], object_id: str, name: str, *, lock: SystemLock = system_lock) -> Iterator[None]:
+def held(
+    folders: Iterable[Path], object_id: str, name: str, *, lock: SystemLock = system_lock, mode: int = 0o600
+) -> Iterator[Path | None]:
     """Hold the lock of an object, in the first of ``folders`` where files can be made; where there is none, go
     without: whoever writes there next meets the same error and tells of it. ``name`` is what messages begin with.
 
-    Raises Held where another process holds it, Refused where a link lies in its place.
+    Gives the file of the lock, of ``mode``, where its holder may write to it and move it away; else None. Raises Held
+    where another process holds it, Refused where a link lies in its place.
     """
     taken: _Taken | None = None
     for folder in folders:
-        taken = _take(folder / f".{object_id}.lock", name, lock)
+        taken = _take(folder / f".{object_id}.lock", name, lock, mode)
         if taken is not None:
             break
     try:
-        yield
+        yield taken.file if taken is not None else None
     finally:
         if taken is not None:
             taken.release()
 
 
-def _take(path: Path, name: str, lock: SystemLock) -> _Taken | None:
+def _take(path: Path, name: str, lock: SystemLock, mode: int) -> _Taken | None:
     for _ in range(_TRIES):
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _OWN, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _OWN, mode)
         except OSError as error:
             _explain(path, name, error)
             return None
@@ -200,17 +211,25 @@ class _Locked:
     descriptor: int
     path: Path
 
+    @property
+    def file(self) -> Path | None:
+        """Not on Windows, where no open file can be moved; nor one that another user made, who could read it."""
+        return self.path if os.name == "posix" and os.fstat(self.descriptor).st_uid == os.geteuid() else None
+
     def release(self) -> None:
         if os.name == "nt":  # where no open file can be removed
             os.close(self.descriptor)
-        with contextlib.suppress(OSError):
-            self.path.unlink()
+        if os.name == "nt" or _is_at(self.descriptor, self.path):  # if it was moved, the lock there is another's
+            with contextlib.suppress(OSError):
+                self.path.unlink()
         if os.name != "nt":
             os.close(self.descriptor)
 
 
 class _Leased:
     """A lock that is one by being there, and its signs of life."""
+
+    file = None
 
     def __init__(self, path: Path) -> None:
         self._path = path

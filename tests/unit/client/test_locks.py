@@ -11,6 +11,7 @@ import pytest
 
 from score import Client, Note, Transfer
 from score.errors import Conflict
+from score.testing.faults import Answer
 from score.testing.privileges import unprivileged
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
@@ -107,3 +108,36 @@ def test_of_several_files_the_others_are_moved(
     site.traffic.heal()
     assert transfer.result()[0].good
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.vcf", "1.vcf"]
+
+
+def test_a_small_object_is_gathered_in_the_file_of_its_lock(
+    site: FaultyScore, make_client: MakeClient, song: FakeSong, tmp_path: Path
+) -> None:
+    song.register("a.vcf", analysis="a", object_id=OBJECT, size=1000)
+    site.fake.add(OBJECT, DATA[:1000])
+    out, before = tmp_path / "out", tmp_path / "new"
+    before.touch()
+    gate = site.traffic.hold(method="GET", path=f"/store/.*{OBJECT}", after=500)
+    first = make_client()
+    transfer = first.begin(first.download, [OBJECT], out)
+    gate.wait_for_arrival()
+    (refused,) = make_client().download([OBJECT], out)
+    assert isinstance(refused.error, Conflict)
+    assert "is being transferred here already, by another process" in refused.error.message
+    assert [path.name for path in out.iterdir()] == [f".{OBJECT}.lock"]
+    site.traffic.heal()
+    assert transfer.result()[0].good
+    (path,) = out.iterdir()
+    assert path.read_bytes() == DATA[:1000]
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(before.stat().st_mode)
+
+
+def test_a_small_object_that_fails_leaves_nothing(
+    site: FaultyScore, make_client: MakeClient, song: FakeSong, tmp_path: Path
+) -> None:
+    song.register("a.vcf", analysis="a", object_id=OBJECT, size=1000)
+    site.fake.add(OBJECT, DATA[:1000])
+    site.traffic.inject(Answer(400), path="/store/", times=None)
+    (outcome,) = make_client().download([OBJECT], tmp_path / "out")
+    assert not outcome.good
+    assert list((tmp_path / "out").iterdir()) == []

@@ -198,3 +198,60 @@ class TestWithoutLocksOfTheSystem:
         self.leave(tmp_path, 0, host=socket.gethostname(), pid=int(ended.stdout))
         with held([tmp_path], OBJECT, "a", lock=no_locks):
             pass
+
+
+class TestTheFileOfALock:
+    """What is gathered in it is moved to its place while it is held."""
+
+    def test_is_moved_and_the_next_lock_is_another_file(self, tmp_path: Path) -> None:
+        place = tmp_path / "reads.bam"
+        with held([tmp_path], OBJECT, "first", mode=0o640) as file:
+            assert file == tmp_path / f".{OBJECT}.lock"
+            file.write_bytes(b"reads")
+            file.rename(place)
+            second = held([tmp_path], OBJECT, "second")
+            assert second.__enter__() == file
+        assert file.exists(), "the first one took the second one's lock away"
+        second.__exit__(None, None, None)
+        assert place.read_bytes() == b"reads"
+        assert stat.S_IMODE(place.stat().st_mode) == 0o640
+        assert os.listdir(tmp_path) == [place.name]
+
+    def test_is_left_alone_by_one_who_opened_it_before_it_was_moved(self, tmp_path: Path) -> None:
+        path, place = tmp_path / f".{OBJECT}.lock", tmp_path / "reads.bam"
+        path.write_bytes(b"reads")
+
+        def late(descriptor: int) -> bool:
+            if not place.exists():
+                path.rename(place)
+            return system_lock(descriptor)
+
+        with held([tmp_path], OBJECT, "second", lock=late) as file:
+            assert file == path
+            assert place.read_bytes() == b"reads"
+        assert place.read_bytes() == b"reads"
+
+    def test_is_removed_with_what_is_in_it_when_it_was_not_moved(self, tmp_path: Path) -> None:
+        with held([tmp_path], OBJECT, "first") as file:
+            assert file is not None
+            file.write_bytes(b"rea")
+        assert os.listdir(tmp_path) == []
+
+    def test_names_nobody_once_bytes_are_in_it(self, tmp_path: Path) -> None:
+        with held([tmp_path], OBJECT, "first") as file:
+            assert file is not None
+            file.write_bytes(b"[" * 100_000)
+            with pytest.raises(Conflict, match="by another process"), held([tmp_path], OBJECT, "second"):
+                pytest.fail("both have it")
+
+    def test_is_not_for_data_where_another_user_made_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        uid = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+        with held([tmp_path], OBJECT, "first") as file:
+            assert file is None
+
+    def test_is_none_where_the_system_keeps_no_locks(self, tmp_path: Path) -> None:
+        with held([tmp_path], OBJECT, "first", lock=no_locks) as file:
+            assert file is None
