@@ -214,7 +214,9 @@ class _Locked:
     @property
     def file(self) -> Path | None:
         """Not on Windows, where no open file can be moved; nor one that another user made, who could read it."""
-        return self.path if os.name == "posix" and os.fstat(self.descriptor).st_uid == os.geteuid() else None
+        if sys.platform != "win32" and os.fstat(self.descriptor).st_uid == os.geteuid():
+            return self.path
+        return None
 
     def release(self) -> None:
         if os.name == "nt":  # where no open file can be removed
