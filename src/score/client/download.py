@@ -24,7 +24,7 @@ from score.transfer.journal import DownloadJournal
 class Download:
     """One object, or ``length`` bytes of it from ``offset`` (-1: to the end), on its way to a folder.
 
-    ``file`` is where the bytes of a small one are gathered, if there is one for that.
+    ``file`` is where the bytes of a small one are gathered, if there is one for that; it goes when the run ends.
     """
 
     engine: Engine
@@ -95,7 +95,7 @@ class Download:
                 raise
             self._say("the object was replaced since its download was begun; starting over")
             return self.run()
-        file.settle(target, replace=self.force)
+        file.settle(target, replace=self.force, kept=file.path != self.file)
         journal.forget()
         proven = self.validate and (md5 is not None or all(part.source_md5 for part in wanted.parts))
         if not proven and self.validate:

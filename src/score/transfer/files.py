@@ -177,22 +177,24 @@ class Target:
         except OSError as error:
             raise translate(error, self.path) from error
 
-    def settle(self, place: Path, *, replace: bool) -> None:
-        """Move the finished file to its place. Conflict where something is there and ``replace`` is false."""
+    def settle(self, place: Path, *, replace: bool, kept: bool = True) -> None:
+        """Move the finished file to its place. Conflict where something is there and ``replace`` is false. ``kept``:
+        whether the file stays where it is if it cannot be moved."""
         if place == self.path:
             return
+        here = f"The download is at {self.path}. " if kept else ""
         try:
             if not place.parent.is_dir():
                 place.parent.mkdir(parents=True, exist_ok=True)
             if place.parent != self.path.parent and place.parent.is_symlink():
                 raise Refused(
                     f"{place.parent} is a link; the file would lie somewhere else than in {self.path.parent}.",
-                    hint=f"The download is at {self.path}. Remove the link, or name another --output-dir.",
+                    hint=f"{here}Remove the link, or name another --output-dir.",
                 )
             if not replace and is_there(place):
                 raise Conflict(
                     f"{place} appeared while the object was being downloaded; it was not replaced.",
-                    hint=f"The download is at {self.path}. Remove one of them, or add --force.",
+                    hint=f"{here}Remove {'one of them' if kept else 'it'}, or add --force.",
                 )
             os.replace(self.path, place)
         except OSError as error:

@@ -132,6 +132,25 @@ def test_a_small_object_is_gathered_in_the_file_of_its_lock(
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(before.stat().st_mode)
 
 
+def test_nothing_is_said_to_be_kept_of_a_small_object_whose_place_is_taken(
+    site: FaultyScore, make_client: MakeClient, song: FakeSong, tmp_path: Path
+) -> None:
+    song.register("a.vcf", analysis="a", object_id=OBJECT, size=1000)
+    site.fake.add(OBJECT, DATA[:1000])
+    place = tmp_path / "out" / "a.vcf"
+    gate = site.traffic.hold(method="GET", path=f"/store/.*{OBJECT}", after=500)
+    client = make_client()
+    transfer = client.begin(client.download, [OBJECT], tmp_path / "out")
+    gate.wait_for_arrival()
+    place.write_bytes(b"of somebody else")
+    site.traffic.heal()
+    error = transfer.result()[0].error
+    assert isinstance(error, Conflict)
+    assert error.hint == "Remove it, or add --force."
+    assert [path.name for path in place.parent.iterdir()] == ["a.vcf"]
+    assert place.read_bytes() == b"of somebody else"
+
+
 def test_a_small_object_that_fails_leaves_nothing(
     site: FaultyScore, make_client: MakeClient, song: FakeSong, tmp_path: Path
 ) -> None:
