@@ -61,7 +61,7 @@ class Downloads:
         path: Path | None = None
         try:
             path = place(self._wanted.out, self._wanted.layout, entity)
-            with held([self._wanted.out], entity.id, str(path), mode=0o666) as file:
+            with held([self._wanted.out], entity.id, str(path)) as file:
                 return [self._wanted.job(self._engine, self._score, entity, self._claims, large, file).run()]
         except Later:
             self._once.undo(entity.id)

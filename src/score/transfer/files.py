@@ -15,6 +15,8 @@ from score.errors import Conflict, Integrity, Invalid, NoSpace, NotFound, Refuse
 from score.protocol.parts import Span
 from score.transfer.budget import LARGEST_CHUNK as CHUNK
 
+_UMASK = os.umask(0o077)  # it can only be read by setting it, which is safest before there are threads
+os.umask(_UMASK)
 _PLAIN = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 """How a file is opened that nobody else had a part in: a link that somebody put in its place leads nowhere."""
 
@@ -179,7 +181,8 @@ class Target:
 
     def settle(self, place: Path, *, replace: bool, kept: bool = True) -> None:
         """Move the finished file to its place. Conflict where something is there and ``replace`` is false. ``kept``:
-        whether the file stays where it is if it cannot be moved."""
+        whether it stays where it is if it cannot be moved. One that does not is nobody else's until then, and becomes
+        as readable as any new file."""
         if place == self.path:
             return
         here = f"The download is at {self.path}. " if kept else ""
@@ -196,6 +199,8 @@ class Target:
                     f"{place} appeared while the object was being downloaded; it was not replaced.",
                     hint=f"{here}Remove {'one of them' if kept else 'it'}, or add --force.",
                 )
+            if not kept:
+                self.path.chmod(0o666 & ~_UMASK)
             os.replace(self.path, place)
         except OSError as error:
             raise translate(error, place) from error

@@ -114,17 +114,17 @@ class _Taken(Protocol):
 
 @contextmanager
 def held(
-    folders: Iterable[Path], object_id: str, name: str, *, lock: SystemLock = system_lock, mode: int = 0o600
+    folders: Iterable[Path], object_id: str, name: str, *, lock: SystemLock = system_lock
 ) -> Iterator[Path | None]:
     """Hold the lock of an object, in the first of ``folders`` where files can be made; where there is none, go
     without: whoever writes there next meets the same error and tells of it. ``name`` is what messages begin with.
 
-    Gives the file of the lock, of ``mode``, where its holder may write to it and move it away; else None. Raises Held
-    where another process holds it, Refused where a link lies in its place.
+    Gives the file of the lock where its holder may write to it and move it away; else None. Raises Held where another
+    process holds it, Refused where a link lies in its place.
     """
     taken: _Taken | None = None
     for folder in folders:
-        taken = _take(folder / f".{object_id}.lock", name, lock, mode)
+        taken = _take(folder / f".{object_id}.lock", name, lock)
         if taken is not None:
             break
     try:
@@ -134,10 +134,10 @@ def held(
             taken.release()
 
 
-def _take(path: Path, name: str, lock: SystemLock, mode: int) -> _Taken | None:
+def _take(path: Path, name: str, lock: SystemLock) -> _Taken | None:
     for _ in range(_TRIES):
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _OWN, mode)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _OWN, 0o600)
         except OSError as error:
             _explain(path, name, error)
             return None

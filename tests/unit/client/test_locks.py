@@ -124,7 +124,8 @@ def test_a_small_object_is_gathered_in_the_file_of_its_lock(
     (refused,) = make_client().download([OBJECT], out)
     assert isinstance(refused.error, Conflict)
     assert "is being transferred here already, by another process" in refused.error.message
-    assert [path.name for path in out.iterdir()] == [f".{OBJECT}.lock"]
+    (lock,) = out.iterdir()
+    assert (lock.name, stat.S_IMODE(lock.stat().st_mode)) == (f".{OBJECT}.lock", 0o600)
     site.traffic.heal()
     assert transfer.result()[0].good
     (path,) = out.iterdir()
