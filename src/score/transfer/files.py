@@ -185,19 +185,19 @@ class Target:
         as readable as any new file."""
         if place == self.path:
             return
-        here = f"The download is at {self.path}. " if kept else ""
+        where = f"The download is at {self.path}. " if kept else ""
         try:
             if not place.parent.is_dir():
                 place.parent.mkdir(parents=True, exist_ok=True)
             if place.parent != self.path.parent and place.parent.is_symlink():
                 raise Refused(
                     f"{place.parent} is a link; the file would lie somewhere else than in {self.path.parent}.",
-                    hint=f"{here}Remove the link, or name another --output-dir.",
+                    hint=f"{where}Remove the link, or name another --output-dir.",
                 )
             if not replace and is_there(place):
                 raise Conflict(
                     f"{place} appeared while the object was being downloaded; it was not replaced.",
-                    hint=f"{here}Remove {'one of them' if kept else 'it'}, or add --force.",
+                    hint=f"{where}Remove what is there, or add --force.",
                 )
             if not kept:
                 self.path.chmod(0o666 & ~_UMASK)

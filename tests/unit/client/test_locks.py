@@ -147,7 +147,7 @@ def test_nothing_is_said_to_be_kept_of_a_small_object_whose_place_is_taken(
     site.traffic.heal()
     error = transfer.result()[0].error
     assert isinstance(error, Conflict)
-    assert error.hint == "Remove it, or add --force."
+    assert error.hint == "Remove what is there, or add --force."
     assert [path.name for path in place.parent.iterdir()] == ["a.vcf"]
     assert place.read_bytes() == b"of somebody else"
 
