@@ -239,7 +239,7 @@ def test_disks_that_are_full(file: Path, tmp_path: Path) -> None:
     with local_site(folder, prefix=on_small_disk(folder / "server", 4_000_000)) as site:
         files = site.register([file])
         said = site.run("upload", "--manifest", files.manifest, status=ANY).stderr
-        reads("answered 507", said)  # its code may be lost: the server hangs up on the rest of the bytes
+        reads("507 InsufficientStorage", said)
 
 
 def test_every_line_of_the_configuration_of_nginx_is_explained() -> None:

@@ -308,13 +308,14 @@ async def _start(send: Send, status: int, headers: dict[str, str]) -> None:
 async def _refuse(
     scope: Scope, send: Send, fault: Fault, message: str, headers: dict[str, str] | None = None
 ) -> None:
-    """Answer with an error document of S3."""
+    """Answer with an error document of S3, its code in the head too: of an answer to bytes that are still being sent
+    nothing but the head may arrive."""
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<Error><Code>{fault.code}</Code><Message>{_text(message)}</Message>"
         f"<Resource>{_text(scope['path'])}</Resource>{_request_id()}</Error>"
     ).encode()
-    described = {"Content-Type": "application/xml", "Content-Length": str(len(body))}
+    described = {"Content-Type": "application/xml", "Content-Length": str(len(body)), "Score-Error": fault.code}
     await _start(send, fault.status, described | (headers or {}))
     await send({"type": "http.response.body", "body": body})
 

@@ -264,7 +264,8 @@ def store_error(response: BaseHTTPResponse, method: str, url: str) -> ScoreError
     text, cut = _read_refusal(response)
     code = found.group(1) if (found := _XML_CODE.search(text)) else response.headers.get("x-ms-error-code", "")
     detail = found.group(1) if (found := _XML_MESSAGE.search(text)) else ""
-    what = f"{method} {place(url)}: the store answered {status}" + (f" {code}" if code else "")
+    told = code or "".join(_SANE.findall(response.headers.get("Score-Error", ""))[:1])  # where the body is lost
+    what = f"{method} {place(url)}: the store answered {status}" + (f" {told}" if told else "")
     if status == 403 and ("expired" in detail.lower() or code in ("ExpiredToken", "RequestExpired")):
         return Expired(f"{what}: the URL has expired")
     if status == 400 and code == "ExpiredToken":

@@ -285,6 +285,15 @@ def test_a_refusal_whose_words_are_lost_is_told_as_what_it_may_be(http: Http) ->
     assert "quota" in error.hint
 
 
+def test_a_refusal_of_ours_whose_words_are_lost_has_its_code_in_the_head(http: Http) -> None:
+    head = b"HTTP/1.1 507 Insufficient Storage\r\nScore-Error: InsufficientStorage\r\nContent-Length: 500\r\n\r\n"
+    with listening(head) as port:
+        url = f"http://127.0.0.1:{port}/x?Signature=topsecret"
+        error = store_error(http.request("PUT", url, body=b"data"), "PUT", url)
+    assert isinstance(error, Unavailable)
+    assert error.message.endswith("the store answered 507 InsufficientStorage")
+
+
 def test_a_connection_that_ends_while_data_are_sent(http: Http, store: FaultyScore) -> None:
     """A store that refuses what is sent may hang up without a word."""
     sent = iter([b"x" * 65536] * 16)
