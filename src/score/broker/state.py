@@ -5,7 +5,6 @@ Pure: names and documents in, names and documents out.
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -159,19 +158,11 @@ class Plan:
 
 
 def new_upload(key: str, object_id: str, upload: UploadId, plan: Plan, md5: str | None, urls: Sequence[str]) -> bytes:
-    """The specification of a new upload as JSON: the answer of the start and the state document alike.
-
-    Written by hand, since models of 10,000 parts would cost the better part of the time in which to answer.
-    """
-    quoted = json.dumps(list(urls), separators=("\n", ":"))[1:-1].split("\n")
-    parts = ",".join(
-        f'{{"partNumber":{number},"partSize":{span.length},"offset":{span.offset},"url":{url},"md5":null}}'
-        for (number, span), url in zip(plan.parts(), quoted, strict=True)
-    )
-    return (
-        f'{{"objectKey":{json.dumps(key)},"objectId":{json.dumps(object_id)},"uploadId":{json.dumps(upload)},'
-        f'"parts":[{parts}],"objectSize":{plan.size},"objectMd5":{json.dumps(md5)}}}'
-    ).encode()
+    """The specification of a new upload as JSON: the answer of the start and the state document alike."""
+    offsets = accumulate(plan.sizes, initial=0)  # and the end
+    places = zip(offsets, zip(plan.sizes, urls, strict=True), strict=False)
+    parts = [Part(number, size, offset, url) for number, (offset, (size, url)) in enumerate(places, 1)]
+    return to_json(Specification(key, object_id, upload, parts, plan.size, md5))
 
 
 def without_urls(specification: Specification, md5s: Sequence[str]) -> Specification:

@@ -40,7 +40,8 @@ def part_size(total: int, wanted: int, floor: int = SMALLEST_PART) -> int:
 
 def cut(span: Span, size: int) -> list[Span]:
     """``span`` in consecutive pieces of ``size`` bytes, the last one shorter; no pieces for an empty span."""
-    return [Span(at, min(size, span.end - at)) for at in range(span.offset, span.end, size)]
+    end = span.end
+    return [Span(at, size if at + size <= end else end - at) for at in range(span.offset, end, size)]
 
 
 def covers(parts: Iterable[Span], whole: Span) -> bool:

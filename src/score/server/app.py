@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from score._version import __version__
 from score.server import problems
+from score.server.calls import Call
 from score.server.cors import Cors
 from score.server.edge import Edge
 from score.server.htsget import About, add_htsget_routes
@@ -61,6 +62,7 @@ def create_app(
             "auto_configure": False,
         },
     )
+    app.router.route_class = Call
     add_score_routes(app, broker)
     about = About(
         settings.htsget_id, settings.htsget_name, settings.htsget_organization, settings.htsget_organization_url

@@ -53,6 +53,9 @@ class JsonFormatter(logging.Formatter):
 def write_log(settings: Settings, stream: TextIO | None = None) -> None:
     """Write the log as the settings say, to ``stream`` or standard error. Audit lines are written whatever the
     level."""
+    # What no line tells need not be found out for each: the caller takes a walk up the stack.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else logging.Formatter(HUMAN))
     logging.basicConfig(level=_LEVELS[settings.log_level], handlers=[handler], force=True)

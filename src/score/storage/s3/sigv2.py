@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final
-from urllib.parse import quote
 
 from score.protocol.parts import Span
 from score.storage.s3.signing import Credentials, Resource, encode_query
@@ -62,10 +61,9 @@ class SigV2:
         expires = int(now.timestamp()) + life
         start = f"{resource.origin}{resource.path}?partNumber="
         end = f"&{encode_query([('uploadId', upload)])}&{_query(keys, expires)}&Signature="
-        before, after = f"PUT\n\n\n{expires}\n{_amazon(keys)}{resource.path}?partNumber=", f"&uploadId={upload}"
-        return [
-            f"{start}{number}{end}{quote(_sign(keys, f'{before}{number}{after}'), safe='')}" for number in numbers
-        ]
+        begun = _begin(keys, f"PUT\n\n\n{expires}\n{_amazon(keys)}{resource.path}?partNumber=")
+        after = f"&uploadId={upload}"
+        return [f"{start}{number}{end}{_for_query(_go_on(begun, f'{number}{after}'))}" for number in numbers]
 
     def sign_gets(
         self, keys: Credentials, resource: Resource, spans: Iterable[Span | None], life: int, now: datetime
@@ -73,12 +71,29 @@ class SigV2:
         """URLs to GET an object, the same one for all spans: this version does not sign ranges."""
         expires = int(now.timestamp()) + life
         signature = _sign(keys, f"GET\n\n\n{expires}\n{_amazon(keys)}{resource.path}")
-        url = f"{resource.origin}{resource.path}?{_query(keys, expires)}&Signature={quote(signature, safe='')}"
+        url = f"{resource.origin}{resource.path}?{_query(keys, expires)}&Signature={_for_query(signature)}"
         return [url for _ in spans]
 
 
 def _sign(keys: Credentials, text: str) -> str:
-    return base64.b64encode(hmac.digest(keys.secret_key.encode(), text.encode(), "sha1")).decode()
+    return _go_on(_begin(keys, text), "")
+
+
+def _begin(keys: Credentials, text: str) -> hmac.HMAC:
+    """What signatures of texts that begin alike have in common."""
+    return hmac.new(keys.secret_key.encode(), text.encode(), "sha1")
+
+
+def _go_on(begun: hmac.HMAC, text: str) -> str:
+    """The signature of a text of which this is the rest."""
+    signature = begun.copy()
+    signature.update(text.encode())
+    return base64.b64encode(signature.digest()).decode()
+
+
+def _for_query(signature: str) -> str:
+    """Percent-encoded: base64 has three characters that need it."""
+    return signature.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
 
 
 def _amazon(keys: Credentials) -> str:

@@ -103,12 +103,15 @@ class _Moment:
         scope = f"{day}/{region}/{_SERVICE}/aws4_request"
         self.credential = f"{keys.access_key}/{scope}"
         self._token = keys.token
-        self._head = f"{_ALGORITHM}\n{self.stamp}\n{scope}\n"
-        self._key = _signing_key(keys.secret_key, day, region)
+        # To go on from what all signatures begin with takes two thirds of the time of another beginning.
+        head = f"{_ALGORITHM}\n{self.stamp}\n{scope}\n"
+        self._begun = hmac.new(_signing_key(keys.secret_key, day, region), head.encode(), "sha256")
 
     def sign(self, canonical_digest: str) -> str:
         """The signature of a canonical request, given its SHA-256 in hex."""
-        return hmac.digest(self._key, (self._head + canonical_digest).encode(), "sha256").hex()
+        signature = self._begun.copy()
+        signature.update(canonical_digest.encode())
+        return signature.hexdigest()
 
     def query(self, life: int, signed_headers: str) -> str:
         """The query of a URL but for its own parameters and the signature, encoded and sorted."""
