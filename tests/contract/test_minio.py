@@ -13,7 +13,7 @@ from score.storage.base import ObjectStore, StoredPart
 from score.storage.s3.client import S3Client
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.store import S3Store
-from score.testing.s3_contract import BotoAside, S3Contract
+from score.testing.s3_contract import BotoAside, S3Contract, encrypt
 from score.testing.store_contract import MINUTE, Run, Web, md5, plan
 
 if TYPE_CHECKING:
@@ -86,3 +86,28 @@ class TestS3OnMinioWithEncryption(S3Contract):
         with pytest.raises(Refused, match=r"s3\.masterEncryptionKeyId"):
             run(store.begin(key))
         run(store.close())
+
+
+class TestS3OnMinioInAnEncryptedBucket(S3Contract):
+    """SSE-KMS by the bucket itself, which no setting tells of."""
+
+    clears = True
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def settings(cls) -> Iterator[S3Settings]:
+        from score.testing.minio import running_minio
+
+        with running_minio(kms_key="score-key") as minio:
+            yield S3Settings(minio.endpoint, minio.access_key, minio.secret_key)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def aside(cls, settings: S3Settings) -> Iterator[BotoAside]:
+        aside = BotoAside(settings)
+        encrypt(aside.s3, aside.bucket, "score-key")
+        yield aside
+        aside.s3.close()
+
+    def test_etags_are_no_md5s(self, run: Run, store: ObjectStore, key: str) -> None:
+        assert not run(store.etags_are_md5(key))

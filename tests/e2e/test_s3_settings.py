@@ -15,7 +15,7 @@ import urllib3
 
 from score.protocol.parts import MIB
 from score.storage.s3.settings import S3Settings
-from score.testing.s3_contract import boto
+from score.testing.s3_contract import boto, encrypt
 from score.testing.site import Site, md5_of, s3_site
 
 if TYPE_CHECKING:
@@ -66,6 +66,28 @@ def test_server_side_encryption(make_file: Maker, tmp_path: Path) -> None:
         (begun,) = site.behind.seen(method="POST", path=site.path_of(identity), query="uploads")
         assert begun.headers["x-amz-server-side-encryption-aws-kms-key-id"] == "site-key"
         assert len(site.sent(identity)) == 3
+
+
+@pytest.mark.needs("minio")
+@pytest.mark.parametrize("size", [SIZE, 1000], ids=["three parts", "one part"])
+def test_encryption_by_the_bucket_itself(make_file: Maker, tmp_path: Path, size: int) -> None:
+    """No setting says so: the server finds it out, once for the upload, by a part of its own."""
+    from score.testing.minio import running_minio
+
+    with running_minio(kms_key="of-the-bucket") as minio, s3_site(tmp_path, minio) as site:
+        with closing(boto(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))) as s3:
+            encrypt(s3, site.objects.strip("/"), "of-the-bucket")
+        identity = there_and_back(site, make_file("reads.bam", size), tmp_path / "out")
+        assert site.behind
+        assert len(site.behind.seen(method="POST", path=site.path_of(identity), query="uploads")) == 2
+
+
+@pytest.mark.needs("minio")
+def test_where_etags_are_md5s_nothing_is_asked(minio: Minio, make_file: Maker, tmp_path: Path) -> None:
+    with s3_site(tmp_path, minio) as site:
+        identity = there_and_back(site, make_file("reads.bam", SIZE), tmp_path / "out")
+        assert site.behind
+        assert len(site.behind.seen(method="POST", path=site.path_of(identity), query="uploads")) == 1
 
 
 @pytest.mark.needs("minio")

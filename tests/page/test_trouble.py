@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
+from score.storage.s3.settings import S3Settings
 from score.testing.authorization import MEMBER
 from score.testing.browser import memory, opened
 from score.testing.browsing import choose, enter, go_to, offer, says, wait_for
 from score.testing.faults import Answer
-from score.testing.restricted import Restricted
+from score.testing.minio import running_minio
+from score.testing.restricted import Restricted, restricted_site
+from score.testing.s3_contract import boto, encrypt
 from score.testing.site import Site
 
 pytestmark = pytest.mark.needs("chromium")
@@ -132,6 +136,35 @@ def test_a_store_that_hides_its_etags_is_named(restricted: Restricted, browser: 
         says(card, "it does not expose the header ETag. Its operator has to allow it (CORS)")
         card.get_by_role("button", name="Try again").click()
         says(card, "Uploaded and verified")
+
+
+def test_a_part_that_did_not_arrive_is_sent_again(site: Site, browser: Browser, make_file: Make) -> None:
+    """A store, or what stands before it, said that it took the part."""
+    registered = site.register([make_file("lost.bam", 3 * PART)])
+    site.store.inject(Answer(200, headers={"ETag": f'"{"0" * 32}"'}), method="PUT", part=2)
+    with opened(browser, site.url) as (page, _):
+        go_to(page, registered)
+        card = offer(page, "lost.bam")
+        choose(card, registered.paths[0])
+        says(card, "Uploaded and verified")
+    assert sorted(one.part or 0 for one in site.sent(registered.id)) == [1, 2, 2, 3]
+
+
+@pytest.mark.needs("minio")
+def test_a_bucket_that_encrypts(tmp_path: Path, browser: Browser, make_file: Make) -> None:
+    """The ETags of its parts are no MD5s, and nothing that a page may read says so."""
+    with running_minio(kms_key="of-the-bucket") as minio, restricted_site(tmp_path, minio) as restricted:
+        site = restricted.site
+        with closing(boto(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))) as s3:
+            encrypt(s3, site.objects.strip("/"), "of-the-bucket")
+        registered = site.register([make_file("encrypted.bam", 2 * PART)])
+        with opened(browser, site.url) as (page, _):
+            enter(page, restricted.key(*MEMBER))
+            go_to(page, registered)
+            card = offer(page, "encrypted.bam")
+            choose(card, registered.paths[0])
+            says(card, "Uploaded and verified")
+        assert sorted(one.part or 0 for one in site.sent(registered.id)) == [1, 2]
 
 
 def test_a_huge_file_is_never_in_memory(site: Site, browser: Browser, make_file: Make, tmp_path: Path) -> None:

@@ -139,6 +139,9 @@ class PooledStore:
     def stored_parts(self, key: str, upload: UploadId, after: int = 0) -> AsyncIterator[StoredPart]:
         return self._of(key).stored_parts(key, upload, after)
 
+    async def etags_are_md5(self, key: str) -> bool:
+        return await self._of(key).etags_are_md5(key)
+
     async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:
         return await self._of(key).complete(key, upload, parts)
 

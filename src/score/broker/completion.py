@@ -68,8 +68,7 @@ class Completion:
             (parts, md5s, keys), _ = await in_order(
                 self._assemble(object_id, upload, Plan.of(specification)), self._access.check_unpublished(object_id)
             )
-            begun = await self._beginning(object_id, upload)
-            await self._join(object_id, without_urls(specification, md5s), parts, begun)
+            await self._join(object_id, without_urls(specification, md5s), parts)
         except (Conflict, NotFound, NotReady):
             made = await self._made(object_id, upload)
             if made is None:
@@ -97,10 +96,10 @@ class Completion:
         return final
 
     async def _join(
-        self, object_id: str, final: Specification, parts: list[StoredPart], begun: datetime | None
+        self, object_id: str, final: Specification, parts: list[StoredPart], begun: datetime | None = None
     ) -> None:
         """The object out of these parts, then its final ``.meta``; where a crash came between the two, the latter.
-        ``begun``: when the upload began."""
+        ``begun``: when the upload began, where that is known."""
         made = await self._objects.complete(self._layout.object(object_id), UploadId(final.upload_id), parts)
         if made.size != final.object_size:
             raise Integrity(
@@ -108,14 +107,16 @@ class Completion:
                 hint="Upload it again with overwrite.",
             )
         # Not every store proves by an ETag what an object was made of, where ETags are no MD5s.
-        if begun is not None and not self._objects.limits.etag_is_md5 and made.last_modified < begun - _BEGINNING:
-            raise no_upload(object_id)  # an older object
+        if made.opaque or any(
+            part.etag.lower() != (of.source_md5 or "").lower() for part, of in zip(parts, final.parts, strict=True)
+        ):
+            begun = begun or await self._beginning(object_id, UploadId(final.upload_id))
+            if made.last_modified < begun - _BEGINNING:
+                raise no_upload(object_id)  # an older object
         await self._state.put(self._layout.meta(object_id), to_json(final))
 
-    async def _beginning(self, object_id: str, upload: UploadId) -> datetime | None:
-        """When the upload began, where that is needed. NotFound: it is gone."""
-        if self._objects.limits.etag_is_md5:
-            return None
+    async def _beginning(self, object_id: str, upload: UploadId) -> datetime:
+        """When the upload began. NotFound: it is gone."""
         meta = await self._state.stat(self._layout.upload_meta(object_id, upload))
         if meta is None:
             raise no_upload(object_id)
@@ -134,8 +135,7 @@ class Completion:
             specification = await self._begun.specification(object_id, upload)
             if specification.object_size == made.size and not await self._made(object_id, upload):
                 parts, md5s, _ = await self._assemble(object_id, upload, Plan.of(specification))
-                begun = await self._beginning(object_id, upload)
-                await self._join(object_id, without_urls(specification, md5s), parts, begun)
+                await self._join(object_id, without_urls(specification, md5s), parts)
                 log.warning("Finished the upload %s of %s, which a crash left without its .meta.", upload, object_id)
         except (NotFound, Conflict):
             return  # no state to go by, parts that were never finished, or an object of other parts

@@ -17,7 +17,7 @@ from score.protocol.digests import to_hex
 from score.protocol.ids import check_object_id
 from score.protocol.parts import Span, cut, part_size, plan_upload
 from score.protocol.wire import Part, Specification
-from score.storage.base import Limits, ObjectStat, ObjectStore
+from score.storage.base import ObjectStat, ObjectStore
 
 _PING_LIFE = timedelta(minutes=5)
 
@@ -80,11 +80,6 @@ class Downloads:
         self._older = older
         self._layout = layout
         self._rules = rules
-
-    @property
-    def limits(self) -> Limits:
-        """How the store of the objects differs from others."""
-        return self._objects.limits
 
     def ping(self) -> str:
         """A URL to GET the sentinel."""

@@ -7,7 +7,8 @@ of one part that one counts which the store's part agrees with, and those that i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -49,6 +50,8 @@ def objection(record: FinishedPart, size: int, stored: StoredPart | None, *, eta
     return ""
 
 
+_UPLOADS = 500
+"""Uploads of which it is remembered whether their ETags are MD5s."""
 _PATIENCE = 0.1
 """Of how long a look at the parts took, for others who want to know of parts of the same upload."""
 
@@ -68,6 +71,8 @@ class FinishedParts:
         self._layout = layout
         self._looking: Together[tuple[str, str], Mapping[int, StoredPart]] = Together(_PATIENCE)
         self._looked_for: dict[tuple[str, str], set[int]] = {}
+        self._asking: Together[UploadId, bool] = Together()
+        self._told: OrderedDict[UploadId, bool] = OrderedDict()
 
     async def stored(self, object_id: str, upload: UploadId, number: int) -> StoredPart | None:
         """A part as the store holds it, None while it does not. NotFound: no such upload.
@@ -84,6 +89,21 @@ class FinishedParts:
         self._looked_for.setdefault(upload_key, set()).add(number)
         return (await self._looking.ask(upload_key, look)).get(number)
 
+    async def etags_are_md5(self, object_id: str, upload: UploadId, records: Iterable[FinishedPart]) -> bool:
+        """Whether the ETags of an upload's parts are their MD5s. The store is asked where a record has two that
+        differ, and once for each upload: not every bucket and gateway makes MD5s, and no setting needs to say so."""
+        if all(etag_md5(record.etag) in (None, record.md5.lower()) for record in records):
+            return True
+
+        async def ask() -> bool:
+            if upload not in self._told:
+                self._told[upload] = await self._objects.etags_are_md5(self._layout.object(object_id))
+                if len(self._told) > _UPLOADS:
+                    self._told.popitem(last=False)
+            return self._told[upload]
+
+        return await self._asking.ask(upload, ask)
+
     async def settle(self, object_id: str, upload: UploadId, plan: Plan) -> Finished:
         """One record for each part. Records that the store's part contradicts are deleted, so that the reference,
         too, can complete. Where the upload is gone from the store, joined to an object or lost, the records stand.
@@ -95,7 +115,8 @@ class FinishedParts:
         records, stale = await self._records(object_id, upload)
         keys = [one.key for found in records.values() for one in found] + stale
         held = await self._held(object_id, upload)
-        etag_is_md5 = self._objects.limits.etag_is_md5
+        recorded = [one.part for found in records.values() for one in found]
+        etag_is_md5 = held is None or await self.etags_are_md5(object_id, upload, recorded)
         chosen: dict[int, FinishedPart] = {}
         objections: dict[int, str] = {}
         for number, found in records.items():

@@ -7,6 +7,7 @@ server, also the reference's, can go on; a call repeated after a lost answer or 
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -22,11 +23,14 @@ from score.broker.sweep import sweep
 from score.broker.together import in_order
 from score.broker.work import Work
 from score.errors import AlreadyExists, Conflict, Invalid, NotFound, NotReady
-from score.protocol.digests import check_md5, to_hex
+from score.protocol.digests import check_md5, etag_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
 from score.protocol.parts import plan_upload
 from score.protocol.wire import FinishedPart, Part, Progress, Specification
 from score.storage.base import ObjectStore, Prefix, UploadId, stored_part
+
+_ETAG = re.compile(r"[!#-\[\]-~]{1,128}\Z")
+"""What can be seen, without quotes and backslashes, which no store gives and JSON would have to mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +156,7 @@ class Uploads:
         """
         check_object_id(object_id)
         upload = UploadId(check_upload_id(upload_id))
-        record = FinishedPart(part_number=number, md5=check_md5(md5), etag=self._check_etag(etag))
+        record = FinishedPart(part_number=number, md5=check_md5(md5), etag=_check_etag(etag))
         try:
             known = await self._begun.known(object_id, upload)
             size = known.plan.part(number)
@@ -168,7 +172,8 @@ class Uploads:
                 raise
             await self.complete(object_id, upload_id)  # it was, and the answer got lost, or a crash came in between
             return True
-        if why := objection(record, size, stored, etag_is_md5=self._objects.limits.etag_is_md5):
+        etag_is_md5 = await self._finished.etags_are_md5(object_id, upload, [record])
+        if why := objection(record, size, stored, etag_is_md5=etag_is_md5):
             raise refuse(object_id, number, why)
         key = self._layout.record(object_id, upload, record)
         await self._state.put(key, b"")
@@ -226,13 +231,6 @@ class Uploads:
             return False
         return True
 
-    def _check_etag(self, etag: str) -> str:
-        if self._objects.limits.etag_is_md5:
-            return check_md5(etag, "etag")
-        if not etag.isascii() or not etag.replace("-", "").isalnum() or len(etag) > 128:
-            raise Invalid(f"etag {etag[:60]!r} is not an ETag.", hint="Give it as the store did, without quotes.")
-        return etag
-
     async def _refuse_existing(self, object_id: str) -> None:
         meta, key = self._layout.meta(object_id), self._layout.object(object_id)
         looks = [look for place in self._places for look in (place.state.stat(meta), place.objects.stat(key))]
@@ -268,6 +266,13 @@ class Uploads:
         if not await self._state.clear(folder):
             await sweep(self._state, f"{folder}part-", gently=gently)
         await self._completion.forget(object_id, upload)
+
+
+def _check_etag(etag: str) -> str:
+    """``etag``, in lower case where it is an MD5. Raises Invalid where it is none."""
+    if _ETAG.match(etag) is None:
+        raise Invalid(f"etag {etag[:60]!r} is not an ETag.", hint="Give it as the store did, without quotes.")
+    return etag_md5(etag) or etag
 
 
 async def _nothing() -> None:

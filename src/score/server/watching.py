@@ -122,6 +122,10 @@ class WatchedStore:
     def stored_parts(self, key: str, upload: UploadId, after: int = 0) -> AsyncIterator[StoredPart]:
         return self._listed("stored_parts", self._store.stored_parts(key, upload, after))
 
+    async def etags_are_md5(self, key: str) -> bool:
+        with self._watch("store", "etags_are_md5"):
+            return await self._store.etags_are_md5(key)
+
     async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:
         with self._watch("store", "complete"):
             return await self._store.complete(key, upload, parts)

@@ -30,8 +30,9 @@ class Limits:
 
     ``profile`` is what ``GET /profile`` answers: ``s3`` clients PUT each part to a URL of its own, ``az`` clients
     put blocks under one URL and commit the list themselves. ``etag_is_md5``: whether the ETag of a part is the MD5
-    of its bytes (not under SSE-KMS). ``urls_bind_ranges``: whether a URL to GET a span works with that span only;
-    where it does not, the whole object can be read with it. Sizes are in bytes.
+    of its bytes, as far as is known without asking (:meth:`ObjectStore.etags_are_md5`). ``urls_bind_ranges``: whether
+    a URL to GET a span works with that span only; where it does not, the whole object can be read with it. Sizes are
+    in bytes.
     """
 
     profile: Literal["s3", "az"] = "s3"
@@ -47,7 +48,8 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class ObjectStat:
     """A stored object. ``etag`` without quotes; ``metadata`` is the user metadata, names in lower case, from
-    ``stat`` only; ``content_md5`` is base64, where the store keeps it."""
+    ``stat`` only; ``content_md5`` is base64, where the store keeps it. ``opaque``: the ETag says nothing of the
+    bytes, as ``stat`` tells (SSE-KMS)."""
 
     key: str
     size: int
@@ -55,6 +57,7 @@ class ObjectStat:
     etag: str = ""
     content_md5: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    opaque: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,11 @@ class ObjectStore(Protocol):
 
     def stored_parts(self, key: str, upload: UploadId, after: int = 0) -> AsyncIterator[StoredPart]:
         """All parts of an upload with numbers above ``after``, in order. NotFound: no such upload."""
+        ...
+
+    async def etags_are_md5(self, key: str) -> bool:
+        """Whether parts of new uploads of ``key`` get their MD5s as ETags. May cost a few calls, since a bucket may
+        encrypt by itself, and a gateway make up ETags: to be asked where an ETag and an MD5 differ."""
         ...
 
     async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:

@@ -33,6 +33,13 @@ def boto(settings: S3Settings) -> Any:
     )
 
 
+def encrypt(s3: Any, bucket: str, key: str) -> None:
+    """Let a bucket encrypt whatever comes by SSE-KMS with this key, as its owner may, by boto3's client."""
+    default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+    rules = {"Rules": [{"ApplyServerSideEncryptionByDefault": default}]}
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=rules)
+
+
 class BotoAside:
     """A new bucket by boto3."""
 

@@ -32,8 +32,7 @@ def add_page_routes(app: FastAPI, broker: Broker, settings: Settings) -> None:
         return
     kept = assets.load()
     before, after = kept[INDEX].content.decode().split(status.BEFORE_HEALTH)
-    etags = "md5" if broker.downloads.limits.etag_is_md5 else "other"
-    facts = status.facts(settings, described()) | {"profile": broker.profile, "etags": etags}
+    facts = status.facts(settings, described()) | {"profile": broker.profile}
     pulse = Pulse(broker.health)
 
     def policy() -> dict[str, str]:

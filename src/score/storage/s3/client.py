@@ -158,6 +158,14 @@ class S3Client:
         answer = await self._call("POST", bucket, key, query=[("uploads", "")], headers=headers)
         return xml.parse_upload_id(answer.body)
 
+    async def upload_part(self, bucket: str, key: str, upload: UploadId, number: int, body: bytes) -> str:
+        """UploadPart of a small part; gives its ETag. NotFound, Integrity where the answer is not a store's."""
+        query = [("partNumber", str(number)), ("uploadId", upload)]
+        answer = await self._call("PUT", bucket, key, query=query, body=body)
+        if "etag" not in answer.headers:
+            raise Integrity(f"The answer to PUT of a part of {key} in bucket {bucket} has no ETag.", hint=_NO_STORE)
+        return answer.headers["etag"].strip('"')
+
     async def list_parts(
         self,
         bucket: str,

@@ -12,6 +12,8 @@ What differs between products is dealt with here:
 - MinIO answers nothing to a listing of parts from a marker that is not itself a stored part (see ``markers``).
 - MinIO lists the uploads in progress of the whole bucket, or of one key, not by prefix; and of the whole bucket only
   those begun since its last start.
+- Whether a bucket encrypts by itself (SSE-KMS) not every store tells before a part is sent; so one is, and its ETag
+  looked at, where an ETag is not the MD5 that it should be.
 - MinIO alone deletes a folder by one call, without its objects' keys (docs/decisions/0032-minio-clears-a-folder.md).
 """
 
@@ -36,9 +38,11 @@ from score.storage.s3.signing import Credentials
 from score.storage.s3.xml import representable
 
 _META = "x-amz-meta-"
+_SSE = "x-amz-server-side-encryption"
 _FOR_EVER = timedelta(days=3650)
 _DELETIONS = 4
 """Calls to delete many keys under way at a time."""
+_SAMPLE = b"Is its MD5 the ETag of a part?"
 _GAP = 256
 """Entries of a listing of parts that are passed over to save a call, for which MinIO reads all after the marker."""
 
@@ -204,6 +208,20 @@ class S3Store:
                 raise Integrity(f"The listing of the parts of {key} in bucket {self._bucket} does not move on.")
             marker, page = page.next, await self._client.list_parts(self._bucket, key, upload, page.next)
 
+    async def etags_are_md5(self, key: str) -> bool:
+        if not self._limits.etag_is_md5:
+            return False
+        upload = await self.begin(key)
+        try:
+            etag = await self._client.upload_part(self._bucket, key, upload, 1, _SAMPLE)
+        except NotFound as error:
+            raise Unavailable(
+                f"The upload of {key} that tries out bucket {self._bucket} was removed by others.", hint="Try again."
+            ) from error
+        finally:
+            await self.abort(key, upload)
+        return etag_md5(etag) == hashlib.md5(_SAMPLE, usedforsecurity=False).hexdigest()
+
     async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:
         what = f"upload of {key} in bucket {self._bucket}"
         ordered = sorted(parts, key=lambda part: part.number)
@@ -254,7 +272,8 @@ class S3Store:
         if found.etag == expected:
             return True
         # Under KMS keys MinIO makes the ETag of an object out of those of its parts too; not every store does.
-        return (expected is None or not self._limits.etag_is_md5) and found.etag.endswith(f"-{len(parts)}")
+        opaque = expected is None or found.opaque or not self._limits.etag_is_md5
+        return opaque and found.etag.endswith(f"-{len(parts)}")
 
     async def abort(self, key: str, upload: UploadId) -> None:
         self._markers.forget(upload)
@@ -301,8 +320,7 @@ def _encryption(settings: S3Settings) -> dict[str, str]:
     """Headers with which the store encrypts a new object."""
     if not settings.kms_key:
         return {}
-    named = "x-amz-server-side-encryption"
-    return {named: "aws:kms", f"{named}-aws-kms-key-id": settings.kms_key}
+    return {_SSE: "aws:kms", f"{_SSE}-aws-kms-key-id": settings.kms_key}
 
 
 def multipart_etag(parts: Iterable[StoredPart]) -> str | None:
@@ -333,4 +351,5 @@ def _object_stat(key: str, answer: Answer) -> ObjectStat:
             for name, value in headers.items()
             if name.lower().startswith(_META)
         },
+        opaque=headers.get(_SSE, "").startswith("aws:kms"),
     )

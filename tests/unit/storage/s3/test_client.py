@@ -70,12 +70,9 @@ def run(settings: S3Settings, work: Work, clock: Callable[[], datetime] = lambda
     return asyncio.run(main())
 
 
-def found(size: int, etag: str | None) -> Answer:
-    return Answer(
-        200,
-        b"x" * size,
-        {"Last-Modified": "Mon, 03 Feb 2025 04:05:06 GMT", **({"ETag": f'"{etag}"'} if etag else {})},
-    )
+def found(size: int, etag: str | None, **more: str) -> Answer:
+    headers = {"Last-Modified": "Mon, 03 Feb 2025 04:05:06 GMT", **({"ETag": f'"{etag}"'} if etag else {})}
+    return Answer(200, b"x" * size, headers | {name.replace("_", "-"): value for name, value in more.items()})
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -237,6 +234,24 @@ def test_without_md5s_the_etag_of_the_completion_counts(proxy: FaultProxy, setti
     proxy.traffic.inject(Answer(200, COMPLETED % b"abc-1"), method="POST", times=None)
     proxy.traffic.inject(found(5, "abc-1"), method="HEAD", times=1)
     assert run(settings, OPERATIONS["complete"]).etag == "abc-1"
+
+
+@pytest.mark.parametrize("algorithm", ["aws:kms", "aws:kms:dsse"])
+def test_an_object_that_the_bucket_encrypted_has_an_etag_of_its_own(
+    proxy: FaultProxy, settings: S3Settings, algorithm: str
+) -> None:
+    """No setting says so, but the object does; then its size and number of parts are what is known."""
+    gone = Answer.s3(404, "NoSuchUpload", "It is gone.")
+    proxy.traffic.inject(gone, method="POST", times=None)
+    other = "0" * 32 + "-1"
+    encrypted = found(5, other, x_amz_server_side_encryption=algorithm)
+    proxy.traffic.inject(encrypted, method="HEAD", times=1)
+    made = run(settings, OPERATIONS["complete"])
+    assert (made.etag, made.opaque) == (other, True)
+    for no in (found(5, other), found(5, other, x_amz_server_side_encryption="AES256")):
+        proxy.traffic.inject(no, method="HEAD", times=1)
+        with pytest.raises(NotFound):
+            run(settings, OPERATIONS["complete"])
 
 
 def test_no_parts_make_no_object(proxy: FaultProxy, settings: S3Settings) -> None:

@@ -33,7 +33,7 @@ export class Transfer {
   #samples = [];
   #renewal = null;
 
-  /** `hooks`: `tell` a sentence, `show` numbers, `begun` when the server knows of the upload; `etagsAreMd5`. */
+  /** `hooks`: `tell` a sentence, `show` numbers, `begun` when the server knows of the upload. */
   constructor(file, chosen, hooks) {
     this.file = file;
     this.chosen = chosen;
@@ -183,11 +183,13 @@ export class Transfer {
     const data = this.chosen.slice(part.offset, part.offset + part.partSize);
     await this.#persist(async () => {
       const etag = await this.#arrived(upload, part, data);
-      if (this.hooks.etagsAreMd5 && etag !== md5) {
-        throw new Refusal(0, `Part ${part.partNumber} arrived in the store with other bytes.`);
-      }
       const query = new URLSearchParams({ partNumber: part.partNumber, uploadId: upload.uploadId, md5, etag });
-      await this.#call("POST", `${this.path}/parts?${query}`);
+      try {
+        await this.#call("POST", `${this.path}/parts?${query}`);
+      } catch (error) {
+        // The server looked at what arrived in the store, and it is not what was sent.
+        throw error.status === 400 ? new Refusal(0, error.message) : error;
+      }
     });
     this.#loaded.delete(part.partNumber);
     this.#finishedBytes += part.partSize;
@@ -235,7 +237,7 @@ export class Transfer {
       this.#show();
     };
     request.onload = () => {
-      const etag = request.getResponseHeader("ETag")?.replaceAll('"', "").toLowerCase();
+      const etag = request.getResponseHeader("ETag")?.replaceAll('"', "");
       if (request.status === 200 && etag) resolve(etag);
       else if (request.status === 200) reject(this.#cors(part.url, "it does not expose the header ETag"));
       else reject(this.#refused(request));

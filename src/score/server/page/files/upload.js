@@ -105,7 +105,6 @@ class Card {
     if (had) this.stop.focus(); // else the focus is lost with what had it
     this.bar.hidden = this.numbers.hidden = false;
     this.transfer = new Transfer(this.file, this.chosen, {
-      etagsAreMd5: setting("etags") === "md5",
       tell: (text, kind) => this.tell(text, kind),
       show: (state) => this.show(state),
       begun: () => {
