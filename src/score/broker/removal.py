@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from score.broker import audit
 from score.broker.blocks import BlockUploads
-from score.broker.buckets import Pair
 from score.broker.state import Layout
 from score.broker.uploads import Uploads
 from score.errors import NotFound
@@ -37,22 +37,21 @@ class Kept:
         return f"{self.object_id}: {', '.join(parts) or 'nothing is stored'}"
 
 
-class Removal:
-    """Removes objects of one pair of buckets, and of the ``older`` ones. Idempotent but for what there is to tell."""
+class Place(NamedTuple):
+    """A pair of buckets, which may be the same one, and the uploads in it."""
 
-    def __init__(
-        self,
-        objects: ObjectStore,
-        state: ObjectStore,
-        layout: Layout,
-        uploads: Uploads | BlockUploads,
-        older: Pair | None = None,
-    ) -> None:
-        self._places = [Pair(objects, state), *([older] if older else [])]
-        self._objects = objects
-        self._state = state
+    objects: ObjectStore
+    state: ObjectStore
+    uploads: Uploads | BlockUploads
+
+
+class Removal:
+    """Removes objects of one place or several, as a pool and the buckets from before it. Idempotent but for what
+    there is to tell."""
+
+    def __init__(self, layout: Layout, *places: Place) -> None:
         self._layout = layout
-        self._uploads = uploads
+        self._places = places
 
     async def look(self, object_id: str) -> Kept:
         """What there is of an object; walks over all uploads in progress. Raises Invalid for what is no id."""
@@ -60,11 +59,16 @@ class Removal:
         stats = [await place.objects.stat(key) for place in self._places]
         stat = next(filter(None, stats), None)
         metas = [await place.state.stat(self._layout.meta(object_id)) for place in self._places]
-        prefix = self._layout.uploads_of(object_id)
-        folders = [entry.key async for entry in self._state.scan(prefix, delimiter="/") if isinstance(entry, Prefix)]
-        uploads = {place[1] for folder in folders if (place := self._layout.upload_of(folder))}
-        uploads |= {upload.upload_id async for upload in self._objects.open_uploads() if upload.key == key}
-        return Kept(object_id, stat.size if stat else None, any(metas), tuple(sorted(uploads)))
+        uploads = [upload for place in self._places for upload in await self._uploads(place, object_id)]
+        return Kept(object_id, stat.size if stat else None, any(metas), tuple(uploads))
+
+    async def _uploads(self, place: Place, object_id: str) -> list[UploadId]:
+        """The unfinished uploads of an object in one place: by their state, or by the store's own list."""
+        key, prefix = self._layout.object(object_id), self._layout.uploads_of(object_id)
+        folders = [entry.key async for entry in place.state.scan(prefix, delimiter="/") if isinstance(entry, Prefix)]
+        uploads = {found[1] for folder in folders if (found := self._layout.upload_of(folder))}
+        uploads |= {upload.upload_id async for upload in place.objects.open_uploads() if upload.key == key}
+        return sorted(uploads)
 
     async def remove(self, object_id: str, by: str) -> Kept:
         """Remove it all, the bytes first; gives what there was. ``by`` is who asked, for the audit line.
@@ -80,8 +84,9 @@ class Removal:
         audit.record("deletion", "begun", **what)
         for place in self._places:
             await place.objects.delete(self._layout.object(object_id))
-        for upload in kept.uploads:
-            await self._uploads.drop(object_id, upload)
+        for place in self._places:
+            for upload in await self._uploads(place, object_id):
+                await place.uploads.drop(object_id, upload)
         for place in self._places:
             await place.state.delete(self._layout.meta(object_id))
         audit.record("deletion", "done", **what)

@@ -24,7 +24,7 @@ from score.broker.health import Health
 from score.broker.htsget.tickets import Tickets
 from score.broker.listing import Listing
 from score.broker.progress import UploadsInProgress
-from score.broker.removal import Removal
+from score.broker.removal import Place, Removal
 from score.broker.state import Layout
 from score.broker.uploads import UploadRules, Uploads
 from score.errors import Misconfigured
@@ -154,13 +154,16 @@ def assemble(
         if blocks
         else Uploads(objects, state, access, layout, upload_rules, older)
     )
+    places = [Place(objects, state, uploads)]
+    if older is not None:
+        places.append(Place(*older, Uploads(*older, access, layout, upload_rules)))
     downloads = Downloads(objects, state, layout, download_rules, older)
     return Broker(
         access=access,
         uploads=uploads,
         downloads=downloads,
         listing=Listing(objects, layout),
-        removal=Removal(objects, state, layout, uploads, older),
+        removal=Removal(layout, *places),
         health=Health(objects, state, registry, authorizer, layout, settings.sentinel),
         tickets=Tickets(access, registry, downloads, bound=settings.htsget_bound),
         catalogue=Catalogue(access, registry, uploads),

@@ -9,7 +9,7 @@ import pytest
 
 from score.broker.access import Access
 from score.broker.buckets import Pair
-from score.broker.removal import Removal
+from score.broker.removal import Place, Removal
 from score.broker.state import Layout
 from score.broker.uploads import UploadRules, Uploads
 from score.errors import NotFound
@@ -28,8 +28,9 @@ def test_an_object_goes_from_the_pool_and_from_the_buckets_before_it(tmp_path: P
         older = Pair(stores["object"], stores["state"])
         registry = EmbeddedRegistry(tmp_path)
         access = Access(registry)
-        uploads = Uploads(stores["object.1"], stores["state.1"], access, layout, UploadRules(), older)
-        removal = Removal(stores["object.1"], stores["state.1"], layout, uploads, older)
+        pool = Pair(stores["object.1"], stores["state.1"])
+        places = [Place(*pair, Uploads(*pair, access, layout, UploadRules())) for pair in (pool, older)]
+        removal = Removal(layout, *places)
         for name, store in stores.items():
             for one in (OBJECT, OTHER):
                 await store.put(layout.object(one) if name.startswith("object") else layout.meta(one), b"donor")

@@ -378,6 +378,36 @@ def test_clean_reaches_the_buckets_from_before_a_pool(
         assert not any(before in key or after in key for key in place.stored())
 
 
+@pytest.mark.needs("minio")
+def test_delete_reaches_uploads_in_the_buckets_from_before_a_pool(
+    minio: Minio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With state and without, as a crash leaves them; those of other objects stay."""
+    monkeypatch.chdir(tmp_path)
+    with FakeSong() as song:
+        place = Place(tmp_path, on_s3(minio, song), capsys)
+        gone, other = (str(uuid.uuid4()) for _ in range(2))
+        place.begin(gone)
+        kept = place.begin(other)
+        bucket, state = (found.partition("=")[2] for found in place.settings if "bucket.name" in found)
+        client(minio).create_multipart_upload(Bucket=bucket, Key=f"data/{gone}")
+        client(minio).put_object(Bucket=state, Key=f"upload/{gone}_lost/part-1", Body=b"")
+        for name in (bucket, state):
+            for number in range(2):
+                client(minio).create_bucket(Bucket=f"{name}.{number}")
+        place.settings += ["--bucket.size.pool=2"]
+        place.begin(gone)
+        status, out = place.run("delete", gone)
+        assert (status, f"{gone}: 4 unfinished upload(s)" in out) == (0, True), out
+        assert place.run("delete", gone, "--yes") == (0, f"removed {gone}: 4 unfinished upload(s)\n")
+        for name in (bucket, *(f"{bucket}.{number}" for number in range(2))):
+            assert "Uploads" not in client(minio).list_multipart_uploads(Bucket=name, Prefix=f"data/{gone}")
+        (left,) = client(minio).list_multipart_uploads(Bucket=bucket, Prefix=f"data/{other}")["Uploads"]
+        assert left["UploadId"] == kept
+        assert place.stored() == {f"upload/{other}_{kept}/.meta"}
+        assert place.run("delete", gone, "--yes")[0] == 1
+
+
 def test_delete_is_a_rehearsal_without_yes(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     gone, kept, unknown = (str(uuid.uuid4()) for _ in range(3))
     place.put(gone, DATA)
