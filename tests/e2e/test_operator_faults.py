@@ -123,6 +123,20 @@ def test_a_clock_that_jumps_and_is_set_right(minio: Minio, make_file: Maker, tmp
         site.publish(files)
 
 
+@pytest.mark.needs("minio", "faketime")
+@pytest.mark.parametrize("minutes", [-20, 20])
+def test_check_of_a_clock_that_the_store_refuses(minio: Minio, tmp_path: Path, minutes: int) -> None:
+    clock = Clock(tmp_path / "clock")
+    with s3_site(tmp_path, minio, prefix=clock.prefix) as site:
+        assert site.server.run("check")[0] == 0
+        clock.put(timedelta(minutes=minutes))
+        code, told = site.server.run("check")
+        assert code == 1
+        (found,) = [line for line in told.splitlines() if line.startswith("WRONG  objectBucket: ")]
+        assert "RequestTimeTooSkewed" in found
+        assert found.endswith("Mend it: timedatectl set-ntp true")
+
+
 @pytest.mark.needs("faketime")
 @pytest.mark.parametrize("offset", [timedelta(days=30), timedelta(days=-30)], ids=["on", "back"])
 def test_a_clock_that_jumps_in_the_middle_of_an_upload(make_file: Maker, tmp_path: Path, offset: timedelta) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import urllib.request
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -86,6 +87,13 @@ class Server:
     def another(self, folder: Path) -> Server:
         """A server with the same settings and a port of its own, not started."""
         return Server(folder, self._settings, self._prefix)
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """A command of score-server with these settings, whether the server runs or not: exit status and output."""
+        environment = clean_environment(self.folder, self._settings)
+        command = [*self._prefix, program("score-server"), *words]
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout
 
     def is_ready(self) -> bool:
         """Whether it says that it takes requests."""
