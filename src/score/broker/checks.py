@@ -29,7 +29,8 @@ _PATIENCE = 20.0
 """Seconds for one check."""
 _BYTES = b"score check"
 _PART = PlannedPart(1, Span(0, len(_BYTES)))
-_LIFE = timedelta(minutes=5)
+_LIFE = timedelta(hours=1)
+"""Of URLs to try out: longer than the clocks of server and store may differ."""
 _ELSEWHERE = "The bytes were taken, but are not in the store: another service answers at that address."
 
 
@@ -156,6 +157,7 @@ class Checks:
     def _explain(self, name: str, problem: str) -> Finding:
         known = {
             "sentinel": self._remedies.sentinel if self._sentinel in problem and "is not in" in problem else "",
+            "clock": self._remedies.clock,
             "registry": self._remedies.registry,
             "authorization": self._remedies.authorization,
             "objectBucket": self._remedies.bucket(self._objects.name, problem),

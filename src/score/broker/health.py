@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from score.auth.base import Authorizer
 from score.broker.state import Layout
 from score.errors import ScoreError
 from score.metadata.base import Registry
-from score.storage.base import ObjectStore
+from score.storage.base import ObjectStore, Probe
 
 _PATIENCE = 8.0
 """Seconds that a look at one component may take."""
+_SILENCE = f"No answer within {_PATIENCE:.0f} s."
 _SKEW = 300.0
-"""Seconds by which the clocks of store and server may differ: stores refuse signatures beyond 15 minutes."""
+"""Seconds by which the clocks of store and server may differ before it is told; stores refuse signatures beyond 15
+minutes, and say so themselves."""
 
 Look = Callable[[], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """``ok``: the buckets can be used; ``problems`` has a sentence, or an empty one, for each component."""
+    """``ok``: the buckets can be used; ``problems`` has a sentence, or an empty one, for each component. A clock that
+    is wrong is one too."""
 
     ok: bool
     problems: Mapping[str, str]
@@ -42,23 +45,32 @@ class Health:
     ) -> None:
         self._objects = objects
         self._sentinel = layout.sentinel(sentinel)
-        self._needed: dict[str, Look] = {"objectBucket": lambda: _bucket(objects)}
+        self._needed = {"objectBucket": objects}
         if state is not objects:
-            self._needed["stateBucket"] = lambda: _bucket(state)
+            self._needed["stateBucket"] = state
         self._others: dict[str, Look] = {"sentinel": self._missing_sentinel, "registry": registry.probe}
         if authorizer is not None:
             self._others["authorization"] = authorizer.probe
 
     async def is_up(self) -> bool:
         """Whether the buckets can be used."""
-        return not any(await asyncio.gather(*[_look(look) for look in self._needed.values()]))
+        return all(probe.ok for probe in await asyncio.gather(*map(_probe, self._needed.values())))
 
     async def report(self) -> Report:
         """Every component."""
-        looks = {**self._needed, **self._others}
-        said = await asyncio.gather(*[_look(look) for look in looks.values()])
-        problems = dict(zip(looks, said, strict=True))
-        return Report(not any(problems[name] for name in self._needed), problems)
+        probes, said = await asyncio.gather(
+            asyncio.gather(*map(_probe, self._needed.values())),
+            asyncio.gather(*map(_look, self._others.values())),
+        )
+        problems = {name: probe.problem for name, probe in zip(self._needed, probes, strict=True)}
+        problems |= zip(self._others, said, strict=True)
+        skew = max((probe.clock_skew or 0.0 for probe in probes), key=abs)
+        if abs(skew) > _SKEW:
+            problems["clock"] = (
+                f"The clock of the store differs by {skew:.0f} s from this server's. Set one of them right, before"
+                " the store refuses every call."
+            )
+        return Report(all(probe.ok for probe in probes), problems)
 
     async def _missing_sentinel(self) -> str:
         try:
@@ -73,17 +85,19 @@ class Health:
         return ""
 
 
-async def _bucket(store: ObjectStore) -> str:
-    probe = await store.probe()
-    if probe.ok and probe.clock_skew is not None and abs(probe.clock_skew) > _SKEW:
-        return (
-            f"The clock of the store differs by {probe.clock_skew:.0f} s from this server's. Set one of them right."
-        )
-    return "" if probe.ok else probe.problem or f"The bucket {store.name!r} cannot be used."
+async def _probe(store: ObjectStore) -> Probe:
+    """What the store says of itself, with a problem where it cannot be used, and else with none."""
+    try:
+        probe = await asyncio.wait_for(store.probe(), _PATIENCE)
+    except TimeoutError:
+        return Probe(ok=False, problem=_SILENCE)
+    if probe.ok:
+        return replace(probe, problem="")
+    return replace(probe, problem=probe.problem or f"The bucket {store.name!r} cannot be used.")
 
 
 async def _look(look: Look) -> str:
     try:
         return await asyncio.wait_for(look(), _PATIENCE)
     except TimeoutError:
-        return f"No answer within {_PATIENCE:.0f} s."
+        return _SILENCE

@@ -24,6 +24,7 @@ NAMES = {
     "sentinel": "Sentinel",
     "registry": "Registry",
     "authorization": "Authorization",
+    "clock": "Clock",
 }
 """The components of health, in words."""
 MEANINGS = {
@@ -32,6 +33,7 @@ MEANINGS = {
     "sentinel": "The sentinel is missing: clients cannot see whether they reach the store.",
     "registry": "The registry does not answer: no upload or download can start.",
     "authorization": "Tokens cannot be checked: who needs one is not let in.",
+    "clock": "The clocks of server and store differ: URLs may end too soon, and some day none will work.",
 }
 """What it means to a user that one of them is not well."""
 UNKNOWN = "Not known yet: it does not answer in time."
