@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -44,6 +45,16 @@ def names_of(bucket: str, pool: int) -> list[str]:
     return [f"{bucket}.{number}" for number in range(pool)]
 
 
+def buckets_of(store: ObjectStore) -> list[ObjectStore]:
+    """The single buckets of a store."""
+    return store.buckets if isinstance(store, PooledStore) else [store]
+
+
+def with_others(problem: str, others: Sequence[str]) -> str:
+    """What is wrong with one bucket of a pool, and the names of the others with which something is."""
+    return f"{problem} Not well either: {', '.join(others)}." if others else problem
+
+
 class PooledStore:
     """An :class:`~score.storage.base.ObjectStore` out of a pool and the bucket without a number, ``base``.
 
@@ -72,7 +83,8 @@ class PooledStore:
         return self._pool[number_of(object_id, len(self._pool), self._digits)]
 
     @property
-    def _all(self) -> list[ObjectStore]:
+    def buckets(self) -> list[ObjectStore]:
+        """Those of the pool, and the one without a number."""
         return [*self._pool, self._base]
 
     async def stat(self, key: str) -> ObjectStat | None:
@@ -98,9 +110,14 @@ class PooledStore:
         return await self._of(key).read(key, span)
 
     async def probe(self) -> Probe:
-        """All is well where it is so with every bucket; else what is wrong with the first."""
-        probes = await asyncio.gather(*[store.probe() for store in self._all])
-        return next((probe for probe in probes if not probe.ok), probes[-1])
+        """All is well where it is so with every bucket; else what is wrong with the first, and which others are not
+        well."""
+        probes = await asyncio.gather(*[store.probe() for store in self.buckets])
+        wrong = [(store.name, probe) for store, probe in zip(self.buckets, probes, strict=True) if not probe.ok]
+        if not wrong:
+            return probes[-1]
+        (_, first), *others = wrong
+        return replace(first, problem=with_others(first.problem, [name for name, _ in others]))
 
     async def scan(self, prefix: str, *, delimiter: str = "") -> AsyncIterator[ObjectStat | Prefix]:
         """In the order of keys over all buckets; of one key in several the entry of the pool."""
@@ -108,7 +125,7 @@ class PooledStore:
             async for entry in self._of(prefix).scan(prefix, delimiter=delimiter):
                 yield entry
             return
-        walks = [store.scan(prefix, delimiter=delimiter) for store in self._all]
+        walks = [store.scan(prefix, delimiter=delimiter) for store in self.buckets]
         heads: list[tuple[str, int, ObjectStat | Prefix]] = []
         for number, walk in enumerate(walks):
             async for entry in walk:
@@ -150,11 +167,11 @@ class PooledStore:
 
     async def open_uploads(self) -> AsyncIterator[OpenUpload]:
         """Those of the pool; in the bucket without a number those of keys that belong there, too."""
-        for store in self._all:
+        for store in self.buckets:
             async for upload in store.open_uploads():
                 if self._of(upload.key) is store:
                     yield upload
 
     async def close(self) -> None:
-        for store in self._all:
+        for store in self.buckets:
             await store.close()

@@ -10,12 +10,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import ssl
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
+from typing import TypeVar
 
+from score.broker.buckets import buckets_of, with_others
 from score.broker.health import Health
 from score.broker.state import Layout
 from score.broker.web import Web
@@ -24,6 +28,7 @@ from score.protocol.parts import Span
 from score.storage.base import ObjectStore, PlannedPart, UploadId, stored_part
 
 log = logging.getLogger(__name__)
+R = TypeVar("R")
 
 _PATIENCE = 20.0
 """Seconds for one check."""
@@ -31,6 +36,9 @@ _BYTES = b"score check"
 _PART = PlannedPart(1, Span(0, len(_BYTES)))
 _LIFE = timedelta(hours=1)
 """Of URLs to try out: longer than the clocks of server and store may differ."""
+_AT_ONCE = 16
+"""Buckets of a pool that are tried at a time."""
+_GRANT = "grant the account to write and delete."
 _ELSEWHERE = "The bytes were taken, but are not in the store: another service answers at that address."
 
 
@@ -65,8 +73,8 @@ class Remedies:
     client_urls: str = "check s3.preSignedUrl.override.host, and that clients reach that address."
     azure_account: str = ""
 
-    def cors(self, bucket: str, origin: str) -> str:
-        """For a store that does not let the pages of an origin call it."""
+    def cors(self, buckets: Sequence[str], origin: str) -> str:
+        """For buckets of a store that do not let the pages of an origin call them."""
         if self.azure_account:
             return (
                 f"az storage cors add --account-name {self.azure_account} --services b --origins {origin}"
@@ -80,14 +88,16 @@ class Remedies:
         }
         where = f"--endpoint-url {self.endpoint} " if self.endpoint else ""
         rules = json.dumps({"CORSRules": [rule]})
-        return f"aws {where}s3api put-bucket-cors --bucket {bucket} --cors-configuration '{rules}'"
+        return _for_each(
+            buckets, lambda name: f"aws {where}s3api put-bucket-cors --bucket {name} --cors-configuration '{rules}'"
+        )
 
-    def bucket(self, name: str, problem: str) -> str:
-        """For a bucket that cannot be used."""
+    def bucket(self, names: Sequence[str], problem: str) -> str:
+        """For buckets that cannot be used."""
         if "NoSuchBucket" in problem and self.endpoint:
-            return f"aws --endpoint-url {self.endpoint} s3 mb s3://{name}"
+            return _for_each(names, lambda name: f"aws --endpoint-url {self.endpoint} s3 mb s3://{name}")
         if "InvalidBucketName" in problem:
-            return f"choose another name than {name}: 3 to 63 lower-case letters, digits, dots and dashes."
+            return f"choose another name than {names[0]}: 3 to 63 lower-case letters, digits, dots and dashes."
         if "No secure connection" in problem:
             return (
                 "write http:// before the address if the store speaks no TLS; if its certificate is its own, name the"
@@ -135,8 +145,8 @@ class Checks:
             report = await self._health.report()
         findings = [self._explain(name, problem) for name, problem in report.problems.items()]
         if report.ok:
-            findings.append(await self._try("objectBucket, writing", self._write_object))
-            findings.append(await self._try("stateBucket, writing", self._write_state))
+            findings.append(await self._write("objectBucket, writing", self._objects, self._layout.data_prefix))
+            findings.append(await self._write("stateBucket, writing", self._state, f"{self._layout.uploads}/"))
             if self._signed:
                 there = not report.problems.get("sentinel")
                 findings.append(await self._try("URLs for clients", lambda: self._use_urls(there)))
@@ -160,8 +170,8 @@ class Checks:
             "clock": self._remedies.clock,
             "registry": self._remedies.registry,
             "authorization": self._remedies.authorization,
-            "objectBucket": self._remedies.bucket(self._objects.name, problem),
-            "stateBucket": self._remedies.bucket(self._state.name, problem),
+            "objectBucket": self._remedies.bucket(_named(self._objects, problem), problem),
+            "stateBucket": self._remedies.bucket(_named(self._state, problem), problem),
         }
         return Finding(name, problem, known.get(name, "") if problem else "", needed=name.endswith("Bucket"))
 
@@ -171,61 +181,73 @@ class Checks:
         except TimeoutError:
             return Finding(name, f"No end within {_PATIENCE:.0f} s.", needed=True)
         except ScoreError as error:
-            return Finding(name, error.message, error.hint or "grant the account to write and delete.", needed=True)
+            return Finding(name, error.message, error.hint or _GRANT, needed=True)
 
-    async def _write_object(self) -> None:
-        await _write(self._objects, f"{self._layout.data_prefix}.check-{uuid.uuid4().hex}")
+    async def _write(self, name: str, store: ObjectStore, folder: str) -> Finding:
+        """Write a small object to each bucket of a store, and remove it."""
 
-    async def _write_state(self) -> None:
-        await _write(self._state, f"{self._layout.uploads}/.check-{uuid.uuid4().hex}")
+        async def write(bucket: ObjectStore) -> str:
+            key = f"{folder}.check-{uuid.uuid4().hex}"
+            await bucket.put(key, _BYTES)
+            await bucket.delete(key)
+            return ""
+
+        return await self._try(name, lambda: _each(name, store, write, _GRANT))
 
     async def _use_urls(self, sentinel_is_there: bool) -> Finding | None:
-        """Send a part and read the sentinel by signed URLs."""
+        """Send a part to each bucket, and read the sentinel, by signed URLs."""
+        name, remedy = "URLs for clients", self._remedies.client_urls
         send = self._send_block if self._objects.limits.profile == "az" else self._send_part
-        problem = await send()
-        if not problem and sentinel_is_there:
+        found = await _each(name, self._objects, send, remedy)
+        if found is None and sentinel_is_there:
             (url,) = self._objects.sign_gets(self._sentinel, [None], _LIFE)
-            problem = await self._web.send("GET", url)
-        return Finding("URLs for clients", problem, self._remedies.client_urls) if problem else None
+            if problem := await self._web.send("GET", url):
+                return Finding(name, problem, remedy)
+        return found
 
-    async def _send_part(self) -> str:
+    async def _send_part(self, bucket: ObjectStore) -> str:
         key = self._layout.object(str(uuid.uuid4()))
-        upload = await self._objects.begin(key)
+        upload = await bucket.begin(key)
         try:
-            (url,) = self._objects.sign_parts(key, upload, [_PART], _LIFE)
+            (url,) = bucket.sign_parts(key, upload, [_PART], _LIFE)
             problem = await self._web.send("PUT", url, _BYTES)
-            if not problem and await stored_part(self._objects, key, upload, 1) is None:
+            if not problem and await stored_part(bucket, key, upload, 1) is None:
                 return _ELSEWHERE
             return problem
         finally:
-            await self._objects.abort(key, upload)
+            await bucket.abort(key, upload)
 
-    async def _send_block(self) -> str:
+    async def _send_block(self, container: ObjectStore) -> str:
         """The URL of an upload to Azure takes a small object whole, too; that leaves no blocks behind."""
         key = f"{self._layout.uploads}/.check-{uuid.uuid4().hex}"
-        (url,) = self._objects.sign_parts(key, await self._objects.begin(key), [_PART], _LIFE)
+        (url,) = container.sign_parts(key, await container.begin(key), [_PART], _LIFE)
         try:
             problem = await self._web.send("PUT", url, _BYTES, {"x-ms-blob-type": "BlockBlob"})
-            return problem or ("" if await self._objects.stat(key) else _ELSEWHERE)
+            return problem or ("" if await container.stat(key) else _ELSEWHERE)
         finally:
-            await self._objects.delete(key)
+            await container.delete(key)
 
     async def _ask_as_a_page(self) -> Finding | None:
         """Ask the store what a browser asks before it sends, and before it shows, the bytes of a page's call."""
-        (put,) = self._objects.sign_parts(self._sentinel, UploadId("check"), [_PART], _LIFE)
-        (get,) = self._objects.sign_gets(self._sentinel, [None], _LIFE)
-        wanted = "content-type,x-ms-blob-type" if self._objects.limits.profile == "az" else "content-type"
         for origin in self._origins:
             origin = "https://portal.example.org" if origin == "*" else origin
-            refused = [
-                method
-                for method, url in (("PUT", put), ("GET", get))
-                if not await self._web.allows(method, url, origin, wanted)
-            ]
-            if refused:
-                problem = f"The store does not let pages of {origin} {' and '.join(refused)} bytes by signed URLs."
-                return Finding("CORS of the store", problem, self._remedies.cors(self._objects.name, origin))
+            buckets = buckets_of(self._objects)
+            refused = await _gather(buckets, partial(self._refused, origin))
+            wrong = [bucket.name for bucket, methods in zip(buckets, refused, strict=True) if methods]
+            if wrong:
+                methods = " and ".join(next(filter(None, refused)))
+                where = f" in {', '.join(wrong)}" if len(buckets) > 1 else ""
+                problem = f"The store does not let pages of {origin} {methods} bytes by signed URLs{where}."
+                return Finding("CORS of the store", problem, self._remedies.cors(wrong, origin))
         return None
+
+    async def _refused(self, origin: str, bucket: ObjectStore) -> list[str]:
+        """The methods by which pages of an origin may not call a bucket."""
+        (put,) = bucket.sign_parts(self._sentinel, UploadId("check"), [_PART], _LIFE)
+        (get,) = bucket.sign_gets(self._sentinel, [None], _LIFE)
+        wanted = "content-type,x-ms-blob-type" if bucket.limits.profile == "az" else "content-type"
+        calls = (("PUT", put), ("GET", get))
+        return [method for method, url in calls if not await self._web.allows(method, url, origin, wanted)]
 
 
 def as_json(findings: list[Finding]) -> str:
@@ -236,6 +258,46 @@ def as_json(findings: list[Finding]) -> str:
     return json.dumps({"ok": not any(one.problem for one in findings), "checks": listed}, indent=2)
 
 
-async def _write(store: ObjectStore, key: str) -> None:
-    await store.put(key, _BYTES)
-    await store.delete(key)
+async def _gather(buckets: Sequence[ObjectStore], work: Callable[[ObjectStore], Awaitable[R]]) -> list[R]:
+    """The results of ``work`` on each bucket, some of them at a time."""
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(bucket: ObjectStore) -> R:
+        async with gate:
+            return await work(bucket)
+
+    return await asyncio.gather(*map(one, buckets))
+
+
+async def _each(
+    name: str, store: ObjectStore, work: Callable[[ObjectStore], Awaitable[str]], remedy: str
+) -> Finding | None:
+    """What ``work`` finds in each bucket of a store. ``remedy``: where that is not the hint of an error."""
+
+    async def one(bucket: ObjectStore) -> Finding | None:
+        try:
+            problem = await work(bucket)
+        except ScoreError as error:
+            return Finding(name, error.message, error.hint or _GRANT, needed=True)
+        return Finding(name, problem, remedy) if problem else None
+
+    buckets = buckets_of(store)
+    found = await _gather(buckets, one)
+    wrong = [(bucket.name, finding) for bucket, finding in zip(buckets, found, strict=True) if finding]
+    if not wrong:
+        return None
+    (_, first), *others = wrong
+    return replace(first, problem=with_others(first.problem, [other for other, _ in others]))
+
+
+def _named(store: ObjectStore, problem: str) -> list[str]:
+    """The buckets of a store that a problem names; the one without a number where it names none."""
+    words = {word.strip(".") for word in re.split(r"[^\w.-]+", problem)}
+    return [bucket.name for bucket in buckets_of(store) if bucket.name in words] or [store.name]
+
+
+def _for_each(names: Sequence[str], command: Callable[[str], str]) -> str:
+    """The command for one bucket, or a line of a shell for several."""
+    if len(names) == 1:
+        return command(names[0])
+    return f"for bucket in {' '.join(names)}; do {command('$bucket')}; done"

@@ -10,6 +10,7 @@ import subprocess
 import urllib.error
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,16 @@ def on_s3(minio: Minio | Ceph, song: FakeSong) -> list[str]:
     ]  # fmt: skip
 
 
+def in_pool(place: Place, service: Minio | Ceph) -> tuple[Place, list[str]]:
+    """The place with its buckets as a pool of two; their names."""
+    names = [found.partition("=")[2] for found in place.settings if "bucket.name" in found]
+    for name in names:
+        for number in range(2):
+            client(service).create_bucket(Bucket=f"{name}.{number}")
+    place.settings += ["--bucket.size.pool=2"]
+    return place, names
+
+
 def on_azure(azurite: Azurite, origin: str, song: FakeSong) -> list[str]:
     container = f"site-{uuid.uuid4().hex[:12]}"
     azurite.create_container(container)
@@ -258,6 +269,84 @@ def test_check_asks_the_store_what_browsers_ask(
         assert page_check(place)[0]
         assert not page_check(place, "https://elsewhere.test")[0]
         assert "portal.example.org" in page_check(place, "*")[1]
+
+
+@pytest.mark.needs("ceph", "aws")
+def test_check_asks_every_bucket_of_a_pool_what_browsers_ask(
+    ceph: Ceph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Clients send to and fetch from those with a number."""
+    monkeypatch.chdir(tmp_path)
+    with FakeSong() as song:
+        place, (objects, _) = in_pool(Place(tmp_path, on_s3(ceph, song), capsys), ceph)
+        place.run("check", "--fix")
+        rule = {"AllowedOrigins": [PORTAL], "AllowedMethods": ["GET", "PUT"], "AllowedHeaders": ["*"]}
+        for name in (objects, f"{objects}.1"):
+            client(ceph).put_bucket_cors(Bucket=name, CORSConfiguration={"CORSRules": [rule]})
+        ok, problem, remedy = page_check(place)
+        assert not ok
+        assert f"{objects}.0" in problem
+        assert f"{objects}.1" not in problem + remedy
+        client(ceph).delete_bucket_cors(Bucket=f"{objects}.1")
+        _, problem, remedy = page_check(place)
+        assert f"{objects}.1" in problem
+        keys = {"AWS_ACCESS_KEY_ID": ceph.access_key, "AWS_SECRET_ACCESS_KEY": ceph.secret_key}
+        region = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}
+        subprocess.run(["sh", "-c", remedy], check=True, env={**clean_environment(tmp_path), **keys, **region})
+        assert page_check(place)[0]
+
+
+@pytest.mark.needs("minio")
+def test_check_tries_every_bucket_of_a_pool(
+    minio: Minio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Missing ones are named with the command that makes them; then a role that may not write to two of them."""
+    monkeypatch.chdir(tmp_path)
+    with FakeSong() as song:
+        place = Place(tmp_path, on_s3(minio, song), capsys)
+        place.run("check", "--fix")
+        objects, state = (found.partition("=")[2] for found in place.settings if "bucket.name" in found)
+
+        def wrong() -> dict[str, tuple[str, str]]:
+            _, out = place.run("check", "--json")
+            return {
+                one["name"]: (one["problem"], one["remedy"]) for one in json.loads(out)["checks"] if not one["ok"]
+            }
+
+        place.settings += ["--bucket.size.pool=2"]
+        client(minio).create_bucket(Bucket=f"{objects}.0")
+        problem, remedy = wrong()["objectBucket"]
+        assert "NoSuchBucket" in problem
+        assert remedy == f"aws --endpoint-url {minio.endpoint} s3 mb s3://{objects}.1"
+        _, remedy = wrong()["stateBucket"]
+        assert f"for bucket in {state}.0 {state}.1; do " in remedy
+        for name in (f"{objects}.1", f"{state}.0", f"{state}.1"):
+            client(minio).create_bucket(Bucket=name)
+        assert wrong() == {}
+
+        may_not = [f"arn:aws:s3:::{objects}.1/*", f"arn:aws:s3:::{state}.0/*"]
+        statements = [
+            {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::*"},
+            {"Effect": "Deny", "Action": "s3:PutObject", "Resource": may_not},
+        ]
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        root = {"aws_access_key_id": minio.access_key, "aws_secret_access_key": minio.secret_key}
+        with closing(boto3.client("sts", endpoint_url=minio.endpoint, region_name="us-east-1", **root)) as sts:
+            role = sts.assume_role(RoleArn="arn:xxx:xxx:xxx:xxxx", RoleSessionName="any", Policy=policy)[
+                "Credentials"
+            ]
+        for name, key in (("ACCESS_KEY_ID", "AccessKeyId"), ("SECRET_ACCESS_KEY", "SecretAccessKey")):
+            monkeypatch.setenv(f"AWS_{name}", role[key])
+        monkeypatch.setenv("AWS_SESSION_TOKEN", role["SessionToken"])
+        place.settings = [one for one in place.settings if "Key=" not in one]
+        found = wrong()
+        for kind, bucket in (("objectBucket", f"{objects}.1"), ("stateBucket", f"{state}.0")):
+            problem, remedy = found[f"{kind}, writing"]
+            assert "AccessDenied" in problem
+            assert bucket in problem
+            assert remedy
+        assert f"{objects}.1" in found["URLs for clients"][0]
+        assert not [key for key in place.stored() if "check" in key]
 
 
 @pytest.mark.needs("minio")
