@@ -208,6 +208,29 @@ def test_cleanups_are_counted(tmp_path: Path, http: urllib3.PoolManager) -> None
         server.kill()
 
 
+def test_no_cleanup_where_it_is_switched_off(tmp_path: Path, http: urllib3.PoolManager) -> None:
+    """Another server, begun later, cleans twice meanwhile."""
+    always = {"spring.profiles.active": "local", "s3.upload.expiration": "0", "upload.clean.cron": "* * * * * ?"}
+    off = Server(tmp_path / "off", {**always, "upload.clean.enabled": "false"})
+    on = Server(tmp_path / "on", always)
+    try:
+        off.start(checked=False)
+        upload = tmp_path / "off" / "score-data" / "state" / "upload" / f"{OBJECT}_someupload"
+        upload.mkdir(parents=True)
+        (upload / ".meta").write_bytes(b"{}")
+        on.start(checked=False)
+        for _ in range(5000):
+            if Numbers(http, on.url)("score_cleanup_runs_total", outcome="done") >= 2:
+                break
+        else:
+            raise AssertionError(on.output)
+        assert Numbers(http, off.url)("score_cleanup_runs_total") == 0
+        assert (upload / ".meta").read_bytes() == b"{}"
+    finally:
+        off.kill()
+        on.kill()
+
+
 class Listed(LocalStore):
     """Counts its listings; ``away`` while it cannot be reached."""
 

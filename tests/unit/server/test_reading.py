@@ -259,6 +259,13 @@ def test_the_published_dotenv_of_azure_means_azure(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def test_the_time_out_as_the_public_pages_misspell_it_counts(tmp_path: Path) -> None:
+    reading = read(tmp_path, S3, ["--upload.connectionltimeout=7000"])
+    assert reading.settings.upload_timeout == 7000
+    (said,) = [warning for warning in reading.warnings if "connectionltimeout" in warning]
+    assert "upload.connection.timeout" in said
+
+
 def test_a_misspelled_name_is_told_with_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured) as caught:
         read(tmp_path, {**S3, "S3_ENDPOINT": "", "S3_ENDPONT": "http://store:9000"})
