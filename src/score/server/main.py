@@ -142,17 +142,27 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
     """Say where the service is, once it answers."""
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    if settings.store == "local":
-        where = f"Data:   {settings.local_directory.absolute()}"
-    else:
-        where = f"Data:   buckets {settings.bucket_object} and {settings.bucket_state} at {settings.s3_endpoint}"
     access = (
         f"restricted: callers need tokens (profile secure, {settings.provider})"
         if settings.secure
         else "not restricted: whoever reaches this address may read and write (no profile secure)"
     )
     url = settings.public_url or f"{'https' if settings.tls else 'http'}://{shown}:{port}"
-    _print(f"{where}\nURL:    {url}\nAccess: {access}")
+    _print(f"Data:   {_place(settings)}\nURL:    {url}\nAccess: {access}")
+
+
+def _place(settings: Settings) -> str:
+    """Where the objects are."""
+    from score.server.build import azure_settings, s3_settings
+
+    match settings.store:
+        case "local":
+            return str(settings.local_directory.absolute())
+        case "azure":
+            return f"container {settings.bucket_object} at {azure_settings(settings).base}"
+        case "s3":
+            buckets = f"{settings.bucket_object} and {settings.bucket_state}"
+            return f"buckets {buckets} at {settings.s3_endpoint or s3_settings(settings).origin}"
 
 
 def _usage() -> str:

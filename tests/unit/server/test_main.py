@@ -14,6 +14,7 @@ import urllib3
 
 from score import __version__
 from score.server.settings import FIELDS
+from score.testing.azurite import Azurite
 from score.testing.minio import Minio
 from score.testing.processes import clean_environment, program
 
@@ -152,7 +153,7 @@ def test_checks_at_the_start_name_what_is_missing(start: Start, minio: Minio) ->
     }
     process = start("--server.port=0", **settings)
     said = three_lines(process)
-    assert "missing-object" in said["Data"]
+    assert said["Data"] == f"buckets missing-object and missing-state at {minio.endpoint}"
     with urllib3.PoolManager(retries=False) as http:
         port = said["URL"].rpartition(":")[2]
         assert http.request("GET", f"http://127.0.0.1:{port}/health").status == 503
@@ -163,6 +164,20 @@ def test_checks_at_the_start_name_what_is_missing(start: Start, minio: Minio) ->
     assert "missing-object" in text
     assert "Create the bucket" in text
     assert "Song" in text
+
+
+@pytest.mark.needs("azurite")
+def test_a_start_on_azure_names_the_container(start: Start, azurite: Azurite) -> None:
+    settings = {
+        "spring.profiles.active": "azure",
+        "azure.accountName": azurite.account,
+        "azure.accountKey": azurite.key,
+        "azure.endpoint": f"{azurite.endpoint}/",
+        "bucket.name.object": "container-of-this-test",
+        "metadata.url": "http://127.0.0.1:1",
+    }
+    said = three_lines(start("--server.port=0", **settings))
+    assert said["Data"] == f"container container-of-this-test at {azurite.endpoint}"
 
 
 @pytest.mark.parametrize(("option", "said"), [("--help", "--insecure"), ("-h", "Usage"), ("--version", __version__)])
