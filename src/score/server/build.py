@@ -100,7 +100,8 @@ def cleanup_of(service: Service, settings: Settings) -> Cleanup:
 def checks_of(service: Service, settings: Settings) -> Checks:
     """The checks of this service. The local store's URLs lead to the server itself, which may not run."""
     account = settings.azure_account if settings.store == "azure" else ""
-    remedies = Remedies(endpoint=settings.s3_endpoint, azure_account=account)
+    endpoint = s3_settings(settings).address if settings.store == "s3" else ""
+    remedies = Remedies(endpoint=endpoint, azure_account=account)
     if account:
         remedies = replace(remedies, client_urls="check azure.endpoint, and that clients reach that address.")
     if settings.metadata_url:

@@ -162,7 +162,7 @@ def _place(settings: Settings) -> str:
             return f"container {settings.bucket_object} at {azure_settings(settings).base}"
         case "s3":
             buckets = f"{settings.bucket_object} and {settings.bucket_state}"
-            return f"buckets {buckets} at {settings.s3_endpoint or s3_settings(settings).origin}"
+            return f"buckets {buckets} at {s3_settings(settings).address}"
 
 
 def _usage() -> str:

@@ -84,7 +84,7 @@ def read_settings(
     _refuse_unbuilt(settings, values)
     problem = ""
     try:
-        _require(settings)
+        _require(settings, values)
         _require_tls(settings, asked=bool(values.text("server.ssl.enabled")))
     except Misconfigured as error:
         if complete:
@@ -169,12 +169,16 @@ def _refuse_unbuilt(settings: Settings, values: Values) -> None:
         )
 
 
-def _require(settings: Settings) -> None:
+def _require(settings: Settings, values: Values) -> None:
     """Misconfigured, naming all that is missing."""
     missing = []
     if settings.store == "s3":
+        # Who misspells the endpoint means another store than Amazon's.
+        elsewhere = any(unknown.meant == "s3.endpoint" for unknown in values.unknown)
         needed = {
-            "s3.endpoint": settings.s3_endpoint,
+            "s3.endpoint (for Amazon's own s3.region is enough)": (
+                settings.s3_endpoint or (not elsewhere and settings.s3_region)
+            ),
             "bucket.name.object": settings.bucket_object,
             "bucket.name.state": settings.bucket_state,
             "metadata.url": settings.metadata_url,

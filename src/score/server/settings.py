@@ -134,7 +134,9 @@ class Settings(BaseModel):
     )
 
     s3_secured: Switch = Field(True, alias="s3.secured", description="https, where s3.endpoint names no scheme.")
-    s3_endpoint: Endpoint = Field("", alias="s3.endpoint", description="Address of the S3 service; empty: AWS.")
+    s3_endpoint: Endpoint = Field(
+        "", alias="s3.endpoint", description="Address of the S3 service; empty: Amazon's in s3.region."
+    )
     s3_region: str = Field("", alias="s3.region", description="Region to sign for; else from the endpoint.")
     s3_access_key: str = Field("", alias="s3.accessKey", description="Access key; absent: the AWS credential chain.")
     s3_secret_key: SecretStr = Field(SecretStr(""), alias="s3.secretKey", description="Secret key.")

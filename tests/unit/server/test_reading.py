@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from score.errors import Misconfigured
-from score.server.build import azure_settings
+from score.server.build import azure_settings, s3_settings
 from score.server.reading import Reading, read_settings
 from score.server.settings import FIELDS, JWT, Settings
 
@@ -80,6 +80,16 @@ def test_profiles(tmp_path: Path, environ: dict[str, str], store: str) -> None:
 def test_nobody_writes_to_a_disk_unawares(tmp_path: Path, name: str) -> None:
     with pytest.raises(Misconfigured, match="missing for the profile s3: "):
         read(tmp_path, {name: "0"})
+
+
+def test_a_region_stands_for_the_endpoint_of_amazon(tmp_path: Path) -> None:
+    amazon = {**S3, "S3_ENDPOINT": "", "S3_REGION": "eu-central-1"}
+    chosen = read(tmp_path, amazon).settings
+    assert s3_settings(chosen).address == "https://s3.eu-central-1.amazonaws.com"
+    with pytest.raises(Misconfigured, match=r"s3\.endpoint \(for Amazon's own s3\.region is enough\)"):
+        read(tmp_path, {**S3, "S3_ENDPOINT": ""})
+    with pytest.raises(Misconfigured, match=r"missing for the profile s3: s3\.endpoint .*\n.*S3_ENDPONT"):
+        read(tmp_path, {**amazon, "S3_ENDPONT": "http://store:9000"})  # nobody's keys and data go to Amazon unawares
 
 
 def test_everything_missing_is_named_at_once(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from score.errors import Misconfigured
 
 DEFAULT_REGION = "us-east-1"
 _AWS_REGION = re.compile(r"[.-]([a-z]{2}(?:-[a-z]+)+-\d+)\.amazonaws\.com(?:\.cn)?\Z")
+_NAME_OF_REGION = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,10 @@ class S3Settings:
                 f"The {given} key of the S3 store is set, its {missing} key is not.",
                 hint="Set both, or neither for the usual AWS credential chain.",
             )
+        if not self.endpoint and _NAME_OF_REGION.match(self.signing_region) is None:
+            raise Misconfigured(
+                f"{self.region!r} is no region of AWS.", hint="Expected a name such as eu-central-1, or an endpoint."
+            )
         _ = self.origin, self.url_origin
 
     @property
@@ -58,13 +63,19 @@ class S3Settings:
     def origin(self) -> str:
         """``scheme://host[:port]`` that the server itself talks to."""
         if not self.endpoint:
-            return self._absolute(f"s3.{self.signing_region}.amazonaws.com")
+            china = ".cn" if self.signing_region.startswith("cn-") else ""
+            return self._absolute(f"s3.{self.signing_region}.amazonaws.com{china}")
         return _origin(self._absolute(self.endpoint), self.endpoint)
 
     @property
     def base_path(self) -> str:
         """What stands before the bucket in paths; empty for nearly every store."""
         return urlsplit(self._absolute(self.endpoint)).path.rstrip("/")
+
+    @property
+    def address(self) -> str:
+        """``scheme://host[:port][/path]``: the endpoint as other programs want it."""
+        return self.origin + self.base_path
 
     @property
     def url_origin(self) -> str:

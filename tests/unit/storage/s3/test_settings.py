@@ -42,6 +42,22 @@ def test_region(endpoint: str, region: str, signing: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("endpoint", "region", "secured", "address"),
+    [
+        ("", "eu-central-1", True, "https://s3.eu-central-1.amazonaws.com"),
+        ("", "us-gov-west-1", True, "https://s3.us-gov-west-1.amazonaws.com"),
+        ("", "cn-north-1", True, "https://s3.cn-north-1.amazonaws.com.cn"),
+        ("", "eu-west-9", False, "http://s3.eu-west-9.amazonaws.com"),
+        ("store.example.org:8080/s3/", "eu-central-1", True, "https://store.example.org:8080/s3"),
+    ],
+)
+def test_an_empty_endpoint_is_that_of_amazon_in_the_region(
+    endpoint: str, region: str, secured: bool, address: str
+) -> None:
+    assert S3Settings(endpoint, region=region, secured=secured).address == address
+
+
+@pytest.mark.parametrize(
     ("override", "origin"),
     [
         ("data.example.org", "http://data.example.org"),
@@ -66,6 +82,9 @@ def test_the_host_of_urls(override: str, origin: str) -> None:
         {"endpoint": "http://store?query"},
         {"endpoint": "http://store", "url_host": "https://data.example.org/path"},
         {"endpoint": "http://store", "url_host": "ftp://data.example.org"},
+        {"endpoint": "", "region": "evil.example.org/"},
+        {"endpoint": "", "region": "x@evil.example.org"},
+        {"endpoint": "", "region": "Frankfurt"},
         {"endpoint": "http://store", "access_key": "only"},
         {"endpoint": "http://store", "secret_key": "only"},
     ],
