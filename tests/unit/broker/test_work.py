@@ -49,6 +49,39 @@ def test_who_asks_too_long_is_told_to_ask_again_and_the_work_goes_on() -> None:
     asyncio.run(test())
 
 
+class Hours(asyncio.SelectorEventLoop):
+    """A loop whose clock goes only when it is told to."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("later", "held"), [(30.0, True), (59.0, False)])
+def test_a_caller_is_held_so_long_that_clients_neither_give_up_nor_hang_up(later: float, held: bool) -> None:
+    """They ask ten times and then give up, and hang up after 60 s: the hold in force is between."""
+
+    async def test() -> None:
+        work, task = Work(), Task()
+        caller = asyncio.create_task(work.do(KEY, "The completion", task))
+        await drain()
+        loop.now = later
+        await drain()
+        assert caller.done() is not held
+        if held:
+            task.go.set()
+            await caller
+        else:
+            with pytest.raises(Unavailable, match="still under way"):
+                await caller
+        assert task.runs == 1
+
+    loop = Hours()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(test())
+
+
 def test_all_callers_learn_of_the_end() -> None:
     async def test() -> None:
         work, task = Work(), Task()
