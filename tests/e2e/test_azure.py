@@ -357,6 +357,49 @@ def test_a_client_of_the_reference_that_puts_a_small_file_whole(site: Site, make
     site.publish(files)
 
 
+def foreign(site: Site, azurite: Azurite, files: Registered) -> None:
+    """A block of another program waits, whose id is not as long as ours: Azure takes no others beside it."""
+    query = [("comp", "block"), ("blockid", "MDAx")]
+    azurite.call("PUT", f"{container(site)}/{files.id}", query, body=b"theirs", status=201)
+
+
+def test_blocks_of_another_program_are_named_and_dropped_on_demand(
+    site: Site, files: Registered, azurite: Azurite
+) -> None:
+    """They may be all that another upload has, so nobody drops them unasked."""
+    gate = site.store.hold(method="PUT", query="comp=block&", after=1000)
+    with site.start("upload", "--manifest", files.manifest, azure_blockSize=str(BLOCK)) as client:
+        gate.wait_for_arrival()
+        client.kill()
+    site.heal()
+    foreign(site, azurite, files)
+    answer = call(site, "GET", f"/upload/{files.id}/status?fileSize={SIZE}", 400)
+    assert "Blocks of another program" in answer["message"]
+    said = upload(site, files, status=3)
+    assert "Blocks of another program" in said
+    assert "--force" in said
+    assert blocks(site) == []
+    upload(site, files, "--force")
+    site.publish(files)
+    assert state(site, azurite, files) == []
+
+
+def test_blocks_of_another_program_that_come_meanwhile_are_named(
+    site: Site, files: Registered, azurite: Azurite
+) -> None:
+    gate = site.store.hold(method="PUT", query="comp=block&")
+    with site.start("upload", "--manifest", files.manifest, azure_blockSize=str(BLOCK)) as client:
+        gate.wait_for_arrival()
+        foreign(site, azurite, files)
+        gate.open()
+        said = client.conclude(3).stderr
+    assert "blocks of another program" in said
+    assert files.paths[0].name in said
+    assert "--force" in said
+    upload(site, files, "--force")
+    site.publish(files)
+
+
 def test_an_upload_that_was_committed_and_is_dropped_then_is_ended(
     site: Site, make_file: Maker, azurite: Azurite
 ) -> None:

@@ -19,7 +19,7 @@ from score.broker.access import Access
 from score.broker.documents import fetch
 from score.broker.state import Layout, read_specification
 from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound
-from score.protocol.blocks import UPLOAD_FIELD, lay, read_block
+from score.protocol.blocks import ID_LENGTH, UPLOAD_FIELD, lay, read_block
 from score.protocol.digests import check_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
 from score.protocol.parts import Span
@@ -103,12 +103,20 @@ class BlockUploads:
         """How far the upload in progress is: a part for each block that the store holds, with its MD5, and one for
         each gap between them, all with one fresh URL.
 
-        Raises NotFound (no upload in progress), Conflict (it is of another size; its state is broken), NotReady (the
-        analysis is not UNPUBLISHED any more: who has the URL could replace what is published).
+        Raises NotFound (no upload in progress), Conflict (it is of another size; its state is broken; blocks of
+        another program are in its way), NotReady (the analysis is not UNPUBLISHED any more: who has the URL could
+        replace what is published).
         """
         begun = await self._in_progress(object_id, size)
         await self._access.check_unpublished(object_id)
         blocks = await self._objects.blocks(begun.object_key)
+        if any(len(block.id) != ID_LENGTH for block in blocks.uncommitted):
+            # They may be all that another upload of the object has: who starts anew drops them, who asks does not.
+            raise Conflict(
+                f"Blocks of another program wait for {object_id}, beside which Azure takes none of this upload: their"
+                " ids have another length.",
+                hint="Where that other upload is over, start this one again, which drops them.",
+            )
         held = [found for block in blocks.uncommitted if (found := read_block(block.id, block.size))]
         url = self._url(object_id, begun.upload_id)
         parts = [

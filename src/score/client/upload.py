@@ -136,7 +136,9 @@ class Upload:
             if self.force:
                 return None
             what = (
-                "it had another size when its upload was begun" if recorded else "an upload of it was begun elsewhere"
+                "it had another size when its upload was begun, or that upload cannot be gone on with"
+                if recorded
+                else "an upload of it was begun elsewhere"
             )
             raise Conflict(f"{self.path}: {what} ({error}).", hint="To start over: --force.") from error
         if recorded == progress.upload_id and _cover(progress.parts, source.size):

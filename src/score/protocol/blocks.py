@@ -43,6 +43,10 @@ def block_id(offset: int, md5: str) -> str:
     return base64.b64encode(f"{offset:016x}-{md5}".encode()).decode()
 
 
+ID_LENGTH = len(block_id(0, "0" * 32))
+"""Characters of each of our ids. Azure refuses a block beside one that waits under an id of another length."""
+
+
 def read_block(identity: str, size: int) -> FinishedBlock | None:
     """What a block of ``size`` bytes holds, by its id; None for an id of another program."""
     try:

@@ -22,6 +22,8 @@ VERSION = "2021-12-02"
 """Of Azure's interface. Without it that of the URL's signature counts, which may know small blocks only."""
 _DAMAGED = ("Md5Mismatch", "InvalidMd5", "InvalidOperation")
 """What a block is refused with whose bytes are not those of its MD5; the last one is the emulator's word."""
+_IN_THE_WAY = "InvalidBlobOrBlock"
+"""What a block is refused with whose id is longer or shorter than those of blocks that wait."""
 _LOST = ("InvalidBlockList", "InvalidBlobOrBlock", "InvalidBlockId")
 
 
@@ -91,6 +93,14 @@ class BlockPush(Push):
             response = self.engine.http.request("PUT", target, headers=headers, body=body())
             if response.status == 400 and response.headers.get("x-ms-error-code") in _DAMAGED:
                 raise Damaged(f"{self.source.path}: part {part.part_number} did not arrive as it was sent")
+            if response.status == 400 and response.headers.get("x-ms-error-code") == _IN_THE_WAY:
+                raise Conflict(
+                    f"PUT {place(url)}: blocks of another program wait there, beside which Azure takes none of"
+                    f" {self.source.path}: their ids have another length.",
+                    hint="They go a week after they were put."  # a server of the reference does not drop them
+                    if self.md5
+                    else "Where that other upload is over, --force drops them and starts again.",
+                )
             if response.status >= 300:
                 raise store_error(response, "PUT", url)
         except ScoreError:
