@@ -52,6 +52,24 @@ def test_signature_version_2(service: Minio | Ceph, make_file: Maker, tmp_path: 
             assert parse_qs(call.query).keys() >= {"AWSAccessKeyId", "Expires", "Signature"}
 
 
+def test_folders_are_neither_needed_nor_in_the_way(service: Minio | Ceph, make_file: Maker, tmp_path: Path) -> None:
+    """Nothing is there at first but a sentinel, then the empty objects that other programs take for folders."""
+    with s3_site(tmp_path, service) as site, urllib3.PoolManager() as http:
+        objects = site.objects.strip("/")
+        state = objects.replace("-objects", "-state")
+        with closing(boto(S3Settings(service.endpoint, service.access_key, service.secret_key))) as s3:
+            assert not s3.list_objects_v2(Bucket=state)["KeyCount"]
+            first = there_and_back(site, make_file("first.bam", SIZE), tmp_path / "out")
+            for bucket in (objects, state):
+                for folder in ("data/", "upload/"):
+                    s3.put_object(Bucket=bucket, Key=folder, Body=b"")
+            second = there_and_back(site, make_file("second.bam", SIZE), tmp_path / "out")
+            listed = http.request("GET", f"{site.server.url}/listing").json()
+            assert {entry["id"] for entry in listed} == {first, second}
+            kept = {item["Key"] for item in s3.list_objects_v2(Bucket=state)["Contents"]}
+            assert kept == {"data/", "upload/", f"data/{first}.meta", f"data/{second}.meta"}
+
+
 @pytest.mark.needs("minio")
 def test_server_side_encryption(make_file: Maker, tmp_path: Path) -> None:
     """The ETags of encrypted parts are no MD5s: neither client nor server may compare them."""

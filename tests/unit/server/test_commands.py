@@ -349,6 +349,22 @@ def test_check_tries_every_bucket_of_a_pool(
         assert not [key for key in place.stored() if "check" in key]
 
 
+@pytest.mark.needs("ceph")
+def test_check_proves_on_ceph_that_no_folder_is_needed(
+    ceph: Ceph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In buckets with nothing in them all can be written, and only the sentinel is missing."""
+    monkeypatch.chdir(tmp_path)
+    with FakeSong() as song:
+        place = Place(tmp_path, on_s3(ceph, song), capsys)
+        status, out = place.run("check")
+        assert status == 1
+        assert [line.split(":")[0] for line in out.splitlines() if line.startswith("WRONG")] == ["WRONG  sentinel"]
+        assert {"ok     objectBucket, writing", "ok     stateBucket, writing"} <= set(out.splitlines())
+        assert "ok     URLs for clients" in out
+        assert place.stored() == set()
+
+
 @pytest.mark.needs("minio")
 def test_check_asks_nothing_where_no_page_may_call(place: Place) -> None:
     place.run("check", "--fix")
