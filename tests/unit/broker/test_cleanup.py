@@ -6,6 +6,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +27,9 @@ from score.storage.base import ObjectStore, OpenUpload, UploadId
 from score.storage.local import LocalStore
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.store import open_stores
+from score.testing.ceph import Ceph
 from score.testing.minio import Minio
+from score.testing.s3_contract import boto
 
 STUDY = "TEST-CA"
 LAYOUT = Layout()
@@ -71,7 +74,7 @@ class Site:
 Test = Callable[[Site], Awaitable[None]]
 
 
-@pytest.fixture(params=[pytest.param("minio", marks=pytest.mark.needs("minio")), "local"])
+@pytest.fixture(params=[*[pytest.param(name, marks=pytest.mark.needs(name)) for name in ("minio", "ceph")], "local"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], None]:
     """Runs a coroutine function on a site of its own."""
     names = [f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("object", "state")]
@@ -79,18 +82,12 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], None
     def opened() -> list[ObjectStore]:
         if request.param == "local":
             return [LocalStore(tmp_path, name, base=lambda: "http://x") for name in names]
-        minio: Minio = request.getfixturevalue("minio")
-        keys = {"access_key": minio.access_key, "secret_key": minio.secret_key}
-        client = boto3.client(
-            "s3",
-            endpoint_url=minio.endpoint,
-            aws_access_key_id=minio.access_key,
-            aws_secret_access_key=minio.secret_key,
-            region_name="us-east-1",
-        )
-        for name in names:
-            client.create_bucket(Bucket=name)
-        stores = open_stores(S3Settings(endpoint=minio.endpoint, **keys), names)
+        service: Minio | Ceph = request.getfixturevalue(request.param)
+        chosen = S3Settings(endpoint=service.endpoint, access_key=service.access_key, secret_key=service.secret_key)
+        with closing(boto(chosen)) as client:
+            for name in names:
+                client.create_bucket(Bucket=name)
+        stores = open_stores(chosen, names)
         return [stores[name] for name in names]
 
     def go(test: Test) -> None:
@@ -203,6 +200,7 @@ def test_several_servers_clean_up_at_once(run: Callable[[Test], None]) -> None:
     run(test)
 
 
+@pytest.mark.parametrize("run", [pytest.param("minio", marks=pytest.mark.needs("minio")), "local"], indirect=True)
 def test_every_page_is_followed(run: Callable[[Test], None]) -> None:
     async def test(site: Site) -> None:
         old = [(str(uuid.uuid4()), UploadId(uuid.uuid4().hex)) for _ in range(1100)]

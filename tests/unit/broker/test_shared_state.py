@@ -8,29 +8,41 @@ import json
 import random
 import uuid
 from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-import boto3
 import pytest
 import urllib3
 
 from score.broker.access import Access
+from score.broker.blocks import BlockUploads
 from score.broker.state import Layout
 from score.broker.uploads import UploadRules, Uploads
+from score.errors import Conflict
 from score.metadata.embedded import EmbeddedRegistry
-from score.protocol.parts import MIB
+from score.protocol.blocks import UPLOAD_FIELD, block_id
+from score.protocol.digests import to_hex
+from score.protocol.parts import MIB, Span, cut
+from score.storage.azure.client import AzureClient
+from score.storage.azure.settings import AzureSettings
+from score.storage.azure.store import AzureStore
+from score.storage.azure.xml import build_block_list
 from score.storage.base import ObjectStore
 from score.storage.local import LocalStore
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.store import open_stores
+from score.testing.azurite import Azurite
+from score.testing.ceph import Ceph
 from score.testing.minio import Minio
+from score.testing.s3_contract import boto
 
 LAYOUT = Layout()
 Pair = tuple[ObjectStore, ObjectStore]
 
 
-@pytest.fixture(params=[pytest.param("minio", marks=pytest.mark.needs("minio")), "local"])
+@pytest.fixture(params=[*[pytest.param(name, marks=pytest.mark.needs(name)) for name in ("minio", "ceph")], "local"])
 def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Pair]:
     """Opens the same two buckets as another server does."""
     names = [f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("object", "state")]
@@ -41,14 +53,13 @@ def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Pair
             return first, second
 
         return disk
-    minio: Minio = request.getfixturevalue("minio")
-    keys = {"aws_access_key_id": minio.access_key, "aws_secret_access_key": minio.secret_key}
-    client = boto3.client("s3", endpoint_url=minio.endpoint, region_name="us-east-1", **keys)
-    for name in names:
-        client.create_bucket(Bucket=name)
+    service: Minio | Ceph = request.getfixturevalue(request.param)
+    chosen = S3Settings(endpoint=service.endpoint, access_key=service.access_key, secret_key=service.secret_key)
+    with closing(boto(chosen)) as client:
+        for name in names:
+            client.create_bucket(Bucket=name)
 
     def bucket() -> Pair:
-        chosen = S3Settings(endpoint=minio.endpoint, access_key=minio.access_key, secret_key=minio.secret_key)
         stores = open_stores(chosen, names)
         return stores[names[0]], stores[names[1]]
 
@@ -65,6 +76,13 @@ async def send(store: ObjectStore, url: str, data: bytes) -> None:
         return
     with urllib3.PoolManager(retries=False) as http:
         assert http.request("PUT", url, body=data).status == 200
+
+
+async def register(registry: EmbeddedRegistry) -> str:
+    """The object id of a new file."""
+    file = {"fileName": "f.bam", "fileSize": 3, "fileMd5sum": "0" * 32, "fileAccess": "open"}
+    analysis = await registry.submit("S", {"studyId": "S", "files": [file]})
+    return str((await registry.files("S", analysis))[0]["objectId"])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -85,9 +103,7 @@ def test_calls_of_one_upload_go_to_any_server(opening: Callable[[], Pair], tmp_p
                     await store.close()
 
     async def upload(registry: EmbeddedRegistry, pair: Pair, any_server: Callable[[], Uploads]) -> None:
-        file = {"fileName": "f.bam", "fileSize": 3, "fileMd5sum": "0" * 32, "fileAccess": "open"}
-        analysis = await registry.submit("S", {"studyId": "S", "files": [file]})
-        object_id = str((await registry.files("S", analysis))[0]["objectId"])
+        object_id = await register(registry)
         data = dice.randbytes(5 * MIB) + dice.randbytes(5 * MIB) + b"end"
         if dice.random() < 0.5:
             await any_server().start(object_id, 7)  # replaced at once, by whichever server
@@ -119,3 +135,73 @@ def test_calls_of_one_upload_go_to_any_server(opening: Callable[[], Pair], tmp_p
         assert [entry.key async for entry in pair[1].scan("upload/")] == []
 
     asyncio.run(test())
+
+
+@pytest.mark.needs("azurite")
+@pytest.mark.parametrize("seed", range(4))
+def test_calls_of_one_upload_to_azure_go_to_any_server(azurite: Azurite, tmp_path: Path, seed: int) -> None:
+    dice, layout = random.Random(seed), Layout("")
+    container = f"shared-{uuid.uuid4().hex[:12]}"
+    azurite.create_container(container)
+    chosen = AzureSettings(azurite.account, azurite.key, container, endpoint=azurite.endpoint)
+
+    async def test() -> None:
+        registry = EmbeddedRegistry(tmp_path)
+        await registry.create_study("S", {})
+        stores = [AzureStore(AzureClient(chosen)) for _ in range(3)]
+        servers = [BlockUploads(store, Access(registry), layout, timedelta(hours=1)) for store in stores]
+        try:
+            await upload(registry, stores[0], lambda: dice.choice(servers))
+        finally:
+            await registry.close()
+            for store in stores:
+                await store.close()
+
+    async def upload(registry: EmbeddedRegistry, store: AzureStore, any_server: Callable[[], BlockUploads]) -> None:
+        object_id = await register(registry)
+        data = dice.randbytes(10_000)
+        spans = cut(Span(0, len(data)), 3000)
+        ids = {span: block_id(span.offset, md5_of(data, span)) for span in spans}
+        if dice.random() < 0.5:
+            await any_server().start(object_id, 7)  # replaced at once, by whichever server
+        md5 = hashlib.md5(data).hexdigest()
+        spec = json.loads(await any_server().start(object_id, len(data), md5, overwrite=True))
+        sent: set[Span] = set()
+        while len(sent) < len(spans):
+            span = dice.choice(spans)
+            progress = await any_server().status(object_id, len(data))
+            assert {one.span for one in progress.parts if one.source_md5} == sent
+            assert progress.upload_id == spec["uploadId"]
+            assert not await any_server().exists(object_id)
+            put(dice.choice(progress.parts).url, f"block&blockid={quote(ids[span], safe='')}", piece(data, span))
+            sent.add(span)
+        with pytest.raises(Conflict, match="not committed"):
+            await any_server().complete(object_id, spec["uploadId"])
+        put(spec["parts"][0]["url"], "blocklist", build_block_list(ids.values()), upload=spec["uploadId"])
+        if dice.random() < 0.5:
+            assert await any_server().exists(object_id)  # which ends it, as a completion does
+        await any_server().complete(object_id, spec["uploadId"])
+        await any_server().complete(object_id, spec["uploadId"])
+        assert await any_server().exists(object_id)
+        assert azurite.call("GET", f"{container}/{object_id}")[1] == data
+        stat = await store.stat(object_id)
+        assert stat is not None
+        assert to_hex(stat.content_md5) == md5
+        assert sorted(azurite.blobs(container)) == sorted([object_id, "heliograph"])
+
+    asyncio.run(test())
+
+
+def piece(data: bytes, span: Span) -> bytes:
+    return data[span.offset : span.end]
+
+
+def md5_of(data: bytes, span: Span) -> str:
+    return hashlib.md5(piece(data, span)).hexdigest()
+
+
+def put(url: str | None, what: str, data: bytes, upload: str = "") -> None:
+    """Put a block, or the list of them with the ``upload`` that they are of, by a signed URL."""
+    assert url
+    headers = {f"x-ms-meta-{UPLOAD_FIELD}": upload} if upload else {}
+    assert urllib3.request("PUT", f"{url}&comp={what}", body=data, headers=headers, retries=False).status == 201
