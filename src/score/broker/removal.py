@@ -67,8 +67,9 @@ class Removal:
         key, prefix = self._layout.object(object_id), self._layout.uploads_of(object_id)
         folders = [entry.key async for entry in place.state.scan(prefix, delimiter="/") if isinstance(entry, Prefix)]
         uploads = {found[1] for folder in folders if (found := self._layout.upload_of(folder))}
-        uploads |= {upload.upload_id async for upload in place.objects.open_uploads() if upload.key == key}
-        return sorted(uploads)
+        held = {upload.upload_id async for upload in place.objects.open_uploads() if upload.key == key}
+        # Blocks that wait under a key are named by it: they are those of the upload that the state tells of.
+        return sorted(uploads | (held - {UploadId(key)} if uploads else held))
 
     async def remove(self, object_id: str, by: str) -> Kept:
         """Remove it all, the bytes first; gives what there was. ``by`` is who asked, for the audit line.

@@ -66,8 +66,12 @@ class Place:
 
         return asyncio.run(go())
 
+    @property
+    def on_azure(self) -> bool:
+        return "--spring.profiles.active=azure" in self.settings
+
     def put(self, object_id: str, data: bytes, *, md5: str | None = None) -> None:
-        """An object with its ``.meta``, in two parts."""
+        """An object with its ``.meta``, in two parts; on Azure there is none."""
         half = len(data) // 2
         parts = [
             {"partNumber": 1, "partSize": half, "offset": 0, "sourceMd5": hashlib.md5(data[:half]).hexdigest()},
@@ -82,8 +86,9 @@ class Place:
         }  # fmt: skip
 
         async def write(service: Service) -> None:
-            await service.objects.put(f"data/{object_id}", data)
-            await service.state.put(f"data/{object_id}.meta", json.dumps(meta).encode())
+            await service.objects.put(object_id if self.on_azure else f"data/{object_id}", data)
+            if not self.on_azure:
+                await service.state.put(f"data/{object_id}.meta", json.dumps(meta).encode())
 
         self.within(write)
 
@@ -105,7 +110,11 @@ class Place:
         return set(self.within(list_all))
 
 
-@pytest.fixture(params=[pytest.param("minio", marks=pytest.mark.needs("minio")), "local"])
+BUCKETS = [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("minio", "ceph")]
+AZURE = pytest.param("azurite", marks=pytest.mark.needs("azurite"))
+
+
+@pytest.fixture(params=[*BUCKETS, "local"])
 def place(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -117,9 +126,9 @@ def place(
         (tmp_path / "score-data").mkdir()
         yield Place(tmp_path, ["--spring.profiles.active=local"], capsys)
         return
-    minio: Minio = request.getfixturevalue("minio")
     with FakeSong() as song:
-        yield Place(tmp_path, on_s3(minio, song), capsys)
+        service = request.getfixturevalue(request.param)
+        yield Place(tmp_path, settings_on(service, song), capsys)
 
 
 def client(minio: Minio | Ceph) -> Any:
@@ -160,6 +169,11 @@ def on_azure(azurite: Azurite, origin: str, song: FakeSong) -> list[str]:
         f"--azure.accountKey={azurite.key}", f"--azure.endpoint={origin}/{azurite.account}",
         f"--bucket.name.object={container}", f"--metadata.url={song.url}",
     ]  # fmt: skip
+
+
+def settings_on(service: Minio | Ceph | Azurite, song: FakeSong) -> list[str]:
+    """The settings of a site with buckets, or a container, of its own."""
+    return on_azure(service, service.origin, song) if isinstance(service, Azurite) else on_s3(service, song)
 
 
 def test_check_of_a_good_site_leaves_nothing_behind(place: Place) -> None:
@@ -437,6 +451,34 @@ def test_clean_on_azure(
         assert waiting == {whole: 0, blocks: 0, "other": 1}
 
 
+@pytest.mark.needs("azurite")
+def test_delete_takes_the_blocks_that_wait(
+    azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of an object that is there, of an upload in progress, and of one whose state is lost."""
+    monkeypatch.chdir(tmp_path)
+    with FakeSong() as song:
+        place = Place(tmp_path, on_azure(azurite, azurite.origin, song), capsys)
+        whole, begun, lost = (str(uuid.uuid4()) for _ in range(3))
+        place.put(whole, DATA)
+        place.begin(begun)
+        container = place.settings[-2].partition("=")[2]
+        for name in (whole, begun, lost, "other"):
+            azurite.call(
+                "PUT", f"{container}/{name}", [("comp", "block"), ("blockid", "AAAA")], body=b"waits", status=201
+            )
+        status, out = place.run("delete", whole, begun, lost)
+        assert status == 0
+        assert f"would remove {whole}: 10000 bytes\n" in out
+        for name in (begun, lost):
+            assert f"would remove {name}: 1 unfinished upload(s)\n" in out
+        assert waiting_blocks(azurite, container, begun) == 1
+        assert place.run("delete", whole, begun, lost, "--yes")[0] == 0
+        assert place.stored() == {"heliograph"}
+        waiting = {name: waiting_blocks(azurite, container, name) for name in (whole, begun, lost, "other")}
+        assert waiting == {whole: 0, begun: 0, lost: 0, "other": 1}
+
+
 def waiting_blocks(azurite: Azurite, container: str, name: str) -> int:
     query = [("comp", "blocklist"), ("blocklisttype", "uncommitted")]
     try:
@@ -513,7 +555,9 @@ def test_delete_reaches_uploads_in_the_buckets_from_before_a_pool(
         assert place.run("delete", gone, "--yes")[0] == 1
 
 
+@pytest.mark.parametrize("place", [*BUCKETS, AZURE, "local"], indirect=True)
 def test_delete_is_a_rehearsal_without_yes(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    what = f"10000 bytes, {'' if place.on_azure else 'its specification, '}1 unfinished upload(s)"
     gone, kept, unknown = (str(uuid.uuid4()) for _ in range(3))
     place.put(gone, DATA)
     place.put(kept, DATA)
@@ -521,11 +565,11 @@ def test_delete_is_a_rehearsal_without_yes(place: Place, caplog: pytest.LogCaptu
     before = place.stored()
     status, out = place.run("delete", gone, unknown)
     assert status == 1, "of one there is nothing"
-    assert f"would remove {gone}: 10000 bytes, its specification, 1 unfinished upload(s)" in out
+    assert f"would remove {gone}: {what}\n" in out
     assert f"would remove {unknown}: nothing is stored" in out
     assert place.stored() == before
     status, out = place.run("delete", gone, "--yes")
-    assert (status, out) == (0, f"removed {gone}: 10000 bytes, its specification, 1 unfinished upload(s)\n")
+    assert (status, out) == (0, f"removed {gone}: {what}\n")
     assert place.stored() == {key for key in before if gone not in key}
     begun, done = [json.loads(one.message) for one in caplog.records if one.name == "score.audit"]
     assert (begun["outcome"], done["outcome"], done["deed"], done["object"]) == ("begun", "done", "deletion", gone)
@@ -655,18 +699,19 @@ class TestAdministration:
             assert answer.status == 403
             assert "secure" in answer.json()["message"]
 
-    @pytest.mark.needs("minio")
+    @pytest.mark.parametrize("store", [*BUCKETS, AZURE])
     def test_it_needs_the_system_scope(
-        self, minio: Minio, tmp_path: Path, http: urllib3.PoolManager, caplog: pytest.LogCaptureFixture,
-        capsys: pytest.CaptureFixture[str],
+        self, store: str, tmp_path: Path, http: urllib3.PoolManager, caplog: pytest.LogCaptureFixture,
+        capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest,
     ) -> None:  # fmt: skip
         with FakeSong() as song, FakeEgo() as ego:
-            given = on_s3(minio, song)
+            given = settings_on(request.getfixturevalue(store), song)
             place = Place(tmp_path, given, capsys)
             object_id = str(uuid.uuid4())
             place.put(object_id, DATA)
             secure = [
-                *given, "--spring.profiles.active=s3,secure", f"--auth.server.url={ego.check_url}",
+                *given, f"--spring.profiles.active={'azure' if place.on_azure else 's3'},secure",
+                f"--auth.server.url={ego.check_url}",
                 f"--auth.server.clientId={ego.client_id}", f"--auth.server.clientSecret={ego.client_secret}",
             ]  # fmt: skip
             settings = read_settings(secure, {}, tmp_path).settings
