@@ -8,19 +8,25 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+import boto3
 import pytest
 
+from score.errors import ScoreError
 from score.protocol.ids import object_id
+from score.server.commands import run
+from score.storage.s3.settings import S3Settings
 from score.testing.ceph import running_ceph
 from score.testing.components import cache
-from score.testing.minio import running_minio
+from score.testing.minio import Minio, running_minio
 from score.testing.processes import Program, clean_environment, free_port
+from score.testing.s3_contract import boto
 from score.testing.site import STUDY, Server, md5_of
 from score.testing.song import FakeSong
 
@@ -149,6 +155,64 @@ def test_a_page_leads_to_a_verified_upload(
         assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes()
 
 
-def test_the_policy_is_json() -> None:
-    (policy,) = blocks(PAGES / "s3.md", "json")
-    assert {statement["Effect"] for statement in json.loads(policy)["Statement"]} == {"Allow"}
+@pytest.mark.needs("minio")
+def test_the_policy_is_enough_and_no_more(
+    minio: Minio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under the policy of the page all that a server does at its store is allowed; without one of its actions
+    something is not."""
+    monkeypatch.chdir(tmp_path)
+    names = {name: f"{name}-{uuid.uuid4().hex[:8]}" for name in ("objects", "state")}
+    (printed,) = blocks(PAGES / "s3.md", "json")
+    for name, ours in names.items():
+        printed = printed.replace(f":::{name}", f":::{ours}")
+    with closing(boto(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))) as s3, FakeSong() as song:
+        for name in names.values():
+            s3.create_bucket(Bucket=name)
+        settings = [
+            f"--s3.endpoint={minio.endpoint}", f"--bucket.name.object={names['objects']}",
+            f"--bucket.name.state={names['state']}", f"--metadata.url={song.url}", "--s3.upload.expiration=0",
+        ]  # fmt: skip
+
+        def works(policy: str) -> bool:
+            """Whether check, cleanup and deletion do all that they have to under a policy."""
+            take_role(minio, policy, monkeypatch)
+            left, gone = str(uuid.uuid4()), str(uuid.uuid4())
+            upload = s3.create_multipart_upload(Bucket=names["objects"], Key=f"data/{left}")["UploadId"]
+            for key in (f"upload/{left}_{upload}/.meta", f"data/{gone}.meta"):
+                s3.put_object(Bucket=names["state"], Key=key, Body=b"{}")
+            s3.put_object(Bucket=names["objects"], Key=f"data/{gone}", Body=b"gone")
+            commands = [["check", "--fix"], ["clean"], ["delete", gone, "--yes"]]
+            try:
+                done = [run(command, [*words, *settings]) for command, *words in commands]
+            except ScoreError:
+                return False
+            said = capsys.readouterr().out
+            kept = [
+                *s3.list_objects_v2(Bucket=names["objects"]).get("Contents", []),
+                *s3.list_objects_v2(Bucket=names["state"]).get("Contents", []),
+                *s3.list_multipart_uploads(Bucket=names["objects"], Prefix=f"data/{left}").get("Uploads", []),
+            ]
+            undone = any(left in item["Key"] or gone in item["Key"] for item in kept)
+            return done == [0, 0, 0] and ", 0 could not be" in said and not undone
+
+        assert works(printed)
+        statements = json.loads(printed)["Statement"]
+        for action in [action for statement in statements for action in statement["Action"]]:
+            fewer = [
+                {**statement, "Action": [one for one in statement["Action"] if one != action]}
+                for statement in statements
+            ]
+            assert not works(json.dumps({"Version": "2012-10-17", "Statement": fewer})), f"{action} is not needed"
+        assert works(printed)
+
+
+def take_role(minio: Minio, policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the environment's keys those of a role that may do what the policy says."""
+    root = {"aws_access_key_id": minio.access_key, "aws_secret_access_key": minio.secret_key}
+    with closing(boto3.client("sts", endpoint_url=minio.endpoint, region_name="us-east-1", **root)) as sts:
+        role = sts.assume_role(RoleArn="arn:xxx:xxx:xxx:xxxx", RoleSessionName="any", Policy=policy)["Credentials"]
+    for name, key in (
+        ("ACCESS_KEY_ID", "AccessKeyId"), ("SECRET_ACCESS_KEY", "SecretAccessKey"), ("SESSION_TOKEN", "SessionToken")
+    ):  # fmt: skip
+        monkeypatch.setenv(f"AWS_{name}", role[key])
