@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import re
+import shlex
 import ssl
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -39,6 +40,8 @@ _LIFE = timedelta(hours=1)
 _AT_ONCE = 16
 """Buckets of a pool that are tried at a time."""
 _GRANT = "grant the account to write and delete."
+_POLICY = re.compile(r"policy '([^']+)' \(bucket\.policy\.(\w+)\) of container '[^']+' (does not exist|expired)")
+"""Policies of Azure that its store found wrong, in the store's words."""
 _ELSEWHERE = "The bytes were taken, but are not in the store: another service answers at that address."
 
 
@@ -72,6 +75,7 @@ class Remedies:
     clock: str = "timedatectl set-ntp true"
     client_urls: str = "check s3.preSignedUrl.override.host, and that clients reach that address."
     azure_account: str = ""
+    azure_endpoint: str = ""
 
     def cors(self, buckets: Sequence[str], origin: str) -> str:
         """For buckets of a store that do not let the pages of an origin call them."""
@@ -94,6 +98,10 @@ class Remedies:
 
     def bucket(self, names: Sequence[str], problem: str) -> str:
         """For buckets that cannot be used."""
+        if "ContainerNotFound" in problem:
+            return self._az("container create", f"--name {names[0]}")
+        if policies := _POLICY.findall(problem):
+            return " && ".join(self._policy(names[0], *policy) for policy in policies)
         if "NoSuchBucket" in problem and self.endpoint:
             return _for_each(names, lambda name: f"aws --endpoint-url {self.endpoint} s3 mb s3://{name}")
         if "InvalidBucketName" in problem:
@@ -108,6 +116,17 @@ class Remedies:
         if "connection to the store failed" in problem or "in time" in problem:
             return f"check that the store runs and is reached from here{self.endpoint and f' at {self.endpoint}'}."
         return ""
+
+    def _policy(self, container: str, name: str, kind: str, what: str) -> str:
+        """For a stored access policy that is missing, or has expired."""
+        where = f"--container-name {container} --name {shlex.quote(name)}"
+        if what == "expired":
+            return self._az("container policy update", f"{where} --expiry YYYY-MM-DDThh:mmZ")
+        return self._az("container policy create", f"{where} --permissions {'cw' if kind == 'upload' else 'r'}")
+
+    def _az(self, what: str, options: str) -> str:
+        at = f" --blob-endpoint {self.azure_endpoint}" if self.azure_endpoint else ""
+        return f"az storage {what} --account-name {self.azure_account} {options}{at}"
 
 
 class Checks:

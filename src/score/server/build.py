@@ -103,7 +103,11 @@ def checks_of(service: Service, settings: Settings) -> Checks:
     endpoint = s3_settings(settings).address if settings.store == "s3" else ""
     remedies = Remedies(endpoint=endpoint, azure_account=account)
     if account:
-        remedies = replace(remedies, client_urls="check azure.endpoint, and that clients reach that address.")
+        remedies = replace(
+            remedies,
+            azure_endpoint=settings.azure_endpoint,
+            client_urls="check azure.endpoint, and that clients reach that address.",
+        )
     if settings.metadata_url:
         remedies = replace(remedies, registry=f"curl {settings.metadata_url}/isAlive, and check metadata.url.")
     broker, layout = service.broker, layout_of(settings)

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -417,6 +418,54 @@ def test_check_tries_urls_and_pages_on_azure(
             assert page_check(place)[0]
         finally:
             service.set_service_properties(cors=[])
+
+
+@pytest.mark.needs("azurite")
+def test_check_gives_the_commands_for_container_and_policies(
+    azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    account = f"--account-name {azurite.account}"
+
+    def found(place: Place, *settings: str) -> tuple[str, str]:
+        """What is wrong with the container, and the remedy."""
+        status, out = place.run("check", "--json", *settings)
+        document = json.loads(out)
+        assert status == int(not document["ok"])
+        assert azurite.key not in out
+        (one,) = [one for one in document["checks"] if one["name"] == "objectBucket"]
+        return one["problem"], one["remedy"]
+
+    with FakeSong() as song:
+        place = Place(tmp_path, on_azure(azurite, azurite.origin, song), capsys)
+        assert found(place) == ("", "")
+        container = f"site-{uuid.uuid4().hex[:12]}"
+        place.settings.append(f"--bucket.name.object={container}")
+        at = f"--blob-endpoint {azurite.endpoint}"
+        problem, remedy = found(place)
+        assert "ContainerNotFound" in problem
+        assert remedy == f"az storage container create {account} --name {container} {at}"
+
+        azurite.call("PUT", container, [("restype", "container")], status=201)
+        problem, remedy = found(place)
+        assert "'UploadPolicy' (bucket.policy.upload)" in problem
+        create = f"az storage container policy create {account} --container-name {container}"
+        update = create.replace("create", "update")
+        assert remedy == (
+            f"{create} --name UploadPolicy --permissions cw {at}"
+            f" && {create} --name DownloadPolicy --permissions r {at}"
+        )
+        azurite.set_policies(container)
+        assert found(place) == ("", "")
+        assert found(place, "--bucket.policy.download=Reading")[1] == f"{create} --name Reading --permissions r {at}"
+        problem, remedy = found(place, "--bucket.policy.upload=DownloadPolicy")
+        assert "does not allow write" in problem
+        assert remedy == "", "what else it is for is the operator's affair"
+        azurite.set_policies(container, datetime.now(UTC) - timedelta(minutes=5))
+        later = "--expiry YYYY-MM-DDThh:mmZ"
+        assert found(place)[1] == (
+            f"{update} --name UploadPolicy {later} {at} && {update} --name DownloadPolicy {later} {at}"
+        )
 
 
 @pytest.mark.needs("azurite")
