@@ -83,14 +83,23 @@ class BinnedIndex:
         return found
 
     def end_of_placed(self) -> int:
-        """The pointer to what follows the last record that has a place; 0 where none has one."""
-        for reference in reversed(range(len(self._bins))):
-            ends = [
-                _POINTER.unpack_from(self._data, one.at + 16 * one.chunks - 8)[0] for one in self._bins_of(reference)
-            ]
-            if ends:
-                return int(max(ends))
-        return 0
+        """The pointer to what follows the last record that has a place; 0 where none has one.
+
+        Of all references: the last one in the header need not be the last one in the file.
+        """
+        return max((self._end_of(reference) for reference in range(len(self._bins))), default=0)
+
+    def knows_after(self, at: int) -> bool:
+        """Whether there are records with a place after the pointer ``at``."""
+        return any(self._end_of(reference) > at for reference in reversed(range(len(self._bins))))
+
+    def _end_of(self, reference: int) -> int:
+        """The pointer to what follows the last record of a reference; 0 where it has none."""
+        data = self._data
+        return max(
+            (_POINTER.unpack_from(data, one.at + 16 * one.chunks - 8)[0] for one in self._bins_of(reference)),
+            default=0,
+        )
 
     def _windows(self, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """The ranges as whole intervals of the smallest bins, in order and without overlap: it gets no finer."""

@@ -19,6 +19,8 @@ from score.genomics.spans import coalesce
 MAGIC = b"CRAM"
 FILE_HEAD = 26
 """Bytes before the first container."""
+HEAD = 4096
+"""Bytes that hold the head of a container."""
 _EOF_3 = bytes.fromhex("0f000000ffffffff0fe0454f4600000000010005bdd94f0001000606010001000100ee63014b")
 _EOF_2 = bytes.fromhex("0b000000ffffffff0fe0454f460000000001000001000606010001000100")
 UNPLACED = -1

@@ -14,6 +14,7 @@ from score.genomics.bgzf import EOF, LARGEST_BLOCK, Chunk, deflate, inflate, par
 from score.genomics.binned import BinnedIndex
 from score.genomics.cram import ContainerIndex
 from score.genomics.damage import Damaged
+from score.genomics.fitting import agree, ending
 from score.genomics.formats import Format
 from score.genomics.indexes import Index
 from score.genomics.records import UNPLACED
@@ -67,17 +68,13 @@ def contigs(file: Input, index: Index | None) -> dict[str, int]:
 
 def sliced(file: Input, index: Index, wanted: Wanted) -> Iterator[bytes]:
     """The records around the wanted regions. Raises Integrity where the index is not one of this file."""
-    assert file.kind is not None
     assert file.header is not None
-    if isinstance(index, ContainerIndex) != (file.kind.format is Format.CRAM):
-        raise _foreign(file, "it is one of another format.")
     numbers = contigs(file, index)
     try:
+        agree(file.header, index)
         if isinstance(index, ContainerIndex):
             yield from _containers(file, index, wanted, numbers)
         else:
-            if file.kind.format is Format.BAM and len(index) > len(file.header.references):
-                raise Damaged(f"it has {len(index)} contigs, the file {len(file.header.references)}.")
             yield from _blocks(file, index, wanted, numbers)
     except Damaged as error:
         raise _foreign(file, error.message) from None
@@ -91,16 +88,29 @@ def _foreign(file: Input, why: str) -> Integrity:
     )
 
 
+def _check_end(file: Input, index: Index) -> None:
+    """See that the index knows of all of the file. To be called where nothing else would tell that it does not: no
+    record is looked at, or there may be others after those that it knows."""
+    assert file.header is not None
+    end = ending(file.header, index)
+    end.check(file.data.read_at(end.offset, end.length), file.data.size)
+
+
 def _blocks(file: Input, index: BinnedIndex, wanted: Wanted, numbers: dict[str, int]) -> Iterator[bytes]:
     assert file.kind is not None
     assert file.header is not None
     chunks: list[tuple[int, int]] = []
     references = set()
+    certain = True
     for contig, spans in wanted.ranges.items():
         number = numbers.get(contig)
+        found = index.chunks(number, spans) if number is not None else []
         if number is not None:
             references.add(number)
-            chunks += index.chunks(number, spans)
+        certain = certain and bool(found)
+        chunks += found
+    if wanted.ranges and not (certain and index.knows_after(max(end for _, end in chunks))):
+        _check_end(file, index)
     if wanted.unplaced:
         references.add(UNPLACED)
         end = file.data.size - (len(EOF) if is_whole(file) else 0)
@@ -201,9 +211,13 @@ def _containers(file: Input, index: ContainerIndex, wanted: Wanted, numbers: dic
     version = file.header.version
     assert version is not None
     found: set[int] = set()
+    certain = True
     for contig, ranges in wanted.ranges.items():
-        if contig in numbers:
-            found.update(index.containers(numbers[contig], ranges))
+        holding = index.containers(numbers[contig], ranges) if contig in numbers else []
+        found.update(holding)
+        certain = certain and bool(holding) and holding[-1] != index.last
+    if not certain:
+        _check_end(file, index)
     if wanted.unplaced:
         found.update(index.containers(cram.UNPLACED, []))
     yield file.prefix[: file.header.end]
@@ -217,7 +231,7 @@ def _containers(file: Input, index: ContainerIndex, wanted: Wanted, numbers: dic
     tail = b""
     for at, data in file.data.stream(pieces):
         if at in begins:
-            head = data if len(data) >= 4096 else file.data.read_at(at, 4096)
+            head = data if len(data) >= cram.HEAD else file.data.read_at(at, cram.HEAD)
             if cram.read_container(head, 0, version) is None:
                 raise Damaged(f"no container begins at byte {at}.")
         yield data

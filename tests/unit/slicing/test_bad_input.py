@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pysam
+import pysam.bcftools
 import pytest
 
 from score.errors import Integrity, Invalid, Misconfigured, NotFound
@@ -92,6 +93,70 @@ def test_an_index_of_more_contigs(files: Any, slice_file: Slice, tmp_path: Path)
     pysam.view("-b", "-o", str(one), str(tmp_path / "one.sam"), catch_stdout=False)
     with pytest.raises(Integrity, match="it has 5 contigs, the file 1"):
         slice_file(one, "chr1", index=files.of("bam").with_name("reads.bam.bai"))
+
+
+def first_contigs(path: Path, folder: Path, reference: Path, *contigs: str) -> Path:
+    """The records of some contigs of a file, with an index: as the file was before the others came."""
+    made = folder / path.name
+    if path.suffix in (".bam", ".cram"):
+        options = ["-b"] if path.suffix == ".bam" else ["-O", f"cram,seqs_per_slice=300,reference={reference}"]
+        pysam.view("--no-PG", *options, "-o", str(made), str(path), *contigs, catch_stdout=False)
+        pysam.index(str(made))
+    else:
+        options = ["-Ob" if path.suffix == ".bcf" else "-Oz", "-r", ",".join(contigs)]
+        pysam.bcftools.view("--no-version", *options, "-o", str(made), str(path), catch_stdout=False)
+        pysam.bcftools.index("-c" if path.suffix == ".bcf" else "-t", str(made))
+    return made
+
+
+SUFFIXES = {"tbi": ".tbi", "bcf": ".csi", "cram": ".crai"}
+
+
+@pytest.mark.parametrize("kind", ["bam", "cram", "tbi", "bcf"])
+@pytest.mark.parametrize("region", ["chr2", "6", "chr1", "chr1:590000-600000"])
+def test_an_index_that_knows_less_than_there_is(
+    kind: str, region: str, files: Any, slice_file: Slice, tmp_path: Path
+) -> None:
+    """That of the file as it was before records were added: it has nothing to show for them, and does not say so."""
+    older = first_contigs(files.of(kind), tmp_path, files.reference, "chr1")
+    index = older.with_name(older.name + SUFFIXES.get(kind, ".bai"))
+    with pytest.raises(Integrity, match="and its index do not fit"):
+        slice_file(files.of(kind), region, index=index)
+    (right,) = slice_file(older, region, index=index)
+    assert bool(right.records) == region.startswith("chr1"), "and of its own file it says the truth"
+
+
+@pytest.mark.parametrize("kind", ["bam", "cram", "tbi", "bcf"])
+def test_an_index_of_other_contigs_has_nothing_to_show(
+    kind: str, files: Any, slice_file: Slice, tmp_path: Path
+) -> None:
+    other = first_contigs(files.of(kind), tmp_path, files.reference, "chr1", "6")
+    index = other.with_name(other.name + SUFFIXES.get(kind, ".bai"))
+    with pytest.raises(Integrity, match="and its index do not fit"):
+        slice_file(files.of(kind), "chr2", index=index)
+
+
+def test_an_index_of_fewer_contigs(files: Any, slice_file: Slice, tmp_path: Path) -> None:
+    (tmp_path / "one.sam").write_text("@SQ\tSN:chr1\tLN:600000\nr\t0\tchr1\t5\t60\t4M\t*\t0\t0\tACGT\tFFFF\n")
+    one = tmp_path / "one.bam"
+    pysam.view("-b", "-o", str(one), str(tmp_path / "one.sam"), catch_stdout=False)
+    pysam.index(str(one))
+    for region in ("chr1", "chr2"):
+        with pytest.raises(Integrity, match="it has 1 contigs, the file 5"):
+            slice_file(files.of("bam"), region, index=one.with_name("one.bam.bai"))
+
+
+def test_contigs_in_another_order_than_that_of_the_header(slice_file: Slice, tmp_path: Path) -> None:
+    """The index of a BCF numbers them by the header, and their records may stand in any order."""
+    text = "##fileformat=VCFv4.2\n" + "".join(f"##contig=<ID={name},length=90000>\n" for name in ("a", "b", "c"))
+    text += "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    text += "".join(f"{name}\t{at}\t.\tA\tC\t5\tPASS\t.\n" for name in ("b", "a") for at in range(5, 80_000, 9))
+    (tmp_path / "mixed.vcf").write_text(text)
+    mixed = tmp_path / "mixed.bcf"
+    pysam.bcftools.view("-Ob", "-o", str(mixed), str(tmp_path / "mixed.vcf"), catch_stdout=False)
+    pysam.bcftools.index(str(mixed))
+    counts = [slice_file(mixed, region)[0].records for region in ("a", "b", "c", "a:1-100", "b:70000-80000")]
+    assert counts == [8889, 8889, 0, 11, 1111]
 
 
 def test_an_index_older_than_its_file(files: Any, slice_file: Slice, tmp_path: Path, notes: list[str]) -> None:

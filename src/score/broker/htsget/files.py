@@ -11,11 +11,11 @@ from score.broker.downloads import Downloads, Located
 from score.broker.htsget.memory import Memory
 from score.broker.htsget.refusals import BadIndex, InvalidRange, UnsupportedFormat
 from score.errors import NotFound
-from score.genomics import cram, records
-from score.genomics.bgzf import LARGEST_BLOCK, Opening, parts
+from score.genomics import cram
 from score.genomics.binned import BinnedIndex
 from score.genomics.cram import ContainerIndex
 from score.genomics.damage import Damaged
+from score.genomics.fitting import agree, ending
 from score.genomics.formats import ENOUGH, INDEX_SUFFIXES, Format, Kind, Packing, index_names, recognise
 from score.genomics.headers import Header, read_header
 from score.genomics.indexes import Index, read_index
@@ -25,13 +25,9 @@ from score.protocol.wire import Entity
 
 _PIECE = 8 * MIB
 """Bytes that are read of a store at once."""
-
-
-_HEAD_OF_CONTAINER = 4096
 _KINDS_AT_ONCE = 32
 INLINE = 256 * 1024
 """Bytes of a header that are kept as they are, and put into tickets."""
-_A_RECORD = 64
 T = TypeVar("T")
 
 
@@ -196,47 +192,17 @@ class Files:
     async def _compare(self, file: File, header: Header, place: File, index: Index) -> _Fits:
         """See that the index goes to the end of the file, as that of another or an older file does not. BadIndex."""
         try:
-            if isinstance(index, ContainerIndex):
-                await _compare_containers(file, header, index)
-            else:
-                await _compare_blocks(file, header, await self.search(index.end_of_placed), len(index))
+            agree(header, index)
+            end = await self.search(lambda: ending(header, index))
+            end.check(await file.read(end.offset, end.length), file.size)
         except Damaged as error:
             raise misled(place, file, error) from None
         return _Fits()
 
 
-async def _compare_blocks(file: File, header: Header, end: int, references: int) -> None:
-    """After the last record with a place there are those without, and then nothing."""
-    if header.kind.format is Format.BAM and references < len(header.references):
-        raise Damaged(f"it has {references} references where the file has {len(header.references)}.")
-    offset, within = parts(end or header.end)
-    if offset > file.size or (within and offset == file.size):
-        raise Damaged(f"byte {offset} is beyond its end, which is at {file.size}.")
-    opening = Opening(await file.read(offset, 2 * LARGEST_BLOCK), LARGEST_BLOCK)
-    rest = opening.data
-    if within > len(rest) or (not opening.consumed and offset < file.size):
-        raise Damaged(f"at byte {offset} no block begins that has {within} bytes.")
-    following = bytes(rest[within : within + _A_RECORD])
-    if following and (
-        header.kind.format is not Format.BAM or not records.begin(following, Format.BAM, [records.UNPLACED], None)
-    ):
-        raise Damaged(f"after byte {offset} there are records that it does not know.")
-
-
-async def _compare_containers(file: File, header: Header, index: ContainerIndex) -> None:
-    """After the last container that the index knows there is the one that ends the file, and then nothing."""
-    assert header.version is not None
-    last = index.last
-    end = header.end if last is None else last + (await container_at(file, last, header.version)).size
-    if end > file.size:
-        raise Damaged(f"byte {end} is beyond its end, which is at {file.size}.")
-    if file.size - end not in (0, len(header.version.end)):
-        raise Damaged(f"after byte {end} there are records that it does not know.")
-
-
 async def container_at(file: File, offset: int, version: cram.Version) -> cram.Container:
     """The head of the container at an offset. Damaged where none begins there."""
-    container = cram.read_container(await file.read(offset, _HEAD_OF_CONTAINER), 0, version)
+    container = cram.read_container(await file.read(offset, cram.HEAD), 0, version)
     if container is None:
         raise Damaged(f"no container begins at byte {offset}.")
     return container
