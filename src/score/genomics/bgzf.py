@@ -92,12 +92,12 @@ def _size(view: memoryview) -> int | None:
     raise Damaged("it is gzip, but not in blocks (BGZF).")
 
 
-def deflate(data: bytes) -> bytes:
-    """``data`` in blocks; no block for no data."""
+def deflate(data: bytes, level: int = 1) -> bytes:
+    """``data`` in blocks, packed as hard as ``level`` of zlib says; no block for no data."""
     packed = bytearray()
     for at in range(0, len(data), _DATA):
         piece = data[at : at + _DATA]
-        squeeze = zlib.compressobj(1, zlib.DEFLATED, -15)
+        squeeze = zlib.compressobj(level, zlib.DEFLATED, -15)
         body = squeeze.compress(piece) + squeeze.flush()
         packed += _HEAD.pack(_MAGIC, 0, 0, 0xFF, 6) + struct.pack("<2sHH", b"BC", 2, len(body) + 25)
         packed += body + _TAIL.pack(zlib.crc32(piece), len(piece))

@@ -1,18 +1,23 @@
-"""Records from a pipe to a file or to standard output, by pysam: those that are wanted, in the format asked for."""
+"""Reads from a pipe to a file or to standard output, by pysam: those that are wanted, in the format asked for.
+
+And what variants share with them.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from score.errors import Conflict, Integrity, Invalid, Misconfigured, NoSpace
+from score.errors import Conflict, Integrity, Invalid, Misconfigured
 from score.slicing.regions import Wanted
+from score.transfer.files import translate
 
 THREADS = 2
 """Threads of htslib that pack what is written."""
@@ -39,7 +44,9 @@ class Task:
     """What is to be written of one file. ``target`` is ``-`` for standard output.
 
     ``wanted`` None: every record; ``header`` alone, or with the ``original`` header, word for word; ``reference`` of
-    CRAM; ``command`` is what the header will say that made the file.
+    CRAM; ``command`` is what the header will say that made the file. Of variants: ``text`` is the header as the file
+    has it, where it is known, ``declared`` are lines to be added to it, and ``judge`` is given the names of all
+    contigs that there are, when all was read: it may raise.
     """
 
     name: str
@@ -51,6 +58,9 @@ class Task:
     reference: Path | None = None
     command: str = ""
     version: str = ""
+    text: bytes = b""
+    declared: tuple[str, ...] = ()
+    judge: Callable[[Sequence[str]], None] = lambda contigs: None
 
 
 def require_pysam() -> None:
@@ -67,6 +77,7 @@ def pysam() -> Any:
     import pysam.bcftools
 
     library.set_verbosity(1)
+    library.set_encoding_error_handler("surrogateescape")  # texts in files are of any encoding
     return library
 
 
@@ -78,7 +89,7 @@ def copy_reads(fd: int, opened: Callable[[], None], task: Task, check: Callable[
     try:
         source = library.AlignmentFile(f"/dev/fd/{fd}", "r", check_sq=False, reference_filename=reference)
     except (OSError, ValueError) as error:
-        raise _unreadable(task, error) from None
+        raise unreadable(task, error) from None
     finally:
         opened()
     with source_of(source, task):
@@ -118,7 +129,7 @@ def _select_reads(source: Any, sink: Any, task: Task, check: Callable[[], None])
         except StopIteration:
             return count
         except OSError as error:
-            raise _undecodable(task, source, error) from None
+            raise undecodable(task, source, error) from None
         seen += 1
         if not seen % 1024:
             check()
@@ -126,53 +137,7 @@ def _select_reads(source: Any, sink: Any, task: Task, check: Callable[[], None])
             number, begin = read.reference_id, read.reference_start
             if not takes(names[number] if number >= 0 else None, begin, read.reference_end or begin + 1):
                 continue
-        try:
-            sink.write(read)
-        except OSError as error:
-            raise unwritable(task, error) from None
-        count += 1
-
-
-def copy_variants(fd: int, opened: Callable[[], None], task: Task, check: Callable[[], None]) -> int:
-    """Write the wanted variants; see :func:`copy_reads`."""
-    library = pysam()
-    try:
-        source = library.VariantFile(fd)  # by a name it would look for an index
-    except (OSError, ValueError) as error:
-        raise _unreadable(task, error) from None
-    finally:
-        opened()
-    with source_of(source, task):
-        if not task.original:
-            source.header.add_line(f"##score-client_viewCommand={task.command}; version {task.version}")
-        mode = {Format.VCF: "w" if task.target == STDOUT else "wz", Format.BCF: "wb"}[task.format]
-        try:
-            sink = library.VariantFile(str(task.target), mode, header=source.header, threads=THREADS)
-        except (OSError, ValueError) as error:
-            raise unwritable(task, error) from None
-        with sink_of(sink, task):
-            return 0 if task.header_only else _select_variants(source, sink, task, check)
-
-
-def _select_variants(source: Any, sink: Any, task: Task, check: Callable[[], None]) -> int:
-    takes = task.wanted.takes if task.wanted is not None else None
-    count = seen = 0
-    while True:
-        try:
-            record = next(source)
-        except StopIteration:
-            return count
-        except (OSError, ValueError) as error:
-            raise _undecodable(task, source, error) from None
-        seen += 1
-        if not seen % 1024:
-            check()
-        if takes is not None and not takes(record.chrom, max(record.start, 0), max(record.stop, 1)):
-            continue
-        try:
-            sink.write(record)
-        except OSError as error:
-            raise unwritable(task, error) from None
+        sink.write(read)
         count += 1
 
 
@@ -192,9 +157,15 @@ def with_program(text: str, task: Task) -> str:
 
 @contextlib.contextmanager
 def sink_of(sink: Any, task: Task) -> Iterator[None]:
-    """Close what was written; what only then goes wrong counts, unless something else did before."""
+    """Close what was written; what only then goes wrong counts, unless something else did before.
+
+    An OSError within is one of writing: what reading raises is an error of Score.
+    """
+    failure: OSError | None = None
     try:
         yield
+    except OSError as error:
+        failure = error
     except BaseException:
         with contextlib.suppress(OSError):
             sink.close()
@@ -202,7 +173,10 @@ def sink_of(sink: Any, task: Task) -> Iterator[None]:
     try:
         sink.close()
     except OSError as error:
-        raise unwritable(task, error) from None
+        if failure is None or not failure.errno:
+            failure = error  # htslib tells the reason at the end
+    if failure is not None:
+        raise unwritable(task, failure) from None
 
 
 @contextlib.contextmanager
@@ -220,18 +194,37 @@ def source_of(source: Any, task: Task) -> Iterator[None]:
     try:
         source.close()
     except (OSError, TypeError) as error:
-        raise _undecodable(task, source, error) from None
+        raise undecodable(task, source, error) from None
 
 
 def unwritable(task: Task, error: Exception) -> Exception:
-    """What a failure to write means: BrokenPipeError where nobody reads standard output any more."""
-    if task.target == STDOUT:
-        if is_broken(1):
-            return BrokenPipeError()
-        return NoSpace("Standard output takes no more.", hint="Look for room where it goes.")
-    if "does not match" in str(error) or isinstance(error, ValueError):
-        return Conflict(f"{task.target}: {task.name} cannot be written as {task.format}: {error}")
-    return NoSpace(f"{task.target} cannot be written.", hint="Look for room on the disk, and for permissions.")
+    """What a failure to write means: BrokenPipeError where nobody reads standard output any more.
+
+    The errno that htslib leaves may be an older one, so the file is asked itself.
+    """
+    if task.target == STDOUT and is_broken(1):
+        return BrokenPipeError()
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason: OSError | None = error
+    else:
+        reason = None if task.target == STDOUT else _refusal(task.target)
+    target = "Standard output" if task.target == STDOUT else str(task.target)
+    if reason is not None:
+        return translate(reason, target)
+    return Conflict(
+        f"{target}: {task.name} cannot be written as {task.format}: {error}",
+        hint="A record may hold what this format cannot; another --output-format may.",
+    )
+
+
+def _refusal(path: Path) -> OSError | None:
+    """Why a file that was not finished, and will not be kept, takes no more bytes; None where it does."""
+    try:
+        with open(path, "ab", buffering=0) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        return error
+    return None
 
 
 def is_broken(fd: int) -> bool:
@@ -244,11 +237,13 @@ def is_broken(fd: int) -> bool:
         return False
 
 
-def _unreadable(task: Task, error: Exception) -> Invalid:
+def unreadable(task: Task, error: Exception) -> Invalid:
+    """What a failure to open the pipe means."""
     return Invalid(f"{task.name} cannot be read: its beginning is not that of a file of reads or variants.")
 
 
-def _undecodable(task: Task, source: Any, error: Exception) -> Exception:
+def undecodable(task: Task, source: Any, error: Exception) -> Exception:
+    """What a failure to read a record means."""
     if getattr(source, "is_cram", False):
         if task.reference is None:
             return Misconfigured(

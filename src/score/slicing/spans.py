@@ -6,6 +6,7 @@ out; it holds every record of them.
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 
 from score.errors import Integrity
@@ -41,6 +42,14 @@ def header_only(file: Input) -> Iterator[bytes]:
         yield EOF
     else:
         yield file.header.text
+
+
+def header_text(file: Input) -> bytes:
+    """The header of a VCF, word for word."""
+    assert file.header is not None
+    if not file.sliceable:
+        return file.header.text
+    return gzip.decompress(b"".join(header_only(file)))
 
 
 def whole(file: Input) -> Iterator[bytes]:

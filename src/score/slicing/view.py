@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from score.genomics import formats
 from score.genomics.indexes import Index
 from score.slicing import indexes, merging, names, spans
 from score.slicing.feed import Feed
-from score.slicing.records import STDOUT, Format, Task, copy_reads, copy_variants, pysam
+from score.slicing.records import STDOUT, Format, Task, copy_reads, pysam
 from score.slicing.regions import Missing, Region, Wanted, parse, refuse
 from score.slicing.sources import Input
+from score.slicing.variants import Undeclared, copy_variants
 from score.transfer.files import translate
 
+Judge = Callable[[Sequence[str]], None]
 _BAI_MOST = 1 << 29
 """Bases of a contig that BAI and TBI can hold."""
 
@@ -88,25 +90,40 @@ def view(item: Item, request: Request) -> list[Written]:
     raises.
     """
     format = _format(item.file, request)
+    return [_write(item, request, format, one) for one in _slices(item, request)]
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """One file that is to be written of an input: ``what`` of it, for its name; the ``pieces`` of bytes that hold it,
+    and which of the records in them are ``wanted``, None for all. ``judge`` looks at the names of all contigs of a
+    file that did not tell them before."""
+
+    what: list[str]
+    pieces: Callable[[], Iterator[bytes]]
+    wanted: Wanted | None = None
+    judge: Judge = lambda contigs: None
+
+
+def _slices(item: Item, request: Request) -> list[_Slice]:
+    file = item.file
+    if request.header_only:
+        return [_Slice(["header"], lambda: spans.header_only(file) if file.header else spans.whole(file))]
     if not request.sliced:
-        _look_at_end(item, request)
-        pieces = _all if not request.header_only else _header
-        what = ["header"] if request.header_only else []
-        return [_write(item, request, format, what, None, pieces)]
+        if not spans.is_whole(file):
+            item.note("it has no end-of-file mark; it may have been cut short")
+        return [_Slice([], lambda: spans.whole(file))]
     index = _find_index(item, request)
-    regions = _regions(item, request, index)
-    groups: list[tuple[list[str], list[Region]]] = [(_said(request), regions)]
-    if request.type is OutputType.CROSS:
-        groups = [([_text(region)], [region]) for region in regions]
-    written = []
-    for what, some in groups:
+    regions, judge = _regions(item, request, index)
+
+    def slice_(what: list[str], some: list[Region]) -> _Slice:
         wanted = Wanted(some, contained=request.contained)
+        pieces = lambda: spans.whole(file) if index is None else spans.sliced(file, index, wanted)  # noqa: E731
+        return _Slice(what, pieces, wanted, judge)
 
-        def pieces(file: Input, wanted: Wanted = wanted) -> Iterator[bytes]:
-            return spans.sliced(file, index, wanted) if index is not None else spans.whole(file)
-
-        written.append(_write(item, request, format, what, wanted, pieces))
-    return written
+    if request.type is OutputType.CROSS:
+        return [slice_([_text(region)], [region]) for region in regions]
+    return [slice_(_said(request), regions)]
 
 
 def view_merged(items: Sequence[Item], request: Request) -> Written:
@@ -125,10 +142,9 @@ def view_merged(items: Sequence[Item], request: Request) -> Written:
         paths = []
         count = 0
         for number, item in enumerate(items):
-            part = _Part(request, Path(folder) / f"{number:06}.{between}", between)
-            (written,) = _one(item, part)
-            paths.append(written.path)
-            count += written.records
+            (one,) = _slices(item, request)
+            paths.append(Path(folder) / f"{number:06}.{between}")
+            count += _copy(item, request, between, paths[-1], one)
         target = STDOUT
         if request.output_dir is not None:
             what = ["header"] if request.header_only else _said(request)
@@ -136,43 +152,6 @@ def view_merged(items: Sequence[Item], request: Request) -> Written:
         with _in_place(target, request, format) as path:
             merging.merge(paths, path, format, request.reference)
     return Written(target, count)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A slice on its way to be merged."""
-
-    request: Request
-    target: Path
-    format: Format
-
-
-def _one(item: Item, part: _Part) -> list[Written]:
-    request = part.request
-    if not request.sliced:
-        _look_at_end(item, request)
-        pieces = _all if not request.header_only else _header
-        return [_copy(item, request, part.format, part.target, None, pieces)]
-    index = _find_index(item, request)
-    wanted = Wanted(_regions(item, request, index), contained=request.contained)
-
-    def sliced(file: Input) -> Iterator[bytes]:
-        return spans.sliced(file, index, wanted) if index is not None else spans.whole(file)
-
-    return [_copy(item, request, part.format, part.target, wanted, sliced)]
-
-
-def _look_at_end(item: Item, request: Request) -> None:
-    if not request.header_only and not spans.is_whole(item.file):
-        item.note("it has no end-of-file mark; it may have been cut short")
-
-
-def _all(file: Input) -> Iterator[bytes]:
-    return spans.whole(file)
-
-
-def _header(file: Input) -> Iterator[bytes]:
-    return spans.header_only(file) if file.header is not None else spans.whole(file)
 
 
 def _format(file: Input, request: Request) -> Format:
@@ -204,14 +183,29 @@ def _find_index(item: Item, request: Request) -> Index | None:
     )
 
 
-def _regions(item: Item, request: Request, index: Index | None) -> list[Region]:
+def _regions(item: Item, request: Request, index: Index | None) -> tuple[list[Region], Judge]:
+    """The wanted regions, and who judges them when all was read."""
     contigs = _contigs(item, index)
-    if request.bed is not None:
-        found: list[Region | Missing] = [
-            region if region.contig in contigs else Missing(region.contig, region.contig) for region in request.bed
-        ]
-    else:
-        found = [parse(text, contigs, single=item.file.variants) for text in request.queries]
+    found = _parse(item, request, contigs)
+    if index is not None or not item.file.variants:
+        return _allow(item, request, contigs, found), lambda known: None
+    # A VCF need not declare its contigs: which there are is known when all of it was read.
+    some = _parse(item, request, {*contigs, *(one.contig for one in found)})
+
+    def judge(known: Sequence[str]) -> None:
+        _allow(item, request, known, _parse(item, request, known))
+
+    return [one for one in some if isinstance(one, Region)], judge
+
+
+def _parse(item: Item, request: Request, contigs: Collection[str]) -> list[Region | Missing]:
+    if request.bed is None:
+        return [parse(text, contigs, single=item.file.variants) for text in request.queries]
+    return [region if region.contig in contigs else Missing(region.contig, region.contig) for region in request.bed]
+
+
+def _allow(item: Item, request: Request, contigs: Collection[str], found: list[Region | Missing]) -> list[Region]:
+    """The regions of contigs that there are. Raises Invalid where there are others, or only says so."""
     missing = [one for one in found if isinstance(one, Missing)]
     if missing:
         error = refuse(missing, contigs, item.name)
@@ -250,43 +244,40 @@ def _text(region: Region) -> str:
     return f"{region.contig}:{region.begin + 1}-{region.end}"
 
 
-def _write(
-    item: Item,
-    request: Request,
-    format: Format,
-    what: Sequence[str],
-    wanted: Wanted | None,
-    pieces: Callable[[Input], Iterator[bytes]],
-) -> Written:
+def _write(item: Item, request: Request, format: Format, slice_: _Slice) -> Written:
     if request.output_dir is None:
-        return _copy(item, request, format, STDOUT, wanted, pieces)
-    target = request.output_dir / names.output(item.name, what, format)
+        return Written(STDOUT, _copy(item, request, format, STDOUT, slice_))
+    target = request.output_dir / names.output(item.name, slice_.what, format)
     with _in_place(target, request, format) as path:
-        return Written(target, _copy(item, request, format, path, wanted, pieces).records)
+        return Written(target, _copy(item, request, format, path, slice_))
 
 
-def _copy(
-    item: Item,
-    request: Request,
-    format: Format,
-    target: Path,
-    wanted: Wanted | None,
-    pieces: Callable[[Input], Iterator[bytes]],
-) -> Written:
+def _copy(item: Item, request: Request, format: Format, target: Path, slice_: _Slice) -> int:
+    """Write a slice; gives the number of records."""
+    file = item.file
     task = Task(
         name=item.name,
         target=target,
         format=format,
-        wanted=wanted,
+        wanted=slice_.wanted,
         header_only=request.header_only,
         original=request.original_header,
         reference=request.reference,
         command=request.command,
         version=request.version,
+        text=spans.header_text(file) if file.kind and file.kind.format is formats.Format.VCF else b"",
+        judge=slice_.judge,
     )
-    copy = copy_variants if format.variants else copy_reads
-    with Feed(pieces(item.file)) as feed:
-        return Written(target, copy(feed.fd, feed.close, task, item.check))
+    try:
+        return _feed(item, slice_, task)
+    except Undeclared as error:
+        return _feed(item, slice_, replace(task, declared=error.lines))
+
+
+def _feed(item: Item, slice_: _Slice, task: Task) -> int:
+    copy = copy_variants if task.format.variants else copy_reads
+    with Feed(slice_.pieces()) as feed:
+        return copy(feed.fd, feed.close, task, item.check)
 
 
 @contextlib.contextmanager

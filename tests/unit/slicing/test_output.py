@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,11 +12,14 @@ import pysam
 import pysam.bcftools
 import pytest
 
-from score.errors import Conflict, Integrity, Invalid
+from score.errors import Conflict, Integrity, Invalid, NoSpace, NotFound
+from score.slicing.feed import Feed
 from score.slicing.inputs import local
 from score.slicing.names import output
-from score.slicing.records import Format
+from score.slicing.records import Format, Task, copy_reads
 from score.slicing.regions import Region
+from score.slicing.spans import whole
+from score.slicing.variants import copy_variants
 from score.slicing.view import OutputType, Request, Written, view_merged
 
 Slice = Callable[..., list[Written]]
@@ -63,6 +67,82 @@ def test_an_index_is_written_on_request(kind: str, format: str, suffix: str, fil
     assert again.records == direct.records
     names = {path.name for path in found.path.parent.iterdir()}
     assert not [name for name in names if name.startswith(".")]
+
+
+BARE = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tdonor-1\n"
+ROWS = [
+    "chr1\t5\t.\tA\tC\t5\tPASS\tDP=7\tGT\t0/1",
+    "chr1\t9\trs1\tA\tC,G\t.\tq10;late\tDB;AF=0.5,0.25\tGT:AD\t0/1:3,4",
+    "chr2\t7\t.\tAT\tA\t5\t.\t.\tGT\t1|1",
+]
+
+
+@pytest.fixture(params=["plain", "packed"])
+def bare(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A VCF whose header declares nothing that its records use, as text, or packed with an index."""
+    text, packed = tmp_path / "bare.vcf", tmp_path / "bare.vcf.gz"
+    text.write_text(BARE + "\n".join(ROWS) + "\n")
+    if request.param == "plain":
+        return text
+    pysam.tabix_compress(str(text), str(packed))
+    pysam.tabix_index(str(packed), preset="vcf")
+    return packed
+
+
+@pytest.mark.parametrize(
+    ("queries", "rows"), [((), ROWS), (("chr1",), ROWS[:2]), (("chr2:7",), ROWS[2:]), (("chr1:1-2",), [])]
+)
+@pytest.mark.parametrize("format", ["vcf", "bcf"])
+def test_headers_that_do_not_declare_what_records_use(
+    format: str, queries: tuple[str, ...], rows: list[str], bare: Path, slice_file: Slice
+) -> None:
+    (found,) = slice_file(bare, *queries, format=Format(format), output_index=True)
+    assert found.records == len(rows)
+    assert pysam.bcftools.view("-H", str(found.path)).splitlines() == rows
+    if format == "vcf" and rows == ROWS:
+        text = gzip.decompress(found.path.read_bytes()).decode()
+        assert [line for line in text.splitlines() if line[0] != "#"] == rows, "word for word"
+
+
+def test_they_are_merged_all_the_same(bare: Path, tmp_path: Path) -> None:
+    found = merged([bare, bare], tmp_path, "chr1", format=Format.VCF)
+    assert sorted(pysam.bcftools.view("-H", str(found.path)).splitlines()) == sorted([*ROWS[:2], *ROWS[:2]])
+
+
+def test_a_contig_that_no_record_of_an_undeclared_one_has(bare: Path, slice_file: Slice, notes: list[str]) -> None:
+    with pytest.raises(Invalid, match=r"has no contig 1 \(did you mean chr1"):
+        slice_file(bare, "1")
+    assert not [*(bare.parent / "out").glob("*")]
+    (found,) = slice_file(bare, "1", "chr2", allow_missing=True)
+    assert found.records == 1
+    assert "has no contig 1 (did you mean chr1" in notes[-1]
+
+
+def test_texts_of_any_encoding(slice_file: Slice, tmp_path: Path) -> None:
+    row = b"chr1\t5\t.\tA\tC\t5\tPASS\tNAME=M\xfcller\n"
+    head = b"##fileformat=VCFv4.2\n##source=M\xfcller\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    (tmp_path / "old.vcf").write_bytes(head + row)
+    (found,) = slice_file(tmp_path / "old.vcf")
+    written = gzip.decompress(found.path.read_bytes())
+    assert written.endswith(b"\n" + row)
+    assert b"##source=M\xfcller\n" in written
+
+
+def write(path: Path, target: Path, format: str) -> None:
+    """All of a file, to a place that may not take it."""
+    with local(path, None, lambda text: None) as item, Feed(whole(item.file)) as feed:
+        task = Task(item.name, target, Format(format))
+        copy = copy_variants if task.format.variants else copy_reads
+        copy(feed.fd, feed.close, task, lambda: None)
+
+
+@pytest.mark.parametrize(("kind", "format"), [("bam", "bam"), ("tbi", "vcf"), ("tbi", "bcf")])
+def test_places_that_take_nothing(kind: str, format: str, files: Any, tmp_path: Path) -> None:
+    """A full disk is told as one, and nothing else is."""
+    with pytest.raises(NoSpace, match="No space left"):
+        write(files.of(kind), Path("/dev/full"), format)
+    with pytest.raises(NotFound, match="No such file"):
+        write(files.of(kind), tmp_path / "nowhere" / "x", format)
 
 
 def test_contigs_too_long_for_bai_get_a_csi(slice_file: Slice, tmp_path: Path) -> None:
