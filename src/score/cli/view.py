@@ -149,12 +149,16 @@ def view(
         return _view_local(ctx, input_file, input_file_index, request)
     with session(ctx, live=False) as run:
         client, screen = run.client, run.screen
-        ids = list(object_ids)
+        ids = list(dict.fromkeys(object_ids))
         if manifest is not None:
             ids = _sliceable(client, manifests.parse_download(inputs.source(run, manifest)).ids, screen)
         for object_id in ids:
             check_object_id(object_id)
-        opens = [_remote(client, one, request, verify_connection and not at) for at, one in enumerate(ids)]
+        labels = _labels(client, ids) if folder is not None and kind is not OutputType.MERGED else [""] * len(ids)
+        opens = [
+            _remote(client, one, request, verify_connection and not at, label)
+            for at, (one, label) in enumerate(zip(ids, labels, strict=True))
+        ]
         return _run(list(zip(ids, opens, strict=True)), request, screen, client.stop.set)
 
 
@@ -173,10 +177,19 @@ def _view_local(ctx: click.Context, path: Path, index: Path | None, request: Req
         return _run([(str(path), lambda: local(path, index, note))], request, screen, lambda: None)
 
 
-def _remote(client: Client, object_id: str, request: Request, verify: bool) -> Open:
+def _remote(client: Client, object_id: str, request: Request, verify: bool, label: str) -> Open:
     from score.slicing.inputs import remote
 
-    return lambda: remote(client, object_id, indexed=request.sliced, verify=verify)
+    return lambda: remote(client, object_id, indexed=request.sliced, verify=verify, label=label)
+
+
+def _labels(client: Client, ids: Sequence[str]) -> list[str]:
+    """What the outputs of each object are named after."""
+    from score.slicing.names import distinct
+
+    if len(ids) < 2:
+        return [""] * len(ids)
+    return distinct((one, client.catalog.entity(one).file_name or one) for one in ids)
 
 
 def _run(inputs: Sequence[tuple[str, Open]], request: Request, screen: Screen, stop: Callable[[], None]) -> int:
@@ -199,11 +212,12 @@ def _run(inputs: Sequence[tuple[str, Open]], request: Request, screen: Screen, s
             tell(interruptible(merge, stop))
         return exits.OK
     status = exits.OK
+    taken: set[Path] = set()
     for name, open_ in inputs:
 
         def one(open_: Open = open_) -> list[Written]:
             with open_() as item:
-                return view(item, request)
+                return view(item, request, taken)
 
         try:
             with _quiet_end():

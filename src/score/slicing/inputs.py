@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def remote(client: Client, object_id: str, *, indexed: bool, verify: bool = False) -> Iterator[Item]:
-    """An object of a server, with ``indexed`` its index as well.
+def remote(client: Client, object_id: str, *, indexed: bool, verify: bool = False, label: str = "") -> Iterator[Item]:
+    """An object of a server, with ``indexed`` its index as well. Its outputs are named after ``label``, or its name.
 
     What can be asked at the same time is: the object's head, its name, and its index behind that. The head shows that
     the store can be reached; with ``verify``, where it does not come, the sentinel tells more of the reason.
@@ -44,7 +44,7 @@ def remote(client: Client, object_id: str, *, indexed: bool, verify: bool = Fals
         def note(text: str) -> None:
             client.engine.listener(Note(data.name, text))
 
-        yield Item(data.name, file, lambda: index, note, client.stop.check)
+        yield Item(data.name, file, lambda: index, note, client.stop.check, label)
 
 
 def _registered(client: Client, object_id: str, indexed: bool) -> tuple[str, Index | None]:

@@ -65,13 +65,15 @@ class Request:
 @dataclass(frozen=True)
 class Item:
     """One input. ``name`` is that of the file without folders, ``index`` finds what belongs to it, None where there
-    is none; ``note`` tells something about it; ``check`` may raise to stop."""
+    is none; ``note`` tells something about it; ``check`` may raise to stop; outputs are named after ``label``, or the
+    name where there is none."""
 
     name: str
     file: Input
     index: Callable[[], Index | None]
     note: Callable[[str], None]
     check: Callable[[], None] = field(default=lambda: None)
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,15 +84,17 @@ class Written:
     records: int
 
 
-def view(item: Item, request: Request) -> list[Written]:
-    """Write what is wanted of one input, trimmed or cross.
+def view(item: Item, request: Request, taken: set[Path] | None = None) -> list[Written]:
+    """Write what is wanted of one input, trimmed or cross. ``taken`` are the files that this run wrote before: none
+    of them is written again, and those of this input are added.
 
     Raises Invalid (regions, formats), NotFound (no index), Integrity (damaged, or index and file do not fit),
     Misconfigured (a reference is missing), NoSpace, BrokenPipeError (standard output was closed), and what reading
     raises.
     """
     format = _format(item.file, request)
-    return [_write(item, request, format, one) for one in _slices(item, request)]
+    taken = set() if taken is None else taken
+    return [_write(item, request, format, one, taken) for one in _slices(item, request)]
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ def _slices(item: Item, request: Request) -> list[_Slice]:
         return _Slice(what, pieces, wanted, judge)
 
     if request.type is OutputType.CROSS:
-        return [slice_([_text(region)], [region]) for region in regions]
+        return [slice_([_text(region)], [region]) for region in dict.fromkeys(regions)]
     return [slice_(_said(request), regions)]
 
 
@@ -244,10 +248,12 @@ def _text(region: Region) -> str:
     return f"{region.contig}:{region.begin + 1}-{region.end}"
 
 
-def _write(item: Item, request: Request, format: Format, slice_: _Slice) -> Written:
+def _write(item: Item, request: Request, format: Format, slice_: _Slice, taken: set[Path]) -> Written:
     if request.output_dir is None:
         return Written(STDOUT, _copy(item, request, format, STDOUT, slice_))
-    target = request.output_dir / names.output(item.name, slice_.what, format)
+    target = request.output_dir / names.output(item.label or item.name, slice_.what, format)
+    target = names.free(target, format, taken)
+    taken.add(target)
     with _in_place(target, request, format) as path:
         return Written(target, _copy(item, request, format, path, slice_))
 

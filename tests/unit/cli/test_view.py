@@ -1,0 +1,91 @@
+"""``view`` as a command: several inputs, what their outputs are called, and what of them fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import pysam
+import pytest
+
+from score.testing.score import FaultyScore
+from score.testing.song import FakeSong
+
+Run = Callable[..., tuple[int, str, str]]
+Put = Callable[..., str]
+
+
+def reads(path: Path, *places: tuple[str, int]) -> Path:
+    """A BAM or CRAM, with its index, with a read of four bases at each place."""
+    rows = "".join(f"r{at}\t0\t{contig}\t{at}\t60\t4M\t*\t0\t0\tACGT\tFFFF\n" for contig, at in places)
+    sam = path.with_name("made.sam")
+    sam.write_text("@HD\tVN:1.6\tSO:coordinate\n@SQ\tSN:chr1\tLN:9000\n@SQ\tSN:chr2\tLN:9000\n" + rows)
+    options = ["-O", "cram,no_ref=1"] if path.suffix == ".cram" else ["-b"]
+    pysam.view("--no-PG", *options, "-o", str(path), str(sam), catch_stdout=False)
+    pysam.index(str(path))
+    sam.unlink()
+    return path
+
+
+@pytest.fixture
+def put(site: FaultyScore, song: FakeSong, tmp_path: Path) -> Put:
+    """Makes, registers and stores a file of reads and its index, each in an analysis of its own."""
+
+    def place(number: int, name: str, *places: tuple[str, int]) -> str:
+        (tmp_path / "made").mkdir(exist_ok=True)
+        path = reads(tmp_path / "made" / name, *places)
+        analysis, object_id = str(UUID(int=(1 << 100) + number)), str(UUID(int=(2 << 100) + number))
+        song.register(name, analysis=analysis, object_id=object_id)
+        site.fake.add(object_id, path.read_bytes())
+        suffix = ".crai" if path.suffix == ".cram" else ".bai"
+        index = song.register(name + suffix, analysis=analysis)
+        site.fake.add(index.object_id, path.with_name(name + suffix).read_bytes())
+        return object_id
+
+    return place
+
+
+def written(folder: Path) -> dict[str, int]:
+    """The files of a folder, and how many reads are in each."""
+    return {
+        path.name: sum(line[:1] != "@" for line in path.read_text().splitlines()) for path in sorted(folder.iterdir())
+    }
+
+
+def ids(*objects: str) -> list[str]:
+    return [word for one in objects for word in ("--object-id", one)]
+
+
+@pytest.mark.parametrize("names", [("sample.bam", "sample.bam"), ("sample.bam", "sample.cram")])
+def test_inputs_whose_outputs_would_have_one_name(names: tuple[str, str], run: Run, folder: Path, put: Put) -> None:
+    one, two = put(1, names[0], ("chr1", 5)), put(2, names[1], ("chr1", 5), ("chr1", 9))
+    other = put(3, "other.bam", ("chr1", 5), ("chr1", 9), ("chr1", 11))
+    status, _, err = run("view", *ids(one, two, other), "--query", "chr1", "--output-dir", "out")
+    assert status == 0, err
+    expected = {f"{one}-sample.chr1.sam": 1, f"{two}-sample.chr1.sam": 2, "other.chr1.sam": 3}
+    assert written(folder / "out") == expected
+    assert all(f"{name}: {count} records" in err for name, count in expected.items())
+
+
+def test_an_object_that_is_named_twice_is_viewed_once(run: Run, folder: Path, put: Put) -> None:
+    one = put(1, "sample.bam", ("chr1", 5))
+    status, _, err = run("view", *ids(one, one), "--query", "chr1", "--output-dir", "out")
+    assert (status, written(folder / "out")) == (0, {"sample.chr1.sam": 1}), err
+
+
+def test_regions_whose_files_would_have_one_name(run: Run, folder: Path, put: Put) -> None:
+    name = "x" * 118 + ".bam"
+    one = put(1, name, ("chr1", 5), ("chr2", 5), ("chr2", 9))
+    words = ("--query", "chr1", "chr2", "chr1", "--output-type", "cross", "--output-dir", "out")
+    status, _, err = run("view", *ids(one), *words)
+    assert status == 0, err
+    assert sorted(written(folder / "out").values()) == [1, 2]
+
+
+def test_a_region_that_is_given_twice_is_one(run: Run, folder: Path, put: Put) -> None:
+    one = put(1, "sample.bam", ("chr1", 5))
+    words = ("--query", "chr1:1-90", "chr1:1-90", "--output-type", "cross", "--output-dir", "out")
+    status, _, err = run("view", *ids(one), *words)
+    assert (status, written(folder / "out")) == (0, {"sample.chr1_1-90.sam": 1}), err
+    assert err.count(": 1 records") == 1
