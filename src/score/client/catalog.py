@@ -81,7 +81,11 @@ class Catalog:
 
     def index_of(self, entity: Entity) -> Entity | None:
         """The index file of a file: of the same analysis, and of its name with a suffix, case aside."""
-        return self._siblings(entity).get(entity.file_name.lower())
+        return next(iter(self.indexes_of(entity)), None)
+
+    def indexes_of(self, entity: Entity) -> list[Entity]:
+        """All index files of a file, the one that counts first."""
+        return self._siblings(entity).get(entity.file_name.lower(), [])
 
     def record(self, object_id: str) -> dict[str, Any] | None:
         """What was registered of a file (``fileSize``, ``fileMd5sum`` …), None where the metadata service does not
@@ -116,7 +120,7 @@ class Catalog:
         """What was said of an object before, in this run."""
         return self._entities.get(object_id.lower())
 
-    def _siblings(self, entity: Entity) -> dict[str, Entity]:
+    def _siblings(self, entity: Entity) -> dict[str, list[Entity]]:
         """The index files of an analysis, by the names of what they index."""
         with self._lock:
             once = self._analyses.get(entity.gnos_id) or _Once()
@@ -127,12 +131,11 @@ class Catalog:
                     lambda: list(self._song.entities(entity.gnos_id)), f"{entity.file_name}: looking for its index"
                 )
                 self._entities.add({sibling.id.lower(): sibling for sibling in found})
-                once.indexes = {
-                    sibling.file_name.lower().removesuffix(suffix): sibling
-                    for suffix in reversed(INDEX_SUFFIXES)
-                    for sibling in found
-                    if sibling.file_name.lower().endswith(suffix)
-                }
+                once.indexes = {}
+                for suffix in INDEX_SUFFIXES:
+                    for sibling in found:
+                        if (name := sibling.file_name.lower()).endswith(suffix):
+                            once.indexes.setdefault(name.removesuffix(suffix), []).append(sibling)
             return once.indexes
 
 
@@ -146,4 +149,4 @@ class _Once:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.indexes: dict[str, Entity] | None = None
+        self.indexes: dict[str, list[Entity]] | None = None

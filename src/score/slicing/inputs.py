@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from score.client.client import Client
 from score.client.layout import plain
 from score.client.many import GRACE
-from score.errors import Cancelled, Unavailable
+from score.errors import Cancelled, NotFound, Unavailable
 from score.genomics.indexes import Index
+from score.protocol.wire import Entity
 from score.slicing import indexes
 from score.slicing.records import pysam
 from score.slicing.sources import LocalBytes, look
@@ -20,6 +22,8 @@ from score.slicing.view import Item
 from score.transfer.events import Note
 
 T = TypeVar("T")
+_TEXTS = (".vcf", ".sam")
+"""Names of files that no index leads into."""
 
 
 @contextlib.contextmanager
@@ -27,13 +31,18 @@ def remote(client: Client, object_id: str, *, indexed: bool, verify: bool = Fals
     """An object of a server, with ``indexed`` its index as well. Its outputs are named after ``label``, or its name.
 
     What can be asked at the same time is: the object's head, its name, and its index behind that. The head shows that
-    the store can be reached; with ``verify``, where it does not come, the sentinel tells more of the reason.
+    the store can be reached; with ``verify``, where it does not come, the sentinel tells more of the reason. What is
+    wrong with the index is told where it is asked for; that of a text is not fetched before, since nobody may ask.
     """
     with ThreadPoolExecutor(2, thread_name_prefix="view") as pool, client.remote(object_id) as data:
         looked = pool.submit(look, data)
-        known = pool.submit(_registered, client, object_id, indexed)
+        known = pool.submit(client.catalog.entity, object_id)
         pysam()  # a tenth of a second, while others answer
-        data.name, index = known.result()
+        entity = known.result()
+        data.name = name = plain(entity.file_name or object_id, "File name")
+        index: Callable[[], Index | None] = partial(_registered, client, entity)
+        if indexed and not name.lower().endswith(_TEXTS):
+            index = pool.submit(index).result
         try:
             file = looked.result()
         except Unavailable:
@@ -44,18 +53,28 @@ def remote(client: Client, object_id: str, *, indexed: bool, verify: bool = Fals
         def note(text: str) -> None:
             client.engine.listener(Note(data.name, text))
 
-        yield Item(data.name, file, lambda: index, note, client.stop.check, label)
+        yield Item(name, file, index, note, client.stop.check, label)
 
 
-def _registered(client: Client, object_id: str, indexed: bool) -> tuple[str, Index | None]:
-    """The name of an object in the registry and, with ``indexed``, the index that the registry has for it."""
-    entity = client.catalog.entity(object_id)
-    name = plain(entity.file_name or object_id, "File name")
-    found = client.catalog.index_of(entity) if indexed else None
-    if found is None:
-        return name, None
-    with client.remote(found.id, plain(found.file_name, "File name")) as file:
-        return name, indexes.load(file)
+def _registered(client: Client, entity: Entity) -> Index | None:
+    """The index that the registry has for an object: the first that is stored, None where none is registered.
+
+    Raises NotFound where none is stored, Integrity where it is none.
+    """
+    absent = []
+    for found in client.catalog.indexes_of(entity):
+        name = plain(found.file_name, "File name")
+        try:
+            with client.remote(found.id, name) as file:
+                return indexes.load(file)
+        except NotFound:
+            absent.append(name)
+    if absent:
+        raise NotFound(
+            f"{entity.file_name} has an index in the registry, {' and '.join(absent)}, which is not in the store.",
+            hint="Have it uploaded. To read all of the file for its regions: --scan.",
+        )
+    return None
 
 
 @contextlib.contextmanager

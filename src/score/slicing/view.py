@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from score.errors import Invalid, NotFound, ScoreError
+from score.errors import Integrity, Invalid, NotFound, ScoreError
 from score.genomics import formats
 from score.genomics.indexes import Index
 from score.slicing import indexes, merging, names, spans
@@ -173,7 +173,13 @@ def _find_index(item: Item, request: Request) -> Index | None:
     if not item.file.sliceable:
         item.note("no index leads into a text: all of it is read")
         return None
-    index = item.index()
+    try:
+        index = item.index()
+    except (Integrity, NotFound) as error:
+        if not request.scan:
+            raise
+        item.note(f"{error.message.removesuffix('.')}: all of it is read")
+        return None
     if index is not None:
         return index
     if request.scan:

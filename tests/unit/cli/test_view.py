@@ -46,6 +46,67 @@ def put(site: FaultyScore, song: FakeSong, tmp_path: Path) -> Put:
     return place
 
 
+ANALYSIS = "a11aca11-0000-4000-8000-0000000000aa"
+VCF = (
+    "##fileformat=VCFv4.2\n##contig=<ID=chr1,length=100>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    "chr1\t5\t.\tA\tC\t5\tPASS\t.\nchr1\t9\t.\tA\tC\t5\tPASS\t.\n"
+)
+
+
+def test_a_text_needs_no_index_and_fetches_none(run: Run, folder: Path, site: FaultyScore, song: FakeSong) -> None:
+    """What GATK writes beside a VCF leads to lines of text, and is none of ours."""
+    data, index = (song.register(name, analysis=ANALYSIS) for name in ("calls.vcf", "calls.vcf.idx"))
+    site.fake.add(data.object_id, VCF.encode())
+    site.fake.add(index.object_id, b"TIDX" + bytes(100))
+    status, out, err = run("view", "--object-id", data.object_id, "--query", "chr1:6-20")
+    assert (status, out.splitlines()[-1]) == (0, "chr1\t9\t.\tA\tC\t5\tPASS\t."), err
+    assert "no index leads into a text" in err
+    assert not site.traffic.seen(path=index.object_id)
+
+
+@pytest.fixture
+def unindexed(site: FaultyScore, song: FakeSong, tmp_path: Path) -> str:
+    """A stored BAM with two reads, and no index in the registry."""
+    song.register("a.bam", analysis=ANALYSIS, object_id=str(UUID(int=7)))
+    site.fake.add(str(UUID(int=7)), reads(tmp_path / "a.bam", ("chr1", 5), ("chr2", 5)).read_bytes())
+    return str(UUID(int=7))
+
+
+def rows(text: str) -> list[str]:
+    return [line.split("\t")[2] for line in text.splitlines() if line[:1] != "@"]
+
+
+def test_an_index_that_is_registered_and_not_stored(
+    unindexed: str, run: Run, folder: Path, site: FaultyScore, song: FakeSong, tmp_path: Path
+) -> None:
+    song.register("a.bam.bai", analysis=ANALYSIS)
+    words = ("view", "--object-id", unindexed, "--query", "chr2")
+    status, out, err = run(*words)
+    assert (status, out) == (4, "")
+    assert "a.bam has an index in the registry, a.bam.bai, which is not in the store" in err
+    status, out, err = run(*words, "--scan")
+    assert (status, rows(out)) == (0, ["chr2"])
+    assert "a.bam.bai, which is not in the store: all of it is read" in err
+    pysam.index("-c", str(tmp_path / "a.bam"))
+    song.register("a.bam.csi", analysis=ANALYSIS, object_id=str(UUID(int=8)))
+    site.fake.add(str(UUID(int=8)), (tmp_path / "a.bam.csi").read_bytes())
+    status, out, err = run(*words)
+    assert (status, rows(out), err) == (0, ["chr2"], ""), "the next one is taken"
+
+
+def test_an_index_that_is_broken(unindexed: str, run: Run, folder: Path, site: FaultyScore, song: FakeSong) -> None:
+    song.register("a.bam.bai", analysis=ANALYSIS, object_id=str(UUID(int=8)))
+    site.fake.add(str(UUID(int=8)), b"nonsense")
+    words = ("view", "--object-id", unindexed, "--query", "chr2")
+    status, out, err = run(*words)
+    assert (status, out) == (8, "")
+    assert "a.bam.bai is no usable index" in err
+    status, out, err = run(*words, "--scan")
+    assert (status, rows(out)) == (0, ["chr2"])
+    assert "a.bam.bai is no usable index" in err
+    assert "all of it is read" in err
+
+
 def written(folder: Path) -> dict[str, int]:
     """The files of a folder, and how many reads are in each."""
     return {

@@ -30,3 +30,11 @@ def test_the_index_of_a_file(name: str, others: list[str], index: str | None, cl
         song.register(other, analysis=ANALYSIS)
     found = client.catalog.index_of(client.catalog.entity(data.object_id))
     assert (found.file_name if found else None) == index
+
+
+def test_all_indexes_of_a_file_in_their_order(client: Client, song: FakeSong) -> None:
+    data = song.register("a.vcf.gz", analysis=ANALYSIS)
+    for name in ("a.vcf.gz.idx", "A.vcf.gz.CSI", "b.vcf.gz.tbi", "a.vcf.gz.tbi"):
+        song.register(name, analysis=ANALYSIS)
+    found = client.catalog.indexes_of(client.catalog.entity(data.object_id))
+    assert [one.file_name for one in found] == ["a.vcf.gz.tbi", "A.vcf.gz.CSI", "a.vcf.gz.idx"]
