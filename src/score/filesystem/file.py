@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from score.client import errnos
 from score.client.handles import Handle, Handles
-from score.errors import ScoreError
+from score.errors import Conflict, ScoreError
 from score.protocol.parts import Span
 from score.reading import RemoteFile
 
@@ -53,16 +53,17 @@ class ScoreFile(RemoteFile):
 
     def read_at(self, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``, fewer only at the end; the file's position stays. Safe for threads."""
-        with as_os_error(self.path):
+        with self._reading():
             return super().read_at(offset, length)
 
     def stream(self, spans: list[Span], gap: int) -> Iterator[tuple[int, bytes]]:
         """The bytes of ``spans``, see :meth:`score.reading.remote.RemoteObject.stream`."""
-        return self._handle.remote.stream(spans, gap)
+        with self._reading():
+            yield from self._handle.remote.stream(spans, gap)
 
     def read(self, size: int | None = -1, /) -> bytes:
         """``size`` bytes from the position, fewer only at the end; all the rest for -1 or None."""
-        with as_os_error(self.path):
+        with self._reading():
             return super().read(size)
 
     def read1(self, size: int = -1, /) -> bytes:
@@ -71,12 +72,12 @@ class ScoreFile(RemoteFile):
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Fill ``buffer`` from the position; gives the number of bytes, fewer only at the end."""
-        with as_os_error(self.path):
+        with self._reading():
             return super().readinto(buffer)
 
     def readline(self, size: int | None = -1, /) -> bytes:
         """The bytes up to the end of the line, and that; at most ``size`` where that is not negative."""
-        with as_os_error(self.path):
+        with self._reading():
             return super().readline(size)
 
     def close(self) -> None:
@@ -84,6 +85,16 @@ class ScoreFile(RemoteFile):
         if not self.closed and (handle := getattr(self, "_handle", None)) is not None:
             self._handles.release(handle)
         super(RemoteFile, self).close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Errors as those of files; after an object was replaced, whoever opens it next gets the new one."""
+        with as_os_error(self.path):
+            try:
+                yield
+            except Conflict:
+                self._handles.discard(self._handle)
+                raise
 
 
 def _reopen(fs: ScoreFileSystem, path: str, at: int) -> ScoreFile:

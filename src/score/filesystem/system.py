@@ -180,7 +180,7 @@ class ScoreFileSystem(AbstractFileSystem):  # type: ignore[misc]
         def fill(item: tuple[str, list[int]]) -> None:
             path, numbers = item
             try:
-                with self._open(path) as file, as_os_error(path):
+                with self._open(path) as file:
                     spans = [_span(begin[number], until[number], file.size) for number in numbers]
                     for number, data in zip(numbers, _gather(file, spans, max_gap), strict=True):
                         found[number] = data

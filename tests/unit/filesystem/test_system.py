@@ -20,6 +20,7 @@ import pytest
 
 from score.errors import Misconfigured
 from score.filesystem import ScoreFile, ScoreFileSystem
+from score.protocol.parts import Span
 from score.testing.faults import Answer
 from score.testing.score import FaultyScore
 from score.testing.secrecy import secret
@@ -166,6 +167,42 @@ def test_refusals_are_those_of_files(fs: ScoreFileSystem, site: FaultyScore, dat
     site.traffic.inject(Answer.unavailable(), path="/store/", times=None)
     with fs.open(data) as file, pytest.raises(OSError, match="gave up"):
         file.read(10)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda file: file.read_at(1_900_000, 10),
+        lambda file: file.seek(1_900_000) and file.read(10),
+        lambda file: file.seek(1_900_000) and file.read1(10),
+        lambda file: file.seek(1_900_000) and file.readinto(bytearray(10)),
+        lambda file: file.seek(1_900_000) and file.readline(),
+        lambda file: list(file.stream([Span(1_900_000, 10)], 0)),
+    ],
+    ids=["read_at", "read", "read1", "readinto", "readline", "stream"],
+)
+def test_a_replaced_object_is_told_and_can_be_opened_anew(
+    read: Callable[[ScoreFile], object], fs: ScoreFileSystem, site: FaultyScore, data: str
+) -> None:
+    fresh = random.Random(4).randbytes(len(DATA))
+    with fs.open(data) as file:
+        assert file.read(10) == DATA[:10]
+        site.fake.add(data, fresh)
+        with pytest.raises(OSError, match="was replaced"):
+            read(file)
+        with fs.open(data) as again:
+            assert again.read() == fresh
+    assert fs.cat(data) == fresh
+
+
+def test_ranges_of_a_replaced_object(fs: ScoreFileSystem, site: FaultyScore, data: str) -> None:
+    fresh = random.Random(4).randbytes(len(DATA))
+    with fs.open(data) as file:
+        assert file.read(10) == DATA[:10]
+        site.fake.add(data, fresh)
+        (found,) = fs.cat_ranges([data], 1_900_000, 1_900_010)
+        assert isinstance(found, OSError)
+    assert fs.cat_ranges([data], 1_900_000, 1_900_010) == [fresh[1_900_000:1_900_010]]
 
 
 def test_not_knowing_is_not_absence(fs: ScoreFileSystem, song: FakeSong, monkeypatch: pytest.MonkeyPatch) -> None:
