@@ -76,11 +76,11 @@ class PartChecks:
                     with check.lock:
                         self._advance(check)
             if part.part_number in self._damaged:
-                raise Integrity(
-                    f"Part {part.part_number} (bytes {part.offset:,} to {part.span.end:,}) has MD5 "
-                    f"{self._damaged[part.part_number]}, but was uploaded with {part.source_md5}.",
-                    hint="What was read of it is wrong. Read it again; if it stays so, tell the operator.",
-                )
+                raise _damage(part, self._damaged[part.part_number])
+
+    def in_order(self) -> InOrder:
+        """The same for bytes that come in order, past the cache."""
+        return InOrder(self._touched, self.proven)
 
     def forget(self, span: Span) -> list[Part]:
         """The damaged parts of ``span``, which are looked at anew from now on."""
@@ -135,3 +135,38 @@ class PartChecks:
             elif part.part_number not in self.proven:
                 self._damaged[part.part_number] = md5
         return True
+
+
+class InOrder:
+    """The parts of one object, of which spans come in ascending order. Not safe for threads."""
+
+    def __init__(self, touched: Callable[[Span], list[Part]], proven: set[int]) -> None:
+        self._touched = touched
+        self._proven = proven
+        self._check: _Check | None = None
+
+    def take(self, offset: int, data: memoryview) -> None:
+        """To be called before ``data`` is given to a reader. Raises Integrity where it holds the end of a part that
+        was taken whole, and is not as it was uploaded."""
+        for part in self._touched(Span(offset, len(data))):
+            if part.offset >= offset:
+                self._check = _Check(part)
+            check = self._check
+            if check is None or check.part is not part or check.at < offset:
+                continue  # a piece of it did not come
+            piece = data[check.at - offset : part.span.end - offset]
+            check.digest.update(piece)
+            check.at += len(piece)
+            if check.at == part.span.end:
+                md5 = check.digest.hexdigest()
+                if md5 != part.source_md5:
+                    raise _damage(part, md5)
+                self._proven.add(part.part_number)
+
+
+def _damage(part: Part, md5: str) -> Integrity:
+    return Integrity(
+        f"Part {part.part_number} (bytes {part.offset:,} to {part.span.end:,}) has MD5 {md5}, but was uploaded with "
+        f"{part.source_md5}.",
+        hint="What was read of it is wrong. Read it again; if it stays so, tell the operator.",
+    )

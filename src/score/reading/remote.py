@@ -7,6 +7,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from types import TracebackType
 
 from urllib3.response import BaseHTTPResponse
@@ -127,13 +128,13 @@ class RemoteObject:
     def stream(self, spans: Iterable[Span], gap: int = GAP) -> Iterator[tuple[int, bytes]]:
         """The bytes of ``spans`` in ascending order, each byte once, as pieces: offset and bytes. For whoever knows
         beforehand what to read: past the cache, several requests at once, at most ``gap`` bytes fetched in vain
-        between two spans. Spans are cut at the end of the object.
+        between two spans. Spans are cut at the end of the object. Parts that come whole are compared with their MD5s.
         """
         whole = Span(0, self.size)
         wanted = ranges.coalesce(ranges.overlap(span, whole) for span in spans)
-        requests = [piece for span in ranges.coalesce(wanted, gap) for piece in cut(span, REQUEST)]
+        coming = (piece for span in ranges.coalesce(wanted, gap) for piece in cut(span, REQUEST))
         under_way: deque[tuple[Span, Future[bytes]]] = deque()
-        coming = iter(requests)
+        checks = self._checks.in_order() if self._checks is not None else None
         at = 0
         try:
             while True:
@@ -143,6 +144,9 @@ class RemoteObject:
                     return
                 request, future = under_way.popleft()
                 data = memoryview(self._await(future))
+                if checks is not None:
+                    with self._told():
+                        checks.take(request.offset, data)
                 while at < len(wanted) and wanted[at].offset < request.end:
                     part = ranges.overlap(wanted[at], request)
                     start = part.offset - request.offset
@@ -200,11 +204,19 @@ class RemoteObject:
     def _settle(self, checks: PartChecks, span: Span) -> None:
         """Let nothing through that is known to be damaged; a later read fetches it anew."""
         try:
-            checks.settle(span)
-        except Integrity as error:
+            with self._told():
+                checks.settle(span)
+        except Integrity:
             for part in checks.forget(span):
                 for number in ranges.blocks(part.span, self._length):
                     self.shared.cache.drop(self._key(number))
+            raise
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except Integrity as error:
             raise Integrity(f"{self.name}: {error.message}", hint=error.hint) from None
 
     def _blocks(self, span: Span) -> Iterator[tuple[int, bytes]]:

@@ -9,6 +9,7 @@ from uuid import UUID
 import pysam
 import pytest
 
+from score.testing.faults import Flip
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
 
@@ -62,6 +63,17 @@ def test_a_text_needs_no_index_and_fetches_none(run: Run, folder: Path, site: Fa
     assert (status, out.splitlines()[-1]) == (0, "chr1\t9\t.\tA\tC\t5\tPASS\t."), err
     assert "no index leads into a text" in err
     assert not site.traffic.seen(path=index.object_id)
+
+
+def test_a_byte_that_turned_on_its_way(run: Run, folder: Path, site: FaultyScore, song: FakeSong) -> None:
+    """A text has no checksums of its own."""
+    object_id = song.register("calls.vcf", analysis=ANALYSIS).object_id
+    site.fake.add(object_id, VCF.encode() + b"".join(b"chr1\t9\t.\tA\tC\t5\tPASS\t.\n" for _ in range(20_000)))
+    site.traffic.inject(Flip(200_000), path="/store/", skip=1)
+    status, _, err = run("view", "--object-id", object_id, "--output-dir", "out")
+    assert status == 8
+    assert "calls.vcf: Part 4" in err
+    assert not [*(folder / "out").iterdir()]
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import pytest
 from score.errors import Misconfigured
 from score.filesystem import ScoreFile, ScoreFileSystem
 from score.protocol.parts import Span
-from score.testing.faults import Answer
+from score.testing.faults import Answer, Flip
 from score.testing.score import FaultyScore
 from score.testing.secrecy import secret
 from score.testing.song import FakeSong
@@ -167,6 +167,14 @@ def test_refusals_are_those_of_files(fs: ScoreFileSystem, site: FaultyScore, dat
     site.traffic.inject(Answer.unavailable(), path="/store/", times=None)
     with fs.open(data) as file, pytest.raises(OSError, match="gave up"):
         file.read(10)
+
+
+def test_ranges_that_are_damaged_on_their_way(fs: ScoreFileSystem, site: FaultyScore, data: str) -> None:
+    site.traffic.inject(Flip(300_000), path="/store/")
+    (found,) = fs.cat_ranges([data], 0, len(DATA))
+    assert isinstance(found, OSError)
+    assert "Part 2" in str(found)
+    assert fs.cat_ranges([data], 0, len(DATA)) == [DATA]
 
 
 @pytest.mark.parametrize(

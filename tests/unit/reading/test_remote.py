@@ -411,6 +411,39 @@ def test_streams_give_known_spans_in_order(site: FaultyScore, open_object: Open)
     assert sorted(ranged(site)) == [Span(10, 240), Span(700_000, 110_000), Span(len(DATA) - 5, 5)]
 
 
+def test_a_stream_compares_parts_that_come_whole(site: FaultyScore, open_object: Open) -> None:
+    big = random.Random(5).randbytes(9_000_000)
+    site.fake.add(OBJECT, big)
+    remote = open_object()
+    spans = [Span(10_000, 8_500_000), Span(8_600_000, 400_000)]
+    assert b"".join(data for _, data in remote.stream(spans, gap=0)) == big[10_000:8_510_000] + big[8_600_000:]
+    part = 64 * KIB
+    whole = {
+        n + 1
+        for n in range(-(-len(big) // part))
+        if any(span.offset <= n * part and min((n + 1) * part, len(big)) <= span.end for span in spans)
+    }
+    assert remote.proven == whole
+    assert len(whole) > 130
+
+
+@pytest.mark.parametrize("length", [len(DATA), 2 * 64 * KIB])
+def test_a_stream_gives_out_no_part_that_is_damaged(length: int, site: FaultyScore, open_object: Open) -> None:
+    remote = open_object()
+    site.traffic.inject(Flip(70_000), path="/store/")
+    with pytest.raises(Integrity, match=r"reads\.bam: Part 2 .* has MD5 "):
+        list(remote.stream([Span(0, length)]))
+    assert b"".join(data for _, data in remote.stream([Span(0, length)])) == DATA[:length]
+
+
+def test_a_stream_of_a_piece_of_a_part_compares_nothing(site: FaultyScore, open_object: Open) -> None:
+    remote = open_object()
+    site.traffic.inject(Flip(500), path="/store/")
+    (found,) = remote.stream([Span(70_000, 1000)])
+    assert found[1] != DATA[70_000:71_000]
+    assert remote.proven == set()
+
+
 def test_a_stream_goes_on_after_faults(site: FaultyScore, open_object: Open) -> None:
     remote = open_object()
     remote.open()
