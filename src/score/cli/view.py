@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ import click
 
 from score._version import __version__
 from score.cli import exits, options
-from score.errors import ScoreError
+from score.errors import Cancelled, ScoreError, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
     from score.cli.progress import Screen
@@ -107,6 +107,7 @@ def view(
     from score.cli.session import session
     from score.client import manifests
     from score.protocol.ids import check_object_id
+    from score.slicing.names import distinct
     from score.slicing.records import Format, require_pysam
     from score.slicing.regions import read_bed
     from score.slicing.view import OutputType, Request
@@ -151,10 +152,13 @@ def view(
         client, screen = run.client, run.screen
         ids = list(dict.fromkeys(object_ids))
         if manifest is not None:
-            ids = _sliceable(client, manifests.parse_download(inputs.source(run, manifest)).ids, screen)
+            ids = list(dict.fromkeys(manifests.parse_download(inputs.source(run, manifest)).ids))
         for object_id in ids:
             check_object_id(object_id)
-        labels = _labels(client, ids) if folder is not None and kind is not OutputType.MERGED else [""] * len(ids)
+        known = _names(client, ids) if several else {}
+        if manifest is not None:
+            ids = _sliceable(known, screen)
+        labels = distinct((one, known.get(one) or one) for one in ids) if several else [""]
         opens = [
             _remote(client, one, request, verify_connection and not at, label)
             for at, (one, label) in enumerate(zip(ids, labels, strict=True))
@@ -183,13 +187,17 @@ def _remote(client: Client, object_id: str, request: Request, verify: bool, labe
     return lambda: remote(client, object_id, indexed=request.sliced, verify=verify, label=label)
 
 
-def _labels(client: Client, ids: Sequence[str]) -> list[str]:
-    """What the outputs of each object are named after."""
-    from score.slicing.names import distinct
-
-    if len(ids) < 2:
-        return [""] * len(ids)
-    return distinct((one, client.catalog.entity(one).file_name or one) for one in ids)
+def _names(client: Client, ids: Sequence[str]) -> dict[str, str]:
+    """The names of the files of objects; none where the metadata service has none, which fails in its turn."""
+    found = dict.fromkeys(ids, "")
+    for object_id in ids:
+        try:
+            found[object_id] = client.catalog.entity(object_id).file_name
+        except (Cancelled, Unavailable, Unauthenticated):
+            raise  # it would be the same with all others
+        except ScoreError:
+            pass
+    return found
 
 
 def _run(inputs: Sequence[tuple[str, Open]], request: Request, screen: Screen, stop: Callable[[], None]) -> int:
@@ -244,14 +252,13 @@ def _quiet_end() -> Iterator[None]:
         os.kill(os.getpid(), signal.SIGPIPE)
 
 
-def _sliceable(client: Client, ids: Sequence[str], screen: Screen) -> list[str]:
-    """The objects of a manifest that hold reads or variants."""
+def _sliceable(known: Mapping[str, str], screen: Screen) -> list[str]:
+    """The objects that hold reads or variants, or of which nothing is known."""
     from score.slicing.names import sliceable
 
     found = []
-    for object_id in ids:
-        name = client.catalog.entity(object_id).file_name
-        if sliceable(name):
+    for object_id, name in known.items():
+        if sliceable(name) or not name:
             found.append(object_id)
         else:
             screen.line(f"{object_id}: left out, {name!r} is no file of reads or variants")

@@ -64,6 +64,7 @@ class Catalog:
         )
         if found.id.lower() != object_id.lower():
             raise Refused(f"{object_id}: the metadata service answered with another object, {found.id[:60]}.")
+        self._entities.add({object_id.lower(): found})
         return found
 
     def analysis(self, study: str, analysis: str) -> list[Entity]:

@@ -141,6 +141,31 @@ def test_inputs_whose_outputs_would_have_one_name(names: tuple[str, str], run: R
     assert all(f"{name}: {count} records" in err for name, count in expected.items())
 
 
+@pytest.mark.parametrize("given", ["manifest", "ids"])
+def test_an_object_that_nobody_knows_does_not_stop_the_others(
+    given: str, run: Run, folder: Path, put: Put, site: FaultyScore, song: FakeSong
+) -> None:
+    one, two, unknown = put(1, "one.bam", ("chr1", 5)), put(2, "two.bam", ("chr1", 5)), str(UUID(int=99))
+    song.register("lost.bam", analysis=ANALYSIS, object_id=str(UUID(int=98)))
+    wanted = [one, unknown, str(UUID(int=98)), two]
+    (folder / "manifest.txt").write_text("object_id\n" + "\n".join(wanted) + "\n")
+    words = ids(*wanted) if given == "ids" else ["--manifest", "manifest.txt"]
+    status, _, err = run("view", *words, "--query", "chr1", "--output-dir", "out")
+    assert status == 3, err
+    assert written(folder / "out") == {"one.chr1.sam": 1, "two.chr1.sam": 1}
+    for failed in (unknown, str(UUID(int=98))):
+        assert [line for line in err.splitlines() if failed in line and "FAILED" in line.upper()], err
+
+
+def test_a_metadata_service_that_is_away_is_asked_once(run: Run, folder: Path, put: Put, song: FakeSong) -> None:
+    one, two = put(1, "one.bam", ("chr1", 5)), put(2, "two.bam", ("chr1", 5))
+    settings = folder / "application.properties"
+    settings.write_text(settings.read_text().replace(song.url, "http://127.0.0.1:9"))
+    status, _, err = run("view", *ids(one, two), "--query", "chr1", "--output-dir", "out")
+    assert status == 5
+    assert err.count("gave up after") == 1
+
+
 def test_an_object_that_is_named_twice_is_viewed_once(run: Run, folder: Path, put: Put) -> None:
     one = put(1, "sample.bam", ("chr1", 5))
     status, _, err = run("view", *ids(one, one), "--query", "chr1", "--output-dir", "out")
