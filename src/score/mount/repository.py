@@ -49,10 +49,10 @@ class Repository:
         self._pool = ThreadPoolExecutor(client.settings.parallel, thread_name_prefix="metadata")
 
     def start(self) -> None:
-        """Begin to list, unless a manifest's list is known from before."""
+        """Begin to list. A list that is known from before serves until this one is whole."""
         with self._changed:
             self._run = self._run or self.index.begin()
-            if not self._filling and not (self._known and self._wanted is not None):
+            if not self._filling:
                 self._filling = True
                 threading.Thread(target=self._fill, name="list", daemon=True).start()
 

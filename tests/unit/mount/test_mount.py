@@ -17,6 +17,7 @@ import pytest
 
 from score.mount import fuse
 from score.mount.tree import BLOCK
+from score.protocol.ids import object_id as id_of
 from score.testing.clients import ClientProcess
 from score.testing.faults import Answer
 from score.testing.proxy import FaultProxy
@@ -249,6 +250,29 @@ def test_a_manifest_names_all_there_is(
         assert found == sorted([f"{ANALYSIS}/a.bam", f"{ANALYSIS}/a.bam.bai", f"{OTHER}/odd-index"])
         assert f"{absent}: left out: " in client.stderr
     assert song_proxy.traffic.seen(path="^/entities$", query="fields=") == []
+
+
+def test_the_kept_list_of_a_manifest_is_renewed(
+    put: Put, song_proxy: FaultProxy, tmp_path: Path, point: Path, mount: MountIt
+) -> None:
+    """Files that were registered since are added; what was known serves until then."""
+    wanted, late = put("a.bam", DATA), id_of(OTHER, "late.bam")
+    manifest = tmp_path / "manifest.txt"
+    manifest.write_text(f"object_id\n{wanted}\n{late}\n")
+    with mount("--manifest", manifest, "--cache-metadata") as client:
+        assert os.listdir(point) == [ANALYSIS]
+        assert f"{late}: left out: " in client.stderr
+    assert put("late.bam", DATA, OTHER) == late
+    put("a.bam.bai", b"index")
+    gate = song_proxy.traffic.hold(path="/entities", times=None)
+    with mount("--manifest", manifest, "--cache-metadata") as client:
+        gate.wait_for_arrival()
+        assert (point / ANALYSIS / "a.bam").read_bytes() == DATA
+        assert os.listdir(point) == [ANALYSIS]
+        gate.open()
+        client.wait_until(lambda: sorted(os.listdir(point)) == sorted([ANALYSIS, OTHER]))
+        assert (point / OTHER / "late.bam").read_bytes() == DATA
+        client.wait_until(lambda: sorted(os.listdir(point / ANALYSIS)) == ["a.bam", "a.bam.bai"])
 
 
 def test_reads_wait_for_a_store_that_is_away(put: Put, site: FaultyScore, point: Path, mount: MountIt) -> None:
