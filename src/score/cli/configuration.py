@@ -8,7 +8,7 @@ from score.cli import exits, options
 
 
 @click.command()
-@options.as_json
+@options.as_document
 @click.pass_context
 def config(ctx: click.Context) -> int:
     """Show all settings in force, and where each came from; secrets are masked."""
@@ -16,14 +16,14 @@ def config(ctx: click.Context) -> int:
     from score.client import settings
 
     shown = settings.shown(read(ctx))
-    for line in [shown.document()] if ctx.obj["json"] else shown.lines():
+    for line in [shown.document()] if ctx.obj["document"] else shown.lines():
         click.echo(line)
     return exits.USAGE if shown.missing else exits.OK
 
 
 @click.command()
 @click.option("--verbose", is_flag=True, help="Every setting that was made, and where.")
-@options.as_json
+@options.as_document
 @click.pass_context
 def info(ctx: click.Context, verbose: bool) -> int:
     """Show the profile, the addresses, and whether there is an access token."""
@@ -34,7 +34,7 @@ def info(ctx: click.Context, verbose: bool) -> int:
     whole = settings.shown(read(ctx))
     by_name = {row.name: row for row in whole.rows}
     token = by_name["accessToken"] if by_name["accessToken"].value else by_name["accessTokenFile"]
-    if ctx.obj["json"]:
+    if ctx.obj["document"]:
         rows = [row for row in whole.rows if verbose or row.name in _SHORT]
         click.echo(Shown(whole.profiles, rows, whole.warnings, whole.missing).document())
         return exits.OK

@@ -39,7 +39,13 @@ MEANINGS = {
     INTERRUPTED: "interrupted; the same command goes on from there",
 }
 
+
+class Defect(errors.ScoreError):
+    """Something that cannot happen did."""
+
+
 _BY_ERROR: tuple[tuple[type[errors.ScoreError], int], ...] = (
+    (Defect, INTERNAL),
     (errors.NotFound, NOT_FOUND),
     (errors.Unavailable, TEMPORARY),
     (errors.Expired, TEMPORARY),

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from score.cli import exits
-from score.errors import ScoreError
+from score.errors import Cancelled, Invalid, ScoreError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -112,6 +112,7 @@ class Commands(click.Group):
 def cli(ctx: click.Context, profile: str | None, quiet: bool, silent: bool, ansi: bool | None) -> None:
     """Upload to, and download from, a Score server."""
     ctx.ensure_object(dict)
+    ctx.obj["command"] = ctx.invoked_subcommand
     flags = {"client.quiet": quiet, "client.silent": silent, "client.ansi": ansi}
     ctx.obj["settings"] += [f"--{name}={str(on).lower()}" for name, on in flags.items() if on]
     if ansi is False:
@@ -152,32 +153,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(signal.SIGHUP, _interrupt)
     words, settings = split(sys.argv[1:] if arguments is None else arguments)
     gc.set_threshold(20_000, 10, 10)  # imports make no garbage, and the usual 700 is a tenth of their time
+    run: dict[str, Any] = {"settings": settings}
     try:
-        status = cli.main(args=words, prog_name="score-client", standalone_mode=False, obj={"settings": settings})
+        status = cli.main(args=words, prog_name="score-client", standalone_mode=False, obj=run)
         status = status if isinstance(status, int) else exits.OK
     except click.ClickException as error:
         error.show()
         status = exits.USAGE
+        hint = f"score-client help {run.get('command') or ''}".rstrip()
+        _record_end(run, Invalid(error.format_message(), hint=hint))
     except click.exceptions.Exit as error:
         status = error.exit_code
     except ScoreError as error:
         complain(error)
         status = exits.of_error(error)
+        _record_end(run, error)
     except (KeyboardInterrupt, click.Abort):
-        _say("Interrupted; what is finished is kept. Run the same command again to go on from there.")
+        interrupted = Cancelled(
+            "Interrupted; what is finished is kept.", hint="Run the same command again to go on from there."
+        )
+        _say(str(interrupted))
         status = exits.INTERRUPTED
+        _record_end(run, interrupted)
     except (BrokenPipeError, SystemExit) as error:
         if isinstance(error, SystemExit) and error.code != 1:
             raise  # click has answered a shell that completes a command
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who read the output has seen enough; click says it by 1
         status = exits.INTERRUPTED
     except Exception as error:  # the last line of defence: a defect is told as one, without a page of code
+        defect = exits.Defect(
+            f"a defect of this program: {type(error).__name__}. Nothing was reported done that is not.",
+            hint="Set SCORE_DEBUG=1 to see where, and report it.",
+        )
+        _record_end(run, defect)
         if os.environ.get("SCORE_DEBUG"):
             raise
-        _say(
-            f"Error: a defect of this program: {type(error).__name__}. Nothing was reported done that is not. "
-            "Set SCORE_DEBUG=1 to see where, and report it."
-        )
+        complain(defect)
         status = exits.INTERNAL
     if status == exits.INTERRUPTED:
         # Threads may still wait for the network; all state on the disk is as good as after any crash.
@@ -194,6 +205,17 @@ def complain(error: ScoreError) -> None:
     _say(f"Error: {error.message}")
     if error.hint:
         _say(error.hint)
+
+
+def _record_end(run: dict[str, Any], error: ScoreError) -> None:
+    """The last record for programs, where they asked for records."""
+    if not run.get("json"):
+        return
+    if "records" not in run:  # no work was begun
+        from score.cli.records import Records
+
+        run["records"] = Records(sys.stdout, run["command"])
+    run["records"].end(exits.of_error(error), error)
 
 
 def _say(text: str) -> None:

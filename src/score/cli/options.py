@@ -22,7 +22,7 @@ LAYOUTS = ("filename", "bundle", "id")
 
 
 def kept(name: str, key: str, **attributes: Any) -> Callable[[F], F]:
-    """An option whose value is kept in ``ctx.obj[key]`` for :func:`score.cli.session.session`."""
+    """An option whose value is kept in ``ctx.obj[key]`` for :func:`score.cli.session.session` and for the end."""
 
     def keep(ctx: click.Context, parameter: click.Parameter, value: object) -> None:
         ctx.obj[key] = value
@@ -87,8 +87,13 @@ verify_connection = click.option(
     help="First fetch a small object from the store, to see that it can be reached.",
 )
 as_json = kept(
-    "--json", "json", is_flag=True, help="Records for programs on standard output: one JSON document a line."
+    "--json",
+    "json",
+    is_flag=True,
+    is_eager=True,  # what is wrong with another option is told by a record too
+    help="Records for programs on standard output: one JSON document a line.",
 )
+as_document = kept("--json", "document", is_flag=True, help="One JSON document on standard output.")
 report = kept(
     "--report",
     "report",

@@ -20,13 +20,16 @@ from score.transfer.files import translate
 VERSION = 1
 COLUMNS = ("object_id", "path", "state", "bytes", "seconds", "md5", "error")
 
+_KINDS = ("score.errors", exits.__name__)
+"""Where the kinds of errors are named that programs know."""
+
 
 def described(error: ScoreError | None) -> dict[str, object] | None:
     """An error as a part of a record."""
     if error is None:
         return None
     return {
-        "kind": next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "score.errors"),
+        "kind": next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ in _KINDS),
         "message": error.message,
         "hint": error.hint,
         "exit": exits.of_error(error),
@@ -43,6 +46,8 @@ class Records:
         self._failure: OSError | None = None
         self._lock = threading.Lock()
         self._start = time.monotonic()
+        self._objects = 0
+        self._failed = 0
         self._ended = False
 
     def write(self, record: str, **fields: object) -> None:
@@ -59,6 +64,8 @@ class Records:
 
     def outcome(self, outcome: Outcome) -> None:
         """An object that ended."""
+        self._objects += 1
+        self._failed += not outcome.good
         self.write(
             "object",
             object_id=outcome.object_id,
@@ -70,12 +77,13 @@ class Records:
             error=described(outcome.error),
         )
 
-    def end(self, status: int, error: ScoreError | None, objects: int = 0, failed: int = 0) -> None:
-        """The last record: the exit status, and the error that ended the command where one did."""
+    def end(self, status: int, error: ScoreError | None = None) -> None:
+        """The last record, written once: the exit status, and the error that ended the command where one did."""
         if self._ended:
             return
         self._ended = True
         seconds = round(time.monotonic() - self._start, 3)
+        objects, failed = self._objects, self._failed
         self.write("end", exit=status, objects=objects, failed=failed, seconds=seconds, error=described(error))
 
     def close(self) -> None:

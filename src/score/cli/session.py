@@ -18,7 +18,6 @@ from score.client import settings as configuration
 from score.client.client import Client
 from score.client.outcome import Outcome, State
 from score.config.sources import Values
-from score.errors import Cancelled, ScoreError
 
 
 @dataclass
@@ -50,15 +49,11 @@ class Session:
 
     def end(self, status: int = exits.OK) -> int:
         """The last record, and the exit status. Raises Refused or NoSpace where records could not be written."""
-        self.records.end(status, None, self._statuses.count, self._statuses.failed)
         if self.report is not None:
             self.report.close()
+        self.records.end(status)
         self.records.close()
         return status
-
-    def fail(self, error: ScoreError) -> None:
-        """The last record of a run that an error ends."""
-        self.records.end(exits.of_error(error), error, self._statuses.count, self._statuses.failed)
 
 
 def read(ctx: click.Context) -> Values:
@@ -69,12 +64,10 @@ def read(ctx: click.Context) -> Values:
 @contextmanager
 def session(ctx: click.Context, *, server: bool = True, live: bool = True) -> Iterator[Session]:
     """A session for the settings of this run; with ``server`` the address of one must be set; without
-    ``live`` no display moves, for output that may go to the same terminal. Whatever ends it, the last record tells
-    the exit status."""
-    command = ctx.info_name or ""
-    records = Records(sys.stdout if ctx.obj.get("json") else None, command)
+    ``live`` no display moves, for output that may go to the same terminal. The records are left in ``ctx.obj``:
+    whatever ends the program, the last one tells the exit status."""
+    ctx.obj["records"] = records = Records(sys.stdout if ctx.obj.get("json") else None, ctx.info_name or "")
     report: Report | None = None
-    run: Session | None = None
     try:
         values = read(ctx)
         screen = make(configuration.display(values), sys.stderr, live=live and not ctx.obj.get("json"))
@@ -86,15 +79,7 @@ def session(ctx: click.Context, *, server: bool = True, live: bool = True) -> It
             client.limit_bandwidth(ctx.obj.get("bwlimit") or "")
             if ctx.obj.get("max_duration"):
                 client.stop_after(ctx.obj["max_duration"])
-            run = Session(client, screen, records, report, bool(ctx.obj.get("no_transfer")))
-            yield run
-    except (ScoreError, KeyboardInterrupt) as error:
-        told = error if isinstance(error, ScoreError) else Cancelled("Interrupted; what is finished is kept.")
-        if run is not None:
-            run.fail(told)
-        else:
-            records.end(exits.of_error(told), told)
-        raise
+            yield Session(client, screen, records, report, bool(ctx.obj.get("no_transfer")))
     finally:
         if report is not None:
             report.close()

@@ -268,6 +268,62 @@ class TestRecords:
         assert isinstance(end["error"], dict)
         assert end["error"]["kind"] == "Unavailable"
 
+    def test_a_defect(
+        self, run: Run, folder: Path, registered: None, site: FaultyScore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("score.cli.inputs.shard_objects", lambda *_: {}["secret"])
+        status, out, err = run(*DOWNLOAD, "--object-id", OBJECT, "--json")
+        assert status == 1
+        (end,) = records(out)
+        assert (end["record"], end["exit"], end["command"], end["objects"]) == ("end", 1, "download", 0)
+        assert isinstance(end["error"], dict)
+        assert (end["error"]["kind"], end["error"]["exit"]) == ("Defect", 1)
+        assert "a defect of this program: KeyError" in end["error"]["message"]
+        assert "SCORE_DEBUG" in end["error"]["hint"]
+        assert end["error"]["message"] in err
+        assert "secret" not in out
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (("--json",), "--output-dir"),
+            (("--shard", "3/2", "--output-dir", "out", "--object-id", OBJECT, "--json"), "is not I/N"),
+            (("--output-dir", "out", "--json"), "Give one of --manifest"),
+        ],
+    )
+    def test_wrong_use(self, run: Run, folder: Path, words: tuple[str, ...], says: str) -> None:
+        status, out, err = run("download", *words)
+        assert status == 2
+        (end,) = records(out)
+        assert (end["record"], end["exit"], end["command"]) == ("end", 2, "download")
+        assert isinstance(end["error"], dict)
+        assert (end["error"]["kind"], end["error"]["exit"]) == ("Invalid", 2)
+        assert says in end["error"]["message"]
+        assert says in err
+
+    def test_wrong_use_of_what_writes_no_records(self, run: Run, folder: Path) -> None:
+        status, out, _ = run("info", "--json", "--verbose", "--", "what")
+        assert (status, out) == (2, "")
+
+    def test_a_report_that_cannot_be_finished(self, folder: Path, registered: None) -> None:
+        limited = (
+            "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY)); "
+            "from score.cli.main import main; main()"
+        )
+        words = [*DOWNLOAD, "--object-id", OBJECT, "--dry-run", "--report", "r.tsv", "--json"]
+        ended = subprocess.run(
+            [sys.executable, "-c", limited, *words],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert ended.returncode == 3
+        assert "r.tsv: File too large" in ended.stderr
+        *_, end = records(ended.stdout)
+        assert (end["record"], end["exit"], end["objects"]) == ("end", 3, 1)
+
     def test_an_interruption(self, folder: Path, site: FaultyScore, registered: None) -> None:
         gate = site.traffic.hold(path=f"/store/{OBJECT}", skip=2)
         words = [*CLIENT, *DOWNLOAD, "--object-id", OBJECT, "--json"]
