@@ -148,6 +148,12 @@ class Upload:
         untouched = not any(part.source_md5 for part in progress.parts)
         if self.force or (journal.intended and untouched):
             return None
+        if journal.begun and not journal.intended:
+            raise Conflict(
+                f"{self.path}: an upload of object {self.object_id} is in progress; it was begun elsewhere, or from "
+                "here, and its state cannot be used.",
+                hint="Go on where it was begun, with the version that began it; to start over from here: --force.",
+            )
         raise Conflict(
             f"{self.path}: an upload of object {self.object_id} was begun elsewhere and is in progress.",
             hint="Go on where it was begun; to start over from here: --force.",

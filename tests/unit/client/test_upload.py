@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import threading
@@ -252,6 +253,40 @@ class TestResuming:
         (path.parent / f".{OBJECT}" / "uploadId").write_bytes(text)
         with pytest.raises(Conflict, match="begun elsewhere"):
             client.upload(path, OBJECT, MD5)
+
+    @pytest.mark.parametrize(
+        "about",
+        [
+            {"version": 9, "readable": 9, "object": OBJECT},
+            {"version": 1, "readable": 1, "object": OTHER},
+            None,
+        ],
+        ids=["newer", "foreign", "no id"],
+    )
+    def test_of_state_that_cannot_be_used_the_way_out_is_told(
+        self, client: Client, site: FaultyScore, path: Path, about: dict[str, object] | None
+    ) -> None:
+        """Nobody knows whose the upload in progress is: it is not dropped unasked."""
+        self.interrupt(client, site, path)
+        state = path.parent / f".{OBJECT}"
+        (state / "about").write_text(json.dumps(about)) if about else (state / "uploadId").write_bytes(b"")
+        with pytest.raises(Conflict, match="from here, and its state cannot be used") as caught:
+            client.upload(path, OBJECT, MD5)
+        assert "with the version that began it" in caught.value.hint
+        assert "--force" in caught.value.hint
+        assert site.fake.uploads[OBJECT].id == "upload-1"
+        assert site.puts == []
+        assert client.upload(path, OBJECT, MD5, force=True).state is State.UPLOADED
+        assert os.listdir(path.parent) == ["a.bam"]
+
+    def test_where_no_upload_is_in_progress_state_that_cannot_be_used_counts_for_nothing(
+        self, client: Client, site: FaultyScore, path: Path
+    ) -> None:
+        self.interrupt(client, site, path)
+        (path.parent / f".{OBJECT}" / "about").write_text('{"version": 9, "readable": 9, "object": "x"}')
+        site.fake.uploads.clear()
+        assert client.upload(path, OBJECT, MD5).state is State.UPLOADED
+        assert any("newer version" in note.text for note in site.heard.of(Note))
 
     def test_a_folder_that_cannot_be_written_to_is_no_hindrance(
         self, client: Client, site: FaultyScore, path: Path, home: Path
