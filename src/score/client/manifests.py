@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import category
 
 from score.client.manifest_source import Source
 from score.errors import Invalid
@@ -121,7 +122,7 @@ def parse_upload(source: Source) -> UploadManifest:
             problems.add(f"{where}: {cells[0][:60]!r} is not an object id")
         elif not is_md5(cells[2]):
             problems.add(f"{where}: {cells[2][:60]!r} is not an MD5 checksum")
-        elif not cells[1].isprintable():
+        elif _has_control_characters(cells[1]):
             problems.add(f"{where}: {cells[1][:60]!r} cannot be the name of a file")
         elif (before := seen.setdefault(cells[0], number)) != number:
             problems.add(f"{where}: object {cells[0]} is already in line {before}")
@@ -131,6 +132,11 @@ def parse_upload(source: Source) -> UploadManifest:
     if not entries:
         raise Invalid(f"{source.name} names no file.", hint="An upload manifest has a line for each file.")
     return UploadManifest(header[0], tuple(entries))
+
+
+def _has_control_characters(text: str) -> bool:
+    """Whether a text holds what is no part of any name; blanks of every kind, and joiners, are parts of some."""
+    return not text.isprintable() and any(category(character) == "Cc" for character in text)
 
 
 def _locate(source: Source, path: str) -> str:

@@ -88,6 +88,20 @@ class TestUpload:
         assert found.entries[0].path == Path("/folder/mein Ordner/Größe Ω.bam")
 
     @pytest.mark.parametrize(
+        "name",
+        [
+            "a\N{NO-BREAK SPACE}b",
+            "at 9.41\N{NARROW NO-BREAK SPACE}AM.png",
+            "\u65e5\N{IDEOGRAPHIC SPACE}\u672c",
+            "a\u200db",
+        ],
+    )
+    def test_paths_may_have_blanks_that_are_none_of_ascii(self, name: str, tmp_path: Path) -> None:
+        (tmp_path / f"{name}.bam").write_bytes(b"x")
+        found = parse_upload(source(f"{ANALYSIS}\t\t\n{ONE}\t{tmp_path}/{name}.bam\t{MD5}\n"))
+        assert found.entries[0].path.read_bytes() == b"x"
+
+    @pytest.mark.parametrize(
         ("line", "says"),
         [
             (ONE, "line 2: three columns are needed (object id, path, md5), 1 are there"),
@@ -97,6 +111,8 @@ class TestUpload:
             (f"a.bam\t{ONE}\t{MD5}", "'a.bam' is not an object id"),
             (f"{ONE}\ta.bam\tabc", "'abc' is not an MD5 checksum"),
             (f"{ONE}\ta\x00b\t{MD5}", "cannot be the name of a file"),
+            (f"{ONE}\ta\x1b[2Jb\t{MD5}", "cannot be the name of a file"),
+            (f"{ONE}\ta\x9bb\t{MD5}", "cannot be the name of a file"),
             (f"{ONE}\ta\t{MD5}\n{ONE}\tb\t{MD5}", f"line 3: object {ONE} is already in line 2"),
         ],
     )
