@@ -85,11 +85,13 @@ class NoSpace(ScoreError):
 
 
 class Unavailable(ScoreError):
-    """It failed in a way that may pass. ``retry_after`` is in seconds, None where nothing is known."""
+    """It failed in a way that may pass. ``retry_after`` is in seconds, None where nothing is known; ``server`` is the
+    one that failed (``https://host:port``), empty where it was none."""
 
-    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None, server: str = "") -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
+        self.server = server
 
 
 class Misconfigured(ScoreError):

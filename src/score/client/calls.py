@@ -28,6 +28,7 @@ from score.protocol.wire import (
     from_json,
 )
 from score.transfer.http import Http, Timeouts, answer_text, place, retry_after, service_error, store_error
+from score.transfer.outage import server_of
 
 T = TypeVar("T")
 
@@ -122,6 +123,8 @@ class Endpoint:
         after = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
         what = f"{method} {place(self.url + path)}"
         error = service_error(response.status, message, what, after, response.headers.get("X-Request-Id", ""))
+        if isinstance(error, Unavailable):
+            error.server = server_of(self.url)
         if isinstance(error, Forbidden) and not self.token:
             error.hint = "No access token is set: ACCESSTOKEN, or accessToken in the settings."
         return error

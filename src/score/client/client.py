@@ -44,6 +44,7 @@ from score.transfer.files import md5_of_file
 from score.transfer.http import Http
 from score.transfer.journal import places
 from score.transfer.lock import held
+from score.transfer.outage import Outage
 from score.transfer.retry import Stop
 from score.transfer.workers import Workers
 
@@ -76,15 +77,19 @@ class Client:
         self._listener = listener
         self._transfers: list[Transfer[Any]] = []
         context, name = settings.tls.context(), settings.tls.trusted_name
-        self.http = Http(settings.parallel * 2, settings.timeouts, context, trusted_name=name)
+        outage = Outage()
+        self.http = Http(
+            settings.parallel * 2, settings.timeouts, context, trusted_name=name, answered=outage.answered
+        )
         self._song_http = self.http
         song_token = settings.token
         if not settings.verify_metadata and settings.metadata_url.startswith("https:"):
             # Nobody knows who answers: whoever it is, it does not get the token.
-            self._song_http, song_token = Http(settings.parallel, settings.timeouts, unverified()), ""
+            self._song_http = Http(settings.parallel, settings.timeouts, unverified(), answered=outage.answered)
+            song_token = ""
         budget = Budget.within(settings.parallel, settings.memory)
         workers, throttle = Workers(budget.parts), Throttle(self.stop)
-        self.engine = Engine(self.http, workers, settings.patience, self.stop, self._tell, budget, throttle)
+        self.engine = Engine(self.http, workers, settings.patience, self.stop, self._tell, budget, throttle, outage)
         self.score = Score(Endpoint(self.http, settings.storage_url, settings.token))
         self.song = Song(Endpoint(self._song_http, settings.metadata_url, song_token))
         self.catalog = Catalog(self.engine, self.song)
@@ -357,6 +362,7 @@ class Client:
             self.engine.listener,
             lambda item: one(item, True),
             budget.parts,
+            self.engine.outage,
         )
         for number, outcomes in many.run(items):
             for outcome in outcomes:

@@ -50,7 +50,7 @@ def each_entity(
         return guarded(entity) + (guarded(found) if found and found.id not in skip else [])
 
     ids = dict.fromkeys(check_object_id(object_id) for object_id in object_ids)
-    width = WIDTH * client.settings.parallel
-    many = Many(one, lambda object_id: (object_id, None), width, client.stop, client.engine.listener)
+    width, outage = WIDTH * client.settings.parallel, client.engine.outage
+    many = Many(one, lambda object_id: (object_id, None), width, client.stop, client.engine.listener, outage=outage)
     for _, outcomes in many.run(ids):
         yield from outcomes

@@ -11,16 +11,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from score.client.outcome import Outcome, State
-from score.errors import Cancelled, NoSpace, ScoreError, Unauthenticated
+from score.errors import Cancelled, NoSpace, ScoreError, Unauthenticated, Unavailable
 from score.protocol.parts import MIB
 from score.transfer.events import Ended, Listener
-from score.transfer.retry import Stop
+from score.transfer.outage import LIMIT, Outage
+from score.transfer.retry import Exhausted, Stop
 
 T = TypeVar("T")
 
@@ -57,13 +58,16 @@ class Many(Generic[T]):
     listener: Listener
     large_work: Callable[[T], list[Outcome]] | None = None
     large: int = 0
+    outage: Outage = field(default_factory=Outage)
 
     def run(self, items: Iterable[T]) -> Iterator[tuple[int, list[Outcome]]]:
         """What became of every item, with its number from 0, as they end; items are taken as threads get free.
 
-        An error that every further item would meet too ends the rest at once. Raises Cancelled where the user asked
+        An error that every further item would meet too ends the rest at once, and so does a server that is away.
+        Raises Cancelled where the user asked
         to stop, or the time for it is over, once what is under way has noticed.
         """
+        self.outage.begin()
         fatal: list[ScoreError] = []
         source = enumerate(items)
         waiting: deque[tuple[int, T]] = deque()  # large ones, for their lane
@@ -134,6 +138,9 @@ class Many(Generic[T]):
             if isinstance(error, FATAL):
                 fatal.append(error)
             outcomes = [Outcome(object_id, State.FAILED, path, error=error)]
+        lost = next((outcome.error for outcome in outcomes if isinstance(outcome.error, Exhausted)), None)
+        if lost is not None and self.outage.lose(lost):
+            fatal.append(_not_begun(lost.server))
         seconds = time.monotonic() - start
         outcomes = [outcome if outcome.seconds else replace(outcome, seconds=seconds) for outcome in outcomes]
         for outcome in outcomes:
@@ -141,6 +148,13 @@ class Many(Generic[T]):
             text = str(outcome.error) if outcome.error else ""
             self.listener(Ended(str(outcome.path or outcome.object_id), outcome.state, text))
         return outcomes
+
+
+def _not_begun(server: str) -> Unavailable:
+    return Unavailable(
+        f"not begun: {server} is away, {LIMIT} files in a row got no answer of it.",
+        hint="Run the same command again later; it goes on from there.",
+    )
 
 
 def _forget_frames(error: BaseException | None) -> None:

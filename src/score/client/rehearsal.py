@@ -35,7 +35,8 @@ def rehearse_uploads(client: Client, entries: Iterable[UploadEntry], *, force: b
     def name(entry: UploadEntry) -> tuple[str, Path | None]:
         return entry.object_id, entry.path
 
-    many = Many(one, name, WIDTH * client.settings.parallel, client.stop, client.engine.listener)
+    width, outage = WIDTH * client.settings.parallel, client.engine.outage
+    many = Many(one, name, width, client.stop, client.engine.listener, outage=outage)
     for _, outcomes in many.run(entries):
         yield from outcomes
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from score.errors import Expired, NotFound, Refused
+from score.errors import Expired, NotFound, Refused, Unavailable
 from score.protocol.wire import Part
 from score.transfer.bandwidth import Throttle
 from score.transfer.budget import Budget
 from score.transfer.events import Listener, ignore
 from score.transfer.http import Http, expiry
-from score.transfer.retry import Patience, Stop, persist
+from score.transfer.outage import Outage
+from score.transfer.retry import Exhausted, Patience, Stop, persist
 from score.transfer.workers import Workers
 
 T = TypeVar("T")
@@ -36,10 +37,21 @@ class Engine:
     listener: Listener = ignore
     budget: Budget = field(default_factory=Budget)
     throttle: Throttle = field(default_factory=lambda: Throttle(Stop()))
+    outage: Outage = field(default_factory=Outage)
 
     def persist(self, call: Callable[[], T], what: str) -> T:
-        """Make ``call`` again while it fails in ways that may pass. See :func:`score.transfer.retry.persist`."""
-        return persist(call, what, self.patience, self.stop, self.listener)
+        """Make ``call`` again while it fails in ways that may pass, and its server is not away. See
+        :func:`score.transfer.retry.persist`."""
+
+        def once() -> T:
+            try:
+                return call()
+            except Unavailable as error:
+                if self.outage.is_away(error):
+                    raise Exhausted(error.message, hint=error.hint, server=error.server) from error
+                raise
+
+        return persist(once, what, self.patience, self.stop, self.listener)
 
 
 class Urls:

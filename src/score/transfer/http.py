@@ -9,7 +9,7 @@ import contextlib
 import re
 import ssl
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -32,9 +32,11 @@ from score.errors import (
     Unavailable,
 )
 from score.transfer.connections import is_forbidden, pool_classes, refuse
+from score.transfer.outage import server_of
 
 USER_AGENT = f"score-client/{__version__}"
 _LONGEST_ERROR = 16 * 1024
+_BUSY = (408, 429)
 _XML_CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
 _OTHER_NAME = re.compile(r"(?i)hostname mismatch|ip address mismatch|certificate is of another host")
 _PASSING_CODES = ("RequestTimeout", "SlowDown", "ServerBusy", "OperationTimedOut")
@@ -94,9 +96,12 @@ class Http:
         context: ssl.SSLContext | None = None,
         *,
         trusted_name: str = "",
+        answered: Callable[[str], object] = lambda url: None,
     ) -> None:
         """``context`` says whom to believe, None: the authorities of the system; ``trusted_name`` see
-        :func:`score.transfer.connections.pool_classes`."""
+        :func:`score.transfer.connections.pool_classes`. ``answered`` is called with the URL of each call that a
+        server answers, whatever it says, unless that it is busy or broken."""
+        self._answered = answered
         self._trusted_name = trusted_name
         self._pool_classes = pool_classes(trusted_name)
         self._connections = connections
@@ -159,9 +164,14 @@ class Http:
             )
             if not stream and response.status < 300:
                 response.read(cache_content=True)  # of a refusal as much as there is will do, see answer_text
+            if response.status < 500 and response.status not in _BUSY:
+                self._answered(url)
             return response
         except (HTTPError, OSError) as error:
-            raise translate(error, method, url, sending=method == "PUT" and bool(body)) from None
+            told = translate(error, method, url, sending=method == "PUT" and bool(body))
+            if isinstance(told, Unavailable):
+                told.server = server_of(url)
+            raise told from None
         except ValueError:
             raise Invalid(f"{method} {place(url)}: that is not an address that can be called.") from None
 
@@ -291,9 +301,9 @@ def store_error(response: BaseHTTPResponse, method: str, url: str) -> ScoreError
         return Conflict(f"{what}: the object was replaced meanwhile.")
     if status == 416:
         return Conflict(f"{what}: the object is shorter than the server said.")
-    if status in (408, 429) or status >= 500 or code in _PASSING_CODES:
+    if status in _BUSY or status >= 500 or code in _PASSING_CODES:
         after = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-        return Unavailable(what, retry_after=after)
+        return Unavailable(what, retry_after=after, server=server_of(url))
     return Refused(f"{what}{': ' + detail if detail else ''}.")
 
 

@@ -100,7 +100,7 @@ def persist(call: Callable[[], T], what: str, patience: Patience, stop: Stop, li
                 message = error.message + (f" (gave up after {failures} tries)" if failures > 1 else " (tried once)")
                 if isinstance(error, Damaged):
                     raise Damaged(message, hint=error.hint) from error
-                raise Exhausted(message, hint=error.hint, retry_after=after) from error
+                raise Exhausted(message, hint=error.hint, retry_after=after, server=error.server) from error
             seconds = patience.wait(failures, random.random(), after)
             listener(Waiting(what, error.message, seconds, failures, patience.attempts))
             stop.sleep(seconds)

@@ -7,6 +7,7 @@ import json
 import random
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,13 @@ from score.client.client import Client
 from score.client.manifests import UploadEntry
 from score.client.many import Later, Many
 from score.client.outcome import Outcome, State
-from score.errors import Cancelled, NoSpace
-from score.testing.faults import Answer
+from score.errors import Cancelled, NoSpace, NotFound, Unavailable
+from score.testing.faults import Answer, Reset
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
 from score.transfer.events import ignore
-from score.transfer.retry import Patience, Stop
+from score.transfer.outage import LIMIT, Outage
+from score.transfer.retry import Exhausted, Patience, Stop
 
 ANALYSIS = "a11aca11-0000-4000-8000-000000000030"
 IDS = [f"5c0eca11-0000-4000-8000-0000000000{number}" for number in range(30, 60)]
@@ -160,6 +162,118 @@ def test_a_large_one_among_others_is_asked_for_again_when_its_turn_comes(
     outcomes = make_client().download(IDS[:2], tmp_path)
     assert isinstance(outcomes[0].error, NoSpace)
     assert len(site.traffic.seen(path=f"/download/{IDS[0]}")) == 2
+
+
+def begun(site: FaultyScore) -> set[str]:
+    """The ids of the objects that the server was asked for."""
+    return {exchange.path.rpartition("/")[2] for exchange in site.traffic.seen(path="^/(down|up)load/5c0e")}
+
+
+class TestServersThatAreAway:
+    PATIENCE = Patience(attempts=4, first_wait=0)
+
+    def test_the_rest_is_not_waited_for(
+        self, make_client: MakeClient, site: FaultyScore, song: FakeSong, tmp_path: Path
+    ) -> None:
+        prepare(site, song, IDS)
+        client = make_client(parallel=1, patience=self.PATIENCE)
+        site.traffic.inject(Answer.unavailable(), path="^/download/", times=None)
+        outcomes = client.download(IDS, tmp_path)
+        most = client.engine.budget.files + LIMIT - 1
+        assert len(begun(site)) <= most < len(IDS) - 5
+        assert len(site.traffic.seen(path="^/download/")) <= most * self.PATIENCE.attempts
+        left = [outcome for outcome in outcomes if str(outcome.error).startswith("not begun: ")]
+        assert len(left) == len(IDS) - len(begun(site))
+        assert f"{site.url} is away" in str(left[0].error)
+        assert all(isinstance(outcome.error, Unavailable) for outcome in outcomes)
+        site.traffic.heal()
+        site.traffic.inject(Answer.unavailable(), path="^/download/", times=1)
+        assert all(outcome.good for outcome in client.download(IDS, tmp_path)), "with patience again"
+
+    def test_also_for_uploads_when_nobody_listens_any_more(
+        self, make_client: MakeClient, site: FaultyScore, song: FakeSong, tmp_path: Path
+    ) -> None:
+        client = make_client(parallel=1, patience=self.PATIENCE)
+        client.connect()
+        site.traffic.inject(Reset(), path="^/upload/", times=None)
+        (tmp_path / "a").write_bytes(DATA)
+        entries = [UploadEntry(object_id, tmp_path / "a", hashlib.md5(DATA).hexdigest()) for object_id in IDS]
+        outcomes = client.upload_all(entries)
+        assert len(begun(site)) <= client.engine.budget.files + LIMIT - 1
+        assert all(isinstance(outcome.error, Unavailable) for outcome in outcomes)
+
+    def test_also_of_the_store_while_the_server_answers(self) -> None:
+        store = "http://store.test:9000"
+        outage = Outage()
+        for _ in range(LIMIT - 1):
+            assert not outage.lose(Exhausted("x", server=store))
+            outage.answered("http://score.test/download/x")
+        assert outage.lose(Exhausted("x", server=store))
+
+    def test_one_broken_object_ends_nothing(
+        self, make_client: MakeClient, site: FaultyScore, song: FakeSong, tmp_path: Path
+    ) -> None:
+        """Though all of its parts fail, again and again."""
+        prepare(site, song, IDS)
+        site.traffic.inject(Answer.unavailable(), path=f"^/store/{IDS[0]}", times=None)
+        client = make_client(parallel=1, patience=self.PATIENCE)
+        for _ in range(LIMIT):
+            outcomes = client.download(IDS[:2], tmp_path, force=True)
+            assert [outcome.good for outcome in outcomes] == [False, True]
+        outcomes = client.download(IDS, tmp_path)
+        assert [outcome.object_id for outcome in outcomes if not outcome.good] == IDS[:1]
+
+    @pytest.mark.parametrize(("order", "begun"), [("bbgbbg", "bbgbbg"), ("bbgbbbg", "bbgbbb")])
+    def test_nor_do_many_while_the_server_answers_for_others(
+        self, make_client: MakeClient, site: FaultyScore, song: FakeSong, tmp_path: Path, order: str, begun: str
+    ) -> None:
+        client = make_client(parallel=1, memory=1e-6, patience=Patience(attempts=2, first_wait=0))
+        assert client.engine.budget.files == 1, "one after the other"
+        prepare(site, song, IDS[: len(order)])
+        for kind, object_id in zip(order, IDS, strict=False):
+            if kind == "b":
+                site.traffic.inject(Answer.unavailable(), path=f"^/download/{object_id}", times=None)
+        outcomes = client.download(IDS[: len(order)], tmp_path)
+        assert [outcome.good for outcome in outcomes] == [
+            kind == "g" and number < len(begun) for number, kind in enumerate(order)
+        ]
+        assert [str(outcome.error).startswith("not begun") for outcome in outcomes].count(True) == len(order) - len(
+            begun
+        )
+
+    def test_of_whose_answers_are_told_apart(self) -> None:
+        outage = Outage()
+        for _ in range(10):
+            for _ in range(LIMIT - 1):
+                assert not outage.lose(Exhausted("x", server="http://score.test:8087"))
+            outage.answered("http://SCORE.test:8087/download/x?offset=0")
+
+    @pytest.mark.parametrize(
+        ("answer", "away"),
+        [(Answer(503), True), (Answer(429), True), (Answer(404), False), (Answer(200, b"true"), False)],
+    )
+    def test_what_counts_as_an_answer(
+        self, make_client: MakeClient, site: FaultyScore, answer: Answer, away: bool
+    ) -> None:
+        client = make_client(patience=Patience(attempts=1))
+        outage = client.engine.outage
+        for _ in range(LIMIT):
+            outage.lose(Exhausted("x", server=site.url))
+        site.traffic.inject(answer, path="^/upload/", times=None)
+        with suppress(NotFound, Unavailable):
+            client.engine.persist(lambda: client.score.exists(IDS[0]), "asking")
+        assert outage.is_away(Exhausted("x", server=site.url)) == away
+
+    def test_nothing_more_is_waited_for_where_it_is_known(self, make_client: MakeClient, site: FaultyScore) -> None:
+        client = make_client(patience=self.PATIENCE)
+        site.traffic.inject(Answer.unavailable(), path="^/upload/", times=None)
+        for expected in (self.PATIENCE.attempts, 1):
+            site.traffic.forget()
+            with pytest.raises(Unavailable) as caught:
+                client.engine.persist(lambda: client.score.exists(IDS[0]), "asking")
+            assert len(site.traffic.seen()) == expected
+            for _ in range(LIMIT):
+                client.engine.outage.lose(Exhausted("x", server=caught.value.server))
 
 
 def test_many_clients_ask_a_busy_server_once_and_once_more(
