@@ -164,7 +164,8 @@ def access_page() -> str:
 
 STATUSES = """\
 A command of `score-client` ends with one of these, so that scripts and workflow engines can tell what happened. Of
-several items the status is 3 where one fails, whatever the reason, but 6 and 10, which end the whole command.
+several items the status is 3 where one fails, whatever the reason, with these exceptions: 6 and 10 end the whole
+command, and it is 5 where every failure is one that may pass, so that it is worth running the same command again.
 `score-server` ends with 0 after an orderly end, and with 1 where it could not start or where one of its
 [commands](commands.md) found something wrong."""
 

@@ -68,13 +68,14 @@ def of_error(error: errors.ScoreError) -> int:
 @dataclass
 class Statuses:
     """The exit status of a command, from how its items end, one after the other: of one item its own, of several
-    whether all are good.
+    whether all are good, or may be so when the same command is run again.
 
     No valid token and no space left end the whole command, and are told as such.
     """
 
     count: int = 0
     failed: int = 0
+    _passing: int = 0
     _first: int = OK
     _whole: int = OK
 
@@ -85,6 +86,7 @@ class Statuses:
             return
         self.failed += 1
         status = of_error(outcome.error)
+        self._passing += status == TEMPORARY
         self._first = self._first or status
         if isinstance(outcome.error, errors.Unauthenticated | errors.NoSpace):
             self._whole = self._whole or status
@@ -94,7 +96,9 @@ class Statuses:
         """Of the items so far."""
         if not self.failed:
             return OK
-        return self._whole or (self._first if self.count == 1 else SOME_FAILED)
+        if self._whole or self.count == 1:
+            return self._whole or self._first
+        return TEMPORARY if self._passing == self.failed else SOME_FAILED
 
 
 def of_outcomes(outcomes: Iterable[Outcome]) -> int:

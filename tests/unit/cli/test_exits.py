@@ -68,6 +68,15 @@ def test_of_several_the_status_tells_that_some_failed() -> None:
     assert exits.of_outcomes([failed(errors.NotFound("x")), failed(errors.Integrity("x"))]) == 3
 
 
+def test_of_several_the_same_command_later_may_succeed_where_every_failure_may_pass() -> None:
+    away, late, gone = failed(Exhausted("x")), failed(errors.Expired("x")), failed(errors.NotFound("x"))
+    assert exits.of_outcomes([away, away]) == 5
+    assert exits.of_outcomes([GOOD, away, GOOD, late]) == 5
+    assert exits.of_outcomes([GOOD, away]) == 5
+    assert exits.of_outcomes([away, gone]) == exits.of_outcomes([gone, away]) == 3
+    assert exits.of_outcomes([away, failed(errors.NoSpace("x"))]) == 10
+
+
 @pytest.mark.parametrize(("error", "status"), [(errors.Unauthenticated("x"), 6), (errors.NoSpace("x"), 10)])
 def test_what_ended_the_whole_command_is_told_as_such(error: ScoreError, status: int) -> None:
     assert exits.of_outcomes([GOOD, failed(errors.NotFound("x")), failed(error), failed(error)]) == status

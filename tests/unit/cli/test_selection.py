@@ -268,6 +268,17 @@ class TestRecords:
         assert isinstance(end["error"], dict)
         assert end["error"]["kind"] == "Unavailable"
 
+    @pytest.mark.parametrize(("more", "status"), [((), 5), ((ANALYSIS,), 3)])
+    def test_what_may_pass(
+        self, run: Run, folder: Path, registered: None, site: FaultyScore, more: tuple[str, ...], status: int
+    ) -> None:
+        site.traffic.inject(Answer(503), path=f"^/download/{OBJECT}", times=None)
+        found, out, _ = run(*DOWNLOAD, "--object-id", OBJECT, OTHER, *more, "--json")
+        assert found == status
+        *objects, end = records(out)
+        assert sorted(one["state"] for one in objects) == sorted(["downloaded", "failed", *["failed" for _ in more]])
+        assert end["exit"] == status
+
     def test_a_defect(
         self, run: Run, folder: Path, registered: None, site: FaultyScore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
