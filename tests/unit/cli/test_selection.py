@@ -367,6 +367,30 @@ class TestRecords:
         assert end["exit"] == 0
 
 
+class TestLimits:
+    """A limit of a byte a second lets nothing through but the first piece; the other way it is of no account."""
+
+    @pytest.mark.parametrize(("limit", "status"), [("off:1b", 130), ("1b:off", 0)])
+    def test_of_a_download(self, folder: Path, registered: None, limit: str, status: int) -> None:
+        words = [*DOWNLOAD, "--object-id", OBJECT, "--bwlimit", limit, *(["--max-duration", "1s"] if status else [])]
+        ended = subprocess.run(
+            [*CLIENT, *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert ended.returncode == status, ended.stderr
+        assert (folder / "out" / "a.bam").exists() == (status == 0)
+
+    @pytest.mark.parametrize(("limit", "status"), [("1b:off", 130), ("off:1b", 0)])
+    def test_of_an_upload(self, folder: Path, site: FaultyScore, limit: str, status: int) -> None:
+        (folder / "a.bam").write_bytes(DATA)
+        words = ["upload", "--object-id", OBJECT, "--file", "a.bam", "--bwlimit", limit]
+        words += ["--max-duration", "1s"] if status else []
+        ended = subprocess.run(
+            [*CLIENT, *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert ended.returncode == status, ended.stderr
+        assert (OBJECT in site.fake.objects) == (status == 0)
+
+
 class TestReport:
     def test_a_line_for_each_object(self, run: Run, folder: Path, registered: None) -> None:
         status, _, _ = run(*DOWNLOAD, "--object-id", OBJECT, ANALYSIS, "--report", "r.tsv")
