@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from score.cli.options import Duration
 from score.testing.faults import Answer
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
@@ -389,6 +390,37 @@ class TestLimits:
         )
         assert ended.returncode == status, ended.stderr
         assert (OBJECT in site.fake.objects) == (status == 0)
+
+    @pytest.mark.parametrize(
+        ("text", "seconds"),
+        [("90s", 90), ("5", 5), ("2m", 120), ("3h", 10_800), ("1d", 86_400), ("2h30m", 9_000), ("1d2h3m4s", 93_784)],
+    )
+    def test_a_time(self, text: str, seconds: float) -> None:
+        assert Duration().convert(text, None, None) == seconds
+
+    def test_when_the_time_is_over_the_same_command_goes_on_later(
+        self, run: Run, folder: Path, site: FaultyScore, registered: None
+    ) -> None:
+        gate = site.traffic.hold(path=f"^/store/{OBJECT}", skip=2)
+        words = [*DOWNLOAD, "--object-id", OBJECT, "--transport.parallel=1"]
+        ended = subprocess.run(
+            [*CLIENT, *words, "--max-duration", "3s"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert ended.returncode == 130
+        assert "The time for this run is over" in ended.stderr
+        assert "Run the same command again to go on from there." in ended.stderr
+        assert len(list((folder / "out" / f".{OBJECT}").glob("part-*"))) == 2
+        gate.open()
+        site.traffic.heal()
+        site.traffic.forget()
+        assert run(*words, "--max-duration", "1d")[0] == 0
+        assert (folder / "out" / "a.bam").read_bytes() == DATA
+        assert len(site.gets) == 4
 
 
 class TestReport:
