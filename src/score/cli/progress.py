@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from score.cli.tally import Tally, duration, size, wait_text
+from score.cli.tally import UNMOVED, Tally, duration, size, wait_text
 from score.client.outcome import Outcome, State
 from score.client.settings import Display
 from score.transfer.events import Event, Note, Planned, Waiting
@@ -103,7 +103,7 @@ class Screen:
             self._counts[outcome.state] = self._counts.get(outcome.state, 0) + 1
             if outcome.error is not None:
                 self._failed.append(outcome)
-            elif outcome.state in (State.PRESENT, State.PLANNED):
+            elif outcome.state in UNMOVED:
                 self.tally.skip(outcome.size)
         if outcome.error is not None:
             message = outcome.error.message

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from unicodedata import combining, east_asian_width
 
+from score.client.outcome import State
 from score.transfer.events import Checked, Ended, Event, Moved, PartDone, Planned, Verifying, Waiting
 
 WINDOW = 20.0
 """Seconds over which the present rate is taken."""
 SLOW = 1.0
 """Seconds without a sign of life after which it is said what the run waits for."""
+UNMOVED = (State.PRESENT, State.PLANNED)
+"""How objects end that did not have to move; whoever knows their size tells of it by :meth:`Tally.skip`."""
 _UNITS = ("B", "KiB", "MiB", "GiB")
 
 
@@ -79,6 +82,7 @@ class Item:
     done: int
     done_parts: int
     verifying: bool = False
+    checking: bool = False
 
 
 class Tally:
@@ -107,21 +111,22 @@ class Tally:
                 self._sample(now)
                 if item in self.items:
                     self.items[item].done += count
+                    self.items[item].checking = isinstance(event, Checked)
             case PartDone(item, _) if item in self.items:
                 self.items[item].done_parts += 1
             case Verifying(item) if item in self.items:
                 self.items[item].verifying = True
             case Waiting(what):
                 self._waits[what] = (now + event.seconds, event)
-            case Ended(item):
+            case Ended(item, state):
                 self.ended += 1
                 known = self.items.pop(item, None)
-                self._settled += known.size if known else 0
+                self._settled += known.size if known and state not in UNMOVED else 0
             case _:
                 pass
 
     def skip(self, count: int) -> None:
-        """An object of ``count`` bytes ended that did not have to move."""
+        """An object of ``count`` bytes ended in a state of :data:`UNMOVED`."""
         self._settled += count
 
     def _sample(self, now: float) -> None:
@@ -169,6 +174,8 @@ class Tally:
         count = f"{self.ended}" + (f"/{self.files}" if self.files is not None else "")
         files = f"{count} file{'' if (self.files or self.ended) == 1 else 's'}"
         moved = f"{size(self.done)} of {size(total)}" if total is not None else size(self.done)
+        if self.items and all(item.checking for item in self.items.values()):
+            moved = f"checking {moved}"
         percent = f"{100 * self.done // total}%" if total else ""
         end = duration(left) if left is not None else ""
         speed = f"{size(rate)}/s"
@@ -208,7 +215,9 @@ class Tally:
         if width < 50:
             ends = [short]
         else:
-            state = "checking MD5" if item.verifying else f"{item.done_parts}/{item.parts} parts"
+            state = f"{item.done_parts}/{item.parts} parts"
+            if item.verifying or item.checking:
+                state = "checking MD5" if item.verifying else "checking"
             bar = ("█" * (percent // 10)).ljust(10, "·")
             ends = [bar, short, f"{size(item.size):>9}", f"{state:>12}"] if width >= 70 else [short, f"{state:>12}"]
         end = " ".join(ends)

@@ -22,7 +22,7 @@ from score.client.settings import Settings
 from score.client.source import ObjectSource
 from score.client.tls import unverified
 from score.client.transfer import Transfer
-from score.client.upload import BlockUpload, Upload
+from score.client.upload import BlockUpload, Upload, own_md5
 from score.client.wanted import Wanted
 from score.errors import (
     Conflict,
@@ -40,7 +40,6 @@ from score.transfer.bandwidth import Throttle, parse
 from score.transfer.budget import Budget
 from score.transfer.engine import Engine
 from score.transfer.events import Event, Listener, ignore
-from score.transfer.files import md5_of_file
 from score.transfer.http import Http
 from score.transfer.journal import places
 from score.transfer.lock import held
@@ -157,7 +156,7 @@ class Client:
         path = Path(path)
         state = self.settings.upload_state
         with held(places(path, state), object_id, str(path)):
-            expected = check_md5(md5) if md5 else md5_of_file(path, self.stop.check)
+            expected = check_md5(md5) if md5 else own_md5(self.engine, path)
             given = (self.engine, self.score, self.catalog, object_id, path, expected, force, state)
             if self._kind() == "az":
                 return BlockUpload(*given, self.settings.block_size).run()

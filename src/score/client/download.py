@@ -13,10 +13,11 @@ from score.errors import AlreadyExists, Conflict, Refused
 from score.protocol.digests import to_hex
 from score.protocol.parts import Span, covers
 from score.protocol.wire import Entity, Part, Specification
+from score.transfer.checking import checked_md5
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Note, Planned
 from score.transfer.fetch import Fetch, Replaced
-from score.transfer.files import Target, allocated, check_space, is_there, md5_of_file
+from score.transfer.files import Source, Target, allocated, check_space, is_there
 from score.transfer.journal import DownloadJournal
 
 
@@ -162,7 +163,10 @@ class Download:
             )
         if whole is None:
             raise AlreadyExists(f"{target} is there already, and no MD5 is known to compare it with.", hint=hint)
-        if self.validate and md5_of_file(target, self.engine.stop.check) != whole:
+        if not self.validate:
+            return
+        self.engine.listener(Planned(str(target), size, len(wanted.parts)))
+        if checked_md5(self.engine, Source(target)) != whole:
             raise AlreadyExists(f"{target} is there already, with other contents.", hint=hint)
 
     def _resume(self, journal: DownloadJournal, wanted: Specification) -> list[Part]:

@@ -25,9 +25,10 @@ from score.protocol.digests import to_hex
 from score.protocol.parts import Span, covers
 from score.protocol.wire import Part
 from score.transfer.blocks import BlockPush, cut_blocks
+from score.transfer.checking import checked_md5
 from score.transfer.engine import Engine, SharedUrl, Urls
 from score.transfer.events import Note, Planned
-from score.transfer.files import Source, md5_of_span
+from score.transfer.files import Source
 from score.transfer.journal import UploadJournal, elsewhere
 from score.transfer.push import Push
 
@@ -163,9 +164,9 @@ class Upload:
         """Whether the finished parts, which are not sent again, hold the file's bytes: it may have changed since."""
 
         def check(part: Part) -> bool:
-            with source.open() as file:
-                return md5_of_span(file, part.span, self.engine.stop.check) == to_hex(part.source_md5)
+            return checked_md5(self.engine, source, part.span) == to_hex(part.source_md5)
 
+        self.engine.listener(Planned(str(self.path), source.size, len(parts)))
         return all(self.engine.workers.each([part for part in parts if part.source_md5], check))
 
     def _begin(self, source: Source, journal: UploadJournal) -> tuple[str, list[Part]] | None:
@@ -298,6 +299,13 @@ class BlockUpload(Upload):
         if upload_id == self.object_id:
             return self.score.start(self.object_id, source.size, self.md5, overwrite=True).parts
         return super()._renew(source, upload_id)
+
+
+def own_md5(engine: Engine, path: Path) -> str:
+    """MD5 in hex of a file that nobody told the MD5 of."""
+    source = Source(path)
+    engine.listener(Planned(str(path), source.size, 1))
+    return checked_md5(engine, source)
 
 
 def _cover(parts: list[Part], size: int) -> bool:

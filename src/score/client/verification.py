@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import nullcontext
@@ -17,11 +16,11 @@ from score.client.layout import Claims, Layout, place
 from score.client.outcome import Outcome, State
 from score.errors import Conflict, Integrity, NotFound, Refused
 from score.protocol.digests import to_hex
-from score.protocol.parts import Span
 from score.protocol.wire import Entity, Part, Specification
+from score.transfer.checking import checked_md5
 from score.transfer.engine import Engine
-from score.transfer.events import Checked, Note, Planned
-from score.transfer.files import Source, is_there, read_span, translate
+from score.transfer.events import Note, Planned
+from score.transfer.files import Source, is_there, translate
 from score.transfer.journal import DownloadJournal
 from score.transfer.lock import held
 
@@ -108,7 +107,7 @@ class Verification:
         self.engine.listener(Planned(str(path), source.size, len(stored.parts)))
         whole = to_hex(stored.object_md5)
         if whole and source.size == stored.object_size:
-            (found,) = self.engine.workers.each([Span(0, source.size)], lambda span: self._md5(source, span))
+            (found,) = self.engine.workers.each([source], lambda whole: checked_md5(self.engine, whole))
             if found == whole:
                 return None
         if any(part.source_md5 is None for part in stored.parts):
@@ -118,7 +117,7 @@ class Verification:
 
         def check(part: Part) -> Part | None:
             inside = part.span.end <= source.size
-            return None if inside and self._md5(source, part.span) == part.source_md5 else part
+            return None if inside and checked_md5(self.engine, source, part.span) == part.source_md5 else part
 
         bad = [part for part in self.engine.workers.each(stored.parts, check) if part is not None]
         if not bad and source.size == stored.object_size:
@@ -129,18 +128,6 @@ class Verification:
                 hint="The object in the store is not the registered file; tell whoever submitted it.",
             )
         return Damage(tuple(sorted(bad, key=lambda part: part.offset)), stored, source.size)
-
-    def _md5(self, source: Source, span: Span) -> str:
-        digest = hashlib.md5()
-        with source.open() as file:
-            try:
-                for chunk in read_span(file, span):
-                    self.engine.stop.check()
-                    digest.update(chunk)
-                    self.engine.listener(Checked(str(source.path), len(chunk)))
-            except OSError as error:
-                raise translate(error, source.path) from error
-        return digest.hexdigest()
 
     def _set_aside(self, path: Path, journal: DownloadJournal, stored: Specification, bad: Damage) -> None:
         """Make of the file a download that was interrupted: with the good parts finished and the bad ones missing.

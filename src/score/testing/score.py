@@ -328,6 +328,11 @@ class Heard:
         with self._lock:
             self._events.append(event)
 
+    def forget(self) -> None:
+        """Begin anew."""
+        with self._lock:
+            self._events.clear()
+
     def of(self, kind: type[E]) -> list[E]:
         """The events of one kind, in the order in which they came."""
         with self._lock:

@@ -60,6 +60,34 @@ def after(*events: tuple[float, Event], files: int | None = None, total: int | N
     return tally
 
 
+class TestChecking:
+    """Reading that moves nothing: MD5s before an upload, finished parts, files that are there."""
+
+    READING = (
+        (0.0, Planned("a.bam", 4 * GIB, 1)),
+        (1.0, Checked("a.bam", GIB)),
+        (2.0, Checked("a.bam", GIB)),
+    )
+
+    def test_what_is_done_and_how_fast(self) -> None:
+        tally = after(*self.READING, files=1, total=4 * GIB)
+        assert tally.summary(2.0) == "0/1 file, checking 2.0 GiB of 4.0 GiB, 1.0 GiB/s, 0:02 left"
+        assert tally.lines(70, 10, 2.0)[0].split() == ["a.bam", "█████·····", "50%", "4.0", "GiB", "checking"]
+        assert tally.moved == 0
+
+    def test_when_it_moves_after_that_it_begins_at_nothing(self) -> None:
+        tally = after(*self.READING, (3.0, Planned("a.bam", 4 * GIB, 4)), files=1, total=4 * GIB)
+        assert tally.summary(3.0).startswith("0/1 file, 0 B of 4.0 GiB")
+        tally.take(Moved("a.bam", GIB), 4.0)
+        assert tally.summary(4.0).startswith("0/1 file, 1.0 GiB of 4.0 GiB")
+        assert "0/4 parts" in tally.lines(70, 10, 4.0)[0]
+
+    def test_what_need_not_move_then_counts_once(self) -> None:
+        tally = after(*self.READING, (3.0, Ended("a.bam", "already there")), files=1, total=4 * GIB)
+        tally.skip(4 * GIB)
+        assert tally.done == 4 * GIB
+
+
 BUSY = (
     (0.0, Planned("out/a.bam", 10 * GIB, 100, 2 * GIB, 20)),
     (0.0, Planned("out/b.bam", GIB, 10)),

@@ -36,7 +36,7 @@ from score.testing.privileges import unprivileged
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
 from score.transfer.budget import FILES
-from score.transfer.events import Ended, Note, Planned
+from score.transfer.events import Checked, Ended, Note, Planned
 
 ANALYSIS = "a11aca11-0000-4000-8000-000000000020"
 OBJECT = "5c0eca11-0000-4000-8000-000000000020"
@@ -185,7 +185,11 @@ class TestExisting:
     def test_the_same_file_is_already_there(self, client: Client, site: FaultyScore, out: Path) -> None:
         fetch(client, out)
         site.traffic.forget()
+        site.heard.forget()
         assert fetch(client, out) == [Outcome(OBJECT, State.PRESENT, out / "a.bam", len(DATA), MD5)]
+        assert [event.size for event in site.heard.of(Planned)] == [len(DATA)]
+        assert sum(event.count for event in site.heard.of(Checked)) == len(DATA), "it is told that it is read"
+        assert {event.item for event in site.heard.of(Checked)} == {str(out / "a.bam")}
         assert site.gets == []
 
     @pytest.mark.parametrize("layout", list(Layout))

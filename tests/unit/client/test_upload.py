@@ -32,7 +32,7 @@ from score.testing.privileges import unprivileged
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
 from score.transfer.budget import FILES
-from score.transfer.events import Ended, Note, Planned
+from score.transfer.events import Checked, Ended, Note, Planned
 
 ANALYSIS = "a11aca11-0000-4000-8000-000000000001"
 OBJECT = "5c0eca11-0000-4000-8000-000000000001"
@@ -90,6 +90,20 @@ def test_a_file_becomes_an_object(client: Client, site: FaultyScore, path: Path)
 def test_without_an_md5_the_files_own_is_used(client: Client, site: FaultyScore, path: Path) -> None:
     assert client.upload(path, OBJECT).md5 == MD5
     assert site.fake.objects[OBJECT].md5 == MD5
+
+
+def checked(site: FaultyScore) -> int:
+    """Bytes that were read to be compared only, as it was told."""
+    return sum(event.count for event in site.heard.of(Checked))
+
+
+def test_it_is_told_that_the_md5_is_computed(client: Client, site: FaultyScore, path: Path) -> None:
+    client.upload(path, OBJECT)
+    assert checked(site) == len(DATA)
+    before, then = site.heard.of(Planned)
+    assert (before.item, before.size, before.done) == (str(path), len(DATA), 0)
+    assert (then.size, then.parts, then.done) == (len(DATA), 6, 0)
+    assert {event.item for event in site.heard.of(Checked)} == {str(path)}
 
 
 def test_an_md5_in_capitals_is_the_same(client: Client, path: Path) -> None:
@@ -185,6 +199,8 @@ class TestResuming:
         assert os.listdir(path.parent) == ["a.bam"]
         planned = site.heard.of(Planned)[-1]
         assert (planned.parts, planned.done_parts) == (6, 3)
+        assert checked(site) == planned.done, "it is told that they are compared with the file"
+        assert site.heard.of(Planned)[-2] == Planned(str(path), len(DATA), 6)
 
     def test_a_file_that_changed_since_is_sent_anew(self, client: Client, site: FaultyScore, path: Path) -> None:
         """Its finished parts hold the bytes of before: completing them would make an object of both."""

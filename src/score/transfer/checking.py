@@ -1,0 +1,25 @@
+"""Reading local files to compare them, told like a transfer: it may take as long as one."""
+
+from __future__ import annotations
+
+import hashlib
+
+from score.protocol.parts import Span
+from score.transfer.engine import Engine
+from score.transfer.events import Checked
+from score.transfer.files import Source, read_span, translate
+
+
+def checked_md5(engine: Engine, source: Source, span: Span | None = None) -> str:
+    """MD5 in hex of a file, or of a span of it. Say before by Planned how large it is. Raises Cancelled when the user
+    asks to stop, Integrity where the file changes meanwhile, Refused or NotFound where it cannot be read."""
+    digest = hashlib.md5()
+    with source.open() as file:
+        try:
+            for chunk in read_span(file, span or Span(0, source.size)):
+                engine.stop.check()
+                digest.update(chunk)
+                engine.listener(Checked(str(source.path), len(chunk)))
+        except OSError as error:
+            raise translate(error, source.path) from error
+    return digest.hexdigest()
