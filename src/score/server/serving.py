@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import logging
 import signal
 import socket
@@ -56,6 +57,7 @@ class Server(uvicorn.Server):
         if hasattr(signal, "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
         if not self.should_exit:
+            gc.freeze()  # all that is there by now stays
             self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
