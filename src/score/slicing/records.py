@@ -87,7 +87,8 @@ def copy_reads(fd: int, opened: Callable[[], None], task: Task, check: Callable[
     library = pysam()
     reference = str(task.reference) if task.reference else None
     try:
-        source = library.AlignmentFile(f"/dev/fd/{fd}", "r", check_sq=False, reference_filename=reference)
+        # by a name it would look for an index, and complain that there is none
+        source = library.AlignmentFile(fd, "r", check_sq=False, reference_filename=reference)
     except (OSError, ValueError) as error:
         raise unreadable(task, error) from None
     finally:

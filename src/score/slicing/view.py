@@ -233,7 +233,7 @@ def _contigs(item: Item, index: Index | None) -> list[str]:
     library = pysam()
     with Feed(spans.whole(item.file)) as feed:
         try:
-            source = library.AlignmentFile(f"/dev/fd/{feed.fd}", "r", check_sq=False)
+            source = library.AlignmentFile(feed.fd, "r", check_sq=False)
         except (OSError, ValueError):
             raise Invalid(f"{item.name} is no SAM file.") from None
         finally:

@@ -47,6 +47,18 @@ def put(site: FaultyScore, song: FakeSong, tmp_path: Path) -> Put:
     return place
 
 
+@pytest.mark.parametrize("name", ["sample.cram", "sample.bam"])
+@pytest.mark.parametrize("more", [(), ("--query", "chr2"), ("--header-only",), ("--output-format", "cram")])
+def test_what_succeeds_says_nothing(name: str, more: tuple[str, ...], run: Run, folder: Path, put: Put) -> None:
+    one = put(1, name, ("chr1", 5), ("chr2", 5))
+    status, out, err = run("view", *ids(one), *more)
+    assert (status, err) == (0, "")
+    assert out
+    local = folder / "made" / name
+    status, out, err = run("view", "--input-file", local, *more)
+    assert (status, err) == (0, "")
+
+
 ANALYSIS = "a11aca11-0000-4000-8000-0000000000aa"
 VCF = (
     "##fileformat=VCFv4.2\n##contig=<ID=chr1,length=100>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
