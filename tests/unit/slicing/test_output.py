@@ -173,6 +173,27 @@ def test_or_is_the_original_word_for_word(kind: str, files: Any, slice_file: Sli
     assert ".header." in found.path.name
 
 
+@pytest.mark.parametrize("queries", [(), ("chr1",), ("chr1:50-60",)])
+@pytest.mark.parametrize("header_only", [False, True])
+def test_a_header_of_variants_is_the_original_byte_for_byte(
+    header_only: bool, queries: tuple[str, ...], bare: Path, slice_file: Slice, tmp_path: Path
+) -> None:
+    """No line is added, moved or worded anew."""
+    odd = b"##fileformat=VCFv4.1\n##INFO=<ID=DP, Number=1,Type=Integer,Description=odd>\n##source=a b\n##source=a b\n"
+    text = odd + gzip.decompress(bare.read_bytes()) if bare.suffix == ".gz" else odd + bare.read_bytes()
+    text = text.replace(b"##fileformat=VCFv4.2\n", b'##FILTER=<ID=q10,Description="low">\n')
+    made = tmp_path / "odd" / bare.name
+    made.parent.mkdir()
+    made.write_bytes(text)
+    if bare.suffix == ".gz":
+        made = Path(pysam.tabix_index(str(made.rename(made.with_suffix(""))), preset="vcf"))
+    (found,) = slice_file(made, *queries, header_only=header_only, original_header=True)
+    header = text[: text.index(b"\nchr1") + 1]
+    written = gzip.decompress(found.path.read_bytes())
+    assert written[: len(header)] == header
+    assert written[len(header) :].startswith(b"chr1\t") is bool(found.records)
+
+
 @pytest.mark.parametrize(
     ("name", "what", "format", "expected"),
     [
