@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 import subprocess
@@ -12,7 +13,9 @@ from typing import Any
 import pysam
 import pytest
 
-from score.slicing.view import Written
+from score.errors import Invalid, NotFound
+from score.slicing.sources import LocalBytes, look
+from score.slicing.view import Item, Request, Written, view
 
 CONTIGS = {"chr1": 600_000, "chr2": 90_000, "chrEmpty": 5_000, "6": 40_000}
 READS = ("bam", "straddling", "csi", "cram")
@@ -150,3 +153,100 @@ def test_texts_are_searched_from_beginning_to_end(
         slice_file(files.of("tbi"), "chr2:100-5000")
     )
     assert notes == ["no index leads into a text: all of it is read"] * 2
+
+
+@pytest.mark.parametrize("kind", [*READS, *VARIANTS])
+def test_without_an_index_all_is_read_for_the_same_records(
+    kind: str, files: Any, slice_file: Callable[..., list[Written]], tmp_path: Path, notes: list[str]
+) -> None:
+    dice = random.Random(kind)
+    path = files.of(kind)
+    draws = [[some_region(dice) for _ in range(dice.choice((1, 3)))] for _ in range(5)]
+    draws += [["*", "chr2"]] if kind in READS else []
+    some = 0
+    with LocalBytes(path) as data:
+        item = Item(path.name, look(data), lambda: None, notes.append)
+        given: dict[str, Any] = {"output_dir": tmp_path / "scanned", "reference": files.reference}
+        for regions in draws:
+            found = written(view(item, Request(queries=tuple(regions), scan=True, **given)))
+            assert found == written(slice_file(path, *regions)), regions
+            some += len(found)
+        assert notes == ["no index: all of it is read"] * len(draws)
+        with pytest.raises(NotFound, match=r"has no index.*To read all of the file for them: --scan"):
+            view(item, Request(queries=("chr2",), **given))
+        with pytest.raises(Invalid, match=r"has no contig 2 \(did you mean chr2"):
+            view(item, Request(queries=("2",), scan=True, **given))
+    assert some > 500
+
+
+def lonely_cram(files: Any, folder: Path, options: str) -> Path:
+    """A CRAM with its index, and no trace of the reference that it was made with."""
+    reference, made = folder / "reference.fa", folder / "reads.cram"
+    reference.write_bytes(files.reference.read_bytes())
+    words = ("-O", f"cram,seqs_per_slice=300,reference={reference}{options}", "-o", str(made), str(files.of("bam")))
+    pysam.view(*words, catch_stdout=False)
+    pysam.index(str(made))
+    for path in folder.glob("reference.fa*"):
+        path.unlink()
+    return made
+
+
+@pytest.mark.parametrize("options", [",embed_ref=1", ",no_ref=1"])
+def test_cram_that_brings_its_reference(
+    options: str,
+    files: Any,
+    slice_file: Callable[..., list[Written]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REF_PATH", str(tmp_path / "nothing/%s"))
+    made = lonely_cram(files, tmp_path, options)
+    found = written(slice_file(made, "chr2:100-9000", reference=None))
+    assert plain(found) == plain(written(slice_file(files.of("bam"), "chr2:100-9000")))
+    assert found
+
+
+def test_cram_whose_reference_is_found_by_its_md5(
+    files: Any, slice_file: Callable[..., list[Written]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = lonely_cram(files, tmp_path, "")
+    monkeypatch.setenv("REF_PATH", str(tmp_path / "cache" / "%s"))
+    (tmp_path / "cache").mkdir()
+    with pysam.FastaFile(str(files.reference)) as fasta:
+        for name in fasta.references:
+            text = fasta.fetch(name)
+            (tmp_path / "cache" / hashlib.md5(text.encode()).hexdigest()).write_text(text)
+    found = written(slice_file(made, "chr2:100-9000", reference=None))
+    assert plain(found) == plain(written(slice_file(files.of("bam"), "chr2:100-9000")))
+    assert found
+
+
+@pytest.mark.parametrize("kind", [*READS, *VARIANTS])
+def test_contained_in_any_of_several_regions(kind: str, files: Any, slice_file: Callable[..., list[Written]]) -> None:
+    """Regions that touch are one: what lies across their border lies within it."""
+    regions = {"chr1": [(9_999, 60_000), (60_000, 90_000), (200_000, 240_000)], "chr2": [(0, 30_000)]}
+    queries = [f"{name}:{begin + 1}-{end}" for name, ranges in regions.items() for begin, end in ranges]
+    within = {"chr1": [(9_999, 90_000), (200_000, 240_000)], "chr2": [(0, 30_000)]}
+
+    def lies_within(name: str, begin: int, end: int) -> bool:
+        return any(first <= begin and end <= last for first, last in within[name])
+
+    if kind in READS:
+        with pysam.AlignmentFile(str(files.of(kind)), reference_filename=str(files.reference)) as file:
+            expected = [
+                [read.query_name, str(read.flag)]
+                for name in regions
+                for read in file.fetch(name)
+                if lies_within(name, read.reference_start, read.reference_end or read.reference_start + 1)
+            ]
+    else:
+        with pysam.VariantFile(str(files.of(kind))) as calls:
+            expected = [
+                [one.chrom, str(one.pos)]
+                for name in regions
+                for one in calls.fetch(name)
+                if lies_within(name, one.start, one.stop)
+            ]
+    found = [line.split("\t")[:2] for line in written(slice_file(files.of(kind), *queries, contained=True))]
+    assert found == expected
+    assert 0 < len(found) < len(written(slice_file(files.of(kind), *queries)))
