@@ -118,6 +118,8 @@ def view(
         raise click.UsageError("--input-file-index belongs to --input-file.")
     if more_queries and not queries:
         raise click.UsageError(f"What is {more_queries[0]!r}? Regions follow --query.")
+    if queries and bed_query is not None:
+        raise click.UsageError("Give --query or --bed-query, not both.")
     kind = OutputType(output_type.lower())
     folder = None if stdout else output_dir
     several = manifest is not None or len(object_ids) > 1

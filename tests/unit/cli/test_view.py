@@ -199,3 +199,109 @@ def test_a_region_that_is_given_twice_is_one(run: Run, folder: Path, put: Put) -
     status, _, err = run("view", *ids(one), *words)
     assert (status, written(folder / "out")) == (0, {"sample.chr1_1-90.sam": 1}), err
     assert err.count(": 1 records") == 1
+
+
+LOCAL = ("view", "--input-file", "made/sample.bam")
+
+
+@pytest.fixture
+def sample(folder: Path) -> Path:
+    """A local BAM with its index beside it."""
+    (folder / "made").mkdir()
+    return reads(folder / "made" / "sample.bam", ("chr1", 5), ("chr1", 9), ("chr1", 200), ("chr2", 5))
+
+
+def places(text: str) -> list[tuple[str, int]]:
+    cells = [line.split("\t") for line in text.splitlines() if line[:1] != "@"]
+    return [(one[2], int(one[3])) for one in cells]
+
+
+def test_regions_of_a_bed_file(run: Run, sample: Path, folder: Path) -> None:
+    """Counted from 0, and the end is not in it."""
+    (folder / "panel.bed").write_text("track name=x\n# a comment\n\nchr1\t8\t9\tname\nchr2 0 5\n")
+    status, out, err = run(*LOCAL, "--bed-query", "panel.bed")
+    assert (status, places(out), err) == (0, [("chr1", 9), ("chr2", 5)], "")
+    status, out, err = run(*LOCAL, "--bed-query", "panel.bed", "--output-dir", "out")
+    assert written(folder / "out") == {"sample.panel.bed.sam": 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"chr1\t1\t5\nchr1\t7\n", "panel.bed, line 2: that is no line of a BED file"),
+        (b"chr1\t1\tx\n", "panel.bed, line 1: that is no line of a BED file"),
+        (b"#\nchr1\t9\t5\n", "panel.bed, line 2: 9 to 5 is no range"),
+        (b"chr1\t-1\t5\n", "panel.bed, line 1: -1 to 5 is no range"),
+        (b"\xff\xfe\x00", "panel.bed is no BED file: it is not text"),
+        (None, "panel.bed: No such file or directory"),
+        (b"chr9\t1\t5\n", "has no contig chr9"),
+    ],
+)
+def test_bed_files_that_are_none(content: bytes | None, said: str, run: Run, sample: Path, folder: Path) -> None:
+    if content is not None:
+        (folder / "panel.bed").write_bytes(content)
+    status, out, err = run(*LOCAL, "--bed-query", "panel.bed")
+    assert (status, out) == (4 if content is None else 2, "")
+    assert said in err
+
+
+def test_only_records_within_a_region(run: Run, sample: Path, folder: Path) -> None:
+    status, out, _ = run(*LOCAL, "--query", "chr1:1-10", "--contained")
+    assert (status, places(out)) == (0, [("chr1", 5)])
+    (folder / "panel.bed").write_text("chr1\t0\t12\n")
+    status, out, _ = run(*LOCAL, "--bed-query", "panel.bed", "--contained")
+    assert (status, places(out)) == (0, [("chr1", 5), ("chr1", 9)])
+
+
+def test_the_index_that_is_named_is_taken(run: Run, sample: Path, folder: Path) -> None:
+    other = reads(folder / "made" / "other.bam", ("chr1", 5))
+    sample.with_name("sample.bam.bai").rename(folder / "elsewhere.bai")
+    status, out, err = run(*LOCAL, "--query", "chr2", "--input-file-index", "elsewhere.bai")
+    assert (status, places(out), err) == (0, [("chr2", 5)], "")
+    status, out, err = run(*LOCAL, "--query", "chr2", "--input-file-index", other.with_name("other.bam.bai"))
+    assert (status, out) == (8, "")
+    assert "and its index do not fit" in err
+    status, out, err = run(*LOCAL, "--query", "chr2", "--input-file-index", "nowhere.bai")
+    assert (status, out) == (4, "")
+    assert "nowhere.bai: No such file" in err
+
+
+def test_standard_output_is_taken_whatever_the_folder(run: Run, sample: Path, folder: Path) -> None:
+    status, out, _ = run(*LOCAL, "--query", "chr2", "--output-dir", "out", "--stdout")
+    assert (status, places(out)) == (0, [("chr2", 5)])
+    assert not (folder / "out").exists()
+
+
+ONE = str(UUID(int=1))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "Give one of --object-id, --input-file and --manifest"),
+        (("--object-id", ONE, "--input-file", "x"), "Give one of --object-id, --input-file and --manifest"),
+        (("--object-id", ONE, "--manifest", "x"), "Give one of --object-id, --input-file and --manifest"),
+        (("--object-id", ONE, "--input-file-index", "x"), "--input-file-index belongs to --input-file"),
+        (("--object-id", ONE, "chr1"), "Regions follow --query"),
+        (("--object-id", ONE, "--query", "chr1", "--bed-query", "x"), "--query or --bed-query, not both"),
+        (("--manifest", "x"), "Several files need --output-dir"),
+        (("--object-id", ONE, "--object-id", str(UUID(int=2))), "Several files need --output-dir"),
+        (("--object-id", ONE, "--output-type", "cross"), "Several files need --output-dir"),
+        (("--manifest", "x", "--output-dir", "out", "--stdout"), "Several files need --output-dir"),
+        (("--object-id", ONE, "--output-index"), "--output-index needs --output-dir"),
+        (
+            ("--object-id", ONE, "--output-index", "--output-dir", "x", "--stdout"),
+            "--output-index needs --output-dir",
+        ),
+        (("--object-id", ONE, "--reference-file", "no.fa"), "--reference-file no.fa: there is no such file"),
+        (("--object-id", "x"), "is not an object id"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_asked(
+    words: tuple[str, ...], said: str, run: Run, folder: Path, site: FaultyScore
+) -> None:
+    status, out, err = run("view", *words)
+    assert (status, out) == (2, "")
+    assert said in err
+    assert not site.traffic.seen()
+    assert not (folder / "out").exists()
