@@ -44,6 +44,7 @@ class Background:
             await settle()  # what the ends of these began, or a connection that came meanwhile
         # A connection that came in the last moment belongs to nobody; the loop alone knows of it.
         for transport in list(getattr(self._loop, "_transports", {}).values()):
-            transport.abort()
+            if transport.get_protocol() is not None:  # else it is gone, and waits to be collected
+                transport.abort()
         await settle()
         await self._loop.shutdown_asyncgens()

@@ -399,6 +399,31 @@ def test_the_disk_keeps_what_memory_does_not(
     assert len(ranged(site)) == before
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda remote: remote.read_at(0, 9_000_000),
+        lambda remote: b"".join(data for _, data in remote.stream([Span(0, 9_000_000)])),
+    ],
+    ids=["read", "stream"],
+)
+def test_a_long_read_is_made_of_requests_at_the_same_time(
+    read: Callable[[RemoteObject], bytes], site: FaultyScore, open_object: Open
+) -> None:
+    """The second arrives, and the third, while the first is not answered."""
+    big = random.Random(5).randbytes(9_000_000)
+    site.fake.add(OBJECT, big)
+    gates = [site.traffic.hold(path="/store/", times=1) for _ in range(3)]
+    with ThreadPoolExecutor(1) as pool:
+        data = pool.submit(read, open_object())
+        try:
+            for gate in gates:
+                gate.wait_for_arrival()
+        finally:
+            site.traffic.heal()
+        assert data.result() == big
+
+
 def test_streams_give_known_spans_in_order(site: FaultyScore, open_object: Open) -> None:
     remote = open_object()
     spans = [Span(700_000, 50_000), Span(10, 90), Span(150, 100), Span(720_000, 90_000), Span(len(DATA) - 5, 100)]
