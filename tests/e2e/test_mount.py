@@ -16,6 +16,7 @@ import pytest
 
 from score.testing.components import which
 from score.testing.mounting import mounted
+from score.testing.processes import on_small_disk
 from score.testing.site import Registered, Site
 
 pytestmark = pytest.mark.needs("fuse")
@@ -113,3 +114,14 @@ def test_a_server_that_goes_and_comes_back(site: Site, make_file: Callable[[str,
         with pytest.raises(OSError) as caught:
             os.open(point / "x", os.O_CREAT | os.O_WRONLY)
         assert caught.value.errno == errno.EROFS
+
+
+@pytest.mark.needs("mounts")
+def test_a_system_without_fuse(site: Site, point: Path) -> None:
+    """It says what to do, before it asks anybody anything."""
+    with site.start("mount", "--mount-point", point, prefix=on_small_disk(Path("/dev"), 1 << 20)) as client:
+        done = client.conclude(2)
+    assert "There is no /dev/fuse" in done.stderr
+    assert "modprobe fuse" in done.stderr
+    assert "--device /dev/fuse" in done.stderr
+    assert not os.path.ismount(point)
