@@ -22,7 +22,7 @@ REHEARSED = "; nothing was moved"
 @options.manifest("files")
 @click.option("--object-id", metavar="ID", help="Object id of a single file, as registered.")
 @click.option("--file", "file", type=click.Path(path_type=Path), metavar="FILE", help="The file to upload.")
-@click.option("--md5", metavar="MD5", help="MD5 that the file must have; computed first if not given.")
+@click.option("--md5", metavar="MD5", help="MD5 that the file must have; if not given, the registered one.")
 @click.option("--analysis-id", metavar="ID", help="All files of an analysis, found in --dir; needs --study-id.")
 @click.option("--study-id", "--program-id", metavar="ID", help="Study of the analysis.")
 @click.option(

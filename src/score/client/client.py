@@ -18,11 +18,12 @@ from score.client.layout import Layout
 from score.client.manifests import UploadEntry
 from score.client.many import Later, Many, is_large
 from score.client.outcome import Outcome, Stored
+from score.client.registered import Registered
 from score.client.settings import Settings
 from score.client.source import ObjectSource
 from score.client.tls import unverified
 from score.client.transfer import Transfer
-from score.client.upload import BlockUpload, Upload, own_md5
+from score.client.upload import BlockUpload, Upload
 from score.client.wanted import Wanted
 from score.errors import (
     Conflict,
@@ -151,13 +152,14 @@ class Client:
         return profile
 
     def upload(self, path: Path | str, object_id: str, md5: str = "", *, force: bool = False) -> Outcome:
-        """Upload a file; without ``md5`` the file's own is computed first. Raises the error that stopped it."""
+        """Upload a file; without ``md5`` it has to have the one that is registered, and where none is, its own is
+        computed first. Raises the error that stopped it."""
         check_object_id(object_id)
         path = Path(path)
         state = self.settings.upload_state
         with held(places(path, state), object_id, str(path)):
-            expected = check_md5(md5) if md5 else own_md5(self.engine, path)
-            given = (self.engine, self.score, self.catalog, object_id, path, expected, force, state)
+            registered, expected = Registered(self.catalog, object_id), check_md5(md5) if md5 else ""
+            given = (self.engine, self.score, registered, object_id, path, expected, force, state)
             if self._kind() == "az":
                 return BlockUpload(*given, self.settings.block_size).run()
             return Upload(*given).run()

@@ -12,7 +12,8 @@ from score.client.layout import Claims, Layout, place
 from score.client.manifests import UploadEntry
 from score.client.many import Many
 from score.client.outcome import Outcome
-from score.client.upload import Upload, own_md5
+from score.client.registered import Registered
+from score.client.upload import Upload
 from score.protocol.digests import check_md5
 from score.protocol.ids import check_object_id
 from score.protocol.wire import Entity
@@ -26,9 +27,9 @@ def rehearse_uploads(client: Client, entries: Iterable[UploadEntry], *, force: b
 
     def one(entry: UploadEntry) -> list[Outcome]:
         check_object_id(entry.object_id)
-        md5 = check_md5(entry.md5) if entry.md5 else own_md5(client.engine, entry.path)
-        state = client.settings.upload_state
-        job = Upload(client.engine, client.score, client.catalog, entry.object_id, entry.path, md5, force, state)
+        md5 = check_md5(entry.md5) if entry.md5 else ""
+        registered, state = Registered(client.catalog, entry.object_id), client.settings.upload_state
+        job = Upload(client.engine, client.score, registered, entry.object_id, entry.path, md5, force, state)
         return [job.rehearse()]
 
     def name(entry: UploadEntry) -> tuple[str, Path | None]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from score.client.calls import Score
-from score.client.catalog import Catalog
 from score.client.outcome import Outcome, State
+from score.client.registered import Registered
 from score.errors import (
     AlreadyExists,
     Cancelled,
@@ -35,16 +36,30 @@ from score.transfer.push import Push
 
 @dataclass(frozen=True)
 class Upload:
-    """One file on its way to be an object. ``md5`` is what the file's MD5 has to be, in hex."""
+    """One file on its way to be an object. ``md5`` is what the file's MD5 has to be, in hex; where it is empty,
+    :attr:`expected` is."""
 
     engine: Engine
     score: Score
-    catalog: Catalog
+    registered: Registered
     object_id: str
     path: Path
     md5: str
     force: bool = False
     state_folder: Path | None = None
+
+    @cached_property
+    def expected(self) -> str:
+        """The MD5, in hex, that the file has to have: the one that was given, else the registered one, which is
+        compared while the file is sent, so that it is read once; its own where none is registered, or where an object
+        may be replaced: a wrong one is to be found before that."""
+        return self.md5 or ("" if self.force else self.registered.md5) or self._own_md5
+
+    @cached_property
+    def _own_md5(self) -> str:
+        source = Source(self.path)
+        self.engine.listener(Planned(str(self.path), source.size, 1))
+        return checked_md5(self.engine, source)
 
     def run(self) -> Outcome:
         """Send the file, or the rest of it. Gives an outcome of state ``uploaded`` or ``already there``.
@@ -57,14 +72,19 @@ class Upload:
         begun = self._begin(source, journal)
         if begun is None:
             if self._exists() and not self.force:
-                self._require_same(source)
+                md5 = self._require_same(source)
                 journal.forget()
-                return self._outcome(State.PRESENT, source)
+                return Outcome(self.object_id, State.PRESENT, self.path, source.size, md5)
             begun = self._resume(source, journal)
             if begun and not self._fits(source, begun[1]):
                 self._say("the file changed since its upload was begun; starting over")
                 begun = None
-        upload_id, parts = begun or self._start(source, journal)
+            if begun and not self.md5:
+                return replace(self, md5=journal.md5() or self._own_md5)._finish(source, journal, *begun)
+        return self._finish(source, journal, *(begun or self._start(source, journal)))
+
+    def _finish(self, source: Source, journal: UploadJournal, upload_id: str, parts: list[Part]) -> Outcome:
+        """Send what is missing of an upload, and complete it."""
         try:
             self._send(source, journal, upload_id, parts)
         except NotFound as error:
@@ -73,22 +93,22 @@ class Upload:
                 hint="If nobody else is uploading it, run the same command again.",
             ) from error
         journal.forget()
-        return self._outcome(State.UPLOADED, source)
+        return Outcome(self.object_id, State.UPLOADED, self.path, source.size, self.expected)
 
     def rehearse(self) -> Outcome:
         """What :meth:`run` would do: an outcome of state ``would move`` or ``already there``. Raises what is known to
         stand in its way."""
         source = Source(self.path)
+        if not self.md5:
+            self.registered.require_size(self.path, source.size)
+            return replace(self, md5=self._own_md5).rehearse()
         journal = UploadJournal(self.state_folder or self.path.parent, self.object_id, elsewhere(), self._say)
         if self._exists() and not self.force:
-            self._require_same(source)
-            return self._outcome(State.PRESENT, source)
+            md5 = self._require_same(source)
+            return Outcome(self.object_id, State.PRESENT, self.path, source.size, md5)
         if self._resume(source, journal) is None:
             self._require_registered(source)
-        return self._outcome(State.PLANNED, source)
-
-    def _outcome(self, state: State, source: Source) -> Outcome:
-        return Outcome(self.object_id, state, self.path, source.size, self.md5)
+        return Outcome(self.object_id, State.PLANNED, self.path, source.size, self.md5)
 
     def _what(self, doing: str) -> str:
         return f"{self.path.name}: {doing}"
@@ -99,8 +119,9 @@ class Upload:
     def _exists(self) -> bool:
         return self.engine.persist(lambda: self.score.exists(self.object_id), self._what("asking for the object"))
 
-    def _require_same(self, source: Source) -> None:
-        """Raises AlreadyExists where the object in the store is not this file, by size and MD5."""
+    def _require_same(self, source: Source) -> str:
+        """The MD5 of both, in hex. Raises AlreadyExists where the object in the store is not this file, by size and
+        MD5."""
         what = f"{self.path}: object {self.object_id} is in the store already"
         try:
             stored = self.engine.persist(
@@ -116,9 +137,12 @@ class Upload:
                 hint="To replace it: --force.",
             )
         md5 = to_hex(stored.object_md5)
-        if md5 != self.md5:
-            known = f"with MD5 {md5} instead of {self.md5}" if md5 else "and the server does not know its MD5"
-            raise AlreadyExists(f"{what}, {known}.", hint="To replace it: --force.")
+        if md5 is None:
+            raise AlreadyExists(f"{what}, and the server does not know its MD5.", hint="To replace it: --force.")
+        own = self.md5 or self._own_md5
+        if md5 != own:
+            raise AlreadyExists(f"{what}, with MD5 {md5} instead of {own}.", hint="To replace it: --force.")
+        return md5
 
     def _resume(self, source: Source, journal: UploadJournal) -> tuple[str, list[Part]] | None:
         """The upload in progress, where it is ours; None where a new one is to be started."""
@@ -144,7 +168,8 @@ class Upload:
             raise Conflict(f"{self.path}: {what} ({error}).", hint="To start over: --force.") from error
         if recorded == progress.upload_id and _cover(progress.parts, source.size):
             return progress.upload_id, list(progress.parts)
-        if journal.intended and [to_hex(part.source_md5) for part in progress.parts] == [self.md5]:
+        only = [to_hex(part.source_md5) for part in progress.parts]
+        if journal.intended and len(only) == 1 and only[0] and only == [self.md5 or self._own_md5]:
             return progress.upload_id, list(progress.parts)
         untouched = not any(part.source_md5 for part in progress.parts)
         if self.force or (journal.intended and untouched):
@@ -176,8 +201,9 @@ class Upload:
             return None
         try:
             self._require_registered(source)
+            md5 = self.expected
             journal.intend()
-            made = self.score.begin(self.object_id, source.size, self.md5)
+            made = self.score.begin(self.object_id, source.size, md5)
         except (Unavailable, Cancelled):
             return None  # it may have been started
         except ScoreError:
@@ -186,7 +212,7 @@ class Upload:
         if not _cover(made.parts, source.size):
             return None
         if self._has_middle(made.parts):
-            journal.record(made.upload_id)
+            journal.record(made.upload_id, md5)
         return made.upload_id, made.parts
 
     def _has_middle(self, parts: list[Part]) -> bool:
@@ -195,10 +221,11 @@ class Upload:
 
     def _start(self, source: Source, journal: UploadJournal) -> tuple[str, list[Part]]:
         self._require_registered(source)
+        md5 = self.expected
         journal.intend()
         try:
             made = self.engine.persist(
-                lambda: self.score.start(self.object_id, source.size, self.md5, overwrite=self.force),
+                lambda: self.score.start(self.object_id, source.size, md5, overwrite=self.force),
                 self._what("starting the upload"),
             )
         except (Unavailable, Cancelled):
@@ -211,21 +238,14 @@ class Upload:
                 f"{self.path}: the server's specification does not fit a file of {source.size:,} bytes.",
                 hint="Tell the operator of the server.",
             )
-        journal.record(made.upload_id)
+        journal.record(made.upload_id, md5)
         return made.upload_id, made.parts
 
     def _require_registered(self, source: Source) -> None:
         """Compare size and MD5 with Song's record, where it gives one, before a byte moves. Raises Integrity."""
-        record = self.catalog.record(self.object_id)
-        if record is None:
-            return
-        hint = "Register the file as it is now, or find the file that was registered."
-        size = record.get("fileSize")
-        if isinstance(size, int) and size != source.size:
-            raise Integrity(f"{self.path} has {source.size:,} bytes, but {size:,} are registered.", hint=hint)
-        md5 = to_hex(str(record.get("fileMd5sum") or ""))
-        if md5 and md5 != self.md5:
-            raise Integrity(f"{self.path}: MD5 {md5} is registered, but {self.md5} was given.", hint=hint)
+        self.registered.require_size(self.path, source.size)
+        if self.md5 or self.force:
+            self.registered.require_md5(self.path, self.expected)
 
     def _send(self, source: Source, journal: UploadJournal, upload_id: str, parts: list[Part]) -> None:
         parts, push = self._prepare(source, upload_id, parts)
@@ -234,12 +254,12 @@ class Upload:
         done = len(parts) - len(remaining)
         self.engine.listener(Planned(str(self.path), source.size, len(parts), sent, done))
         whole = push.send(parts, remaining)
-        if whole != self.md5:
+        if whole != self.expected:
             with contextlib.suppress(ScoreError):
                 self.score.cancel(self.object_id)
                 journal.forget()
             raise Integrity(
-                f"{self.path} has MD5 {whole}, but {self.md5} was given or registered; nothing was completed.",
+                f"{self.path} has MD5 {whole}, but {self.expected} was given or registered; nothing was completed.",
                 hint="Find the right file, or register this one.",
             )
         push.commit()
@@ -259,7 +279,7 @@ class Upload:
 
         def finish(part: Part, md5: str, etag: str) -> bool:
             # A part that is the whole file, and as it has to be, needs no second call to complete it.
-            complete = len(parts) == 1 and md5 == self.md5 and source.unchanged
+            complete = len(parts) == 1 and md5 == self.expected and source.unchanged
             return self.engine.persist(
                 lambda: self.score.finish_part(
                     self.object_id, upload_id, part.part_number, md5, etag, complete=complete
@@ -290,22 +310,15 @@ class BlockUpload(Upload):
         blocks = cut_blocks(parts, self.block_size)
         urls = SharedUrl(blocks, lambda: self._renew(source, upload_id))
         # The reference keeps no state with Azure and writes no MD5: its upload ids are the objects' ids.
-        md5 = base64.b64encode(bytes.fromhex(self.md5)).decode() if upload_id == self.object_id else ""
+        md5 = base64.b64encode(bytes.fromhex(self.expected)).decode() if upload_id == self.object_id else ""
         return blocks, BlockPush(
             self.engine, str(self.path), source, urls, lambda *_: False, upload_id=upload_id, md5=md5
         )
 
     def _renew(self, source: Source, upload_id: str) -> list[Part]:
         if upload_id == self.object_id:
-            return self.score.start(self.object_id, source.size, self.md5, overwrite=True).parts
+            return self.score.start(self.object_id, source.size, self.expected, overwrite=True).parts
         return super()._renew(source, upload_id)
-
-
-def own_md5(engine: Engine, path: Path) -> str:
-    """MD5 in hex of a file that nobody told the MD5 of."""
-    source = Source(path)
-    engine.listener(Planned(str(path), source.size, 1))
-    return checked_md5(engine, source)
 
 
 def _cover(parts: list[Part], size: int) -> bool:

@@ -20,6 +20,7 @@ from platformdirs import user_state_path
 
 from score._version import __version__
 from score.errors import NotFound, Refused, ScoreError
+from score.protocol.digests import is_md5
 from score.protocol.wire import Part, Specification, from_json, to_json
 from score.transfer.files import translate
 
@@ -97,9 +98,12 @@ def _make(folder: Path) -> None:
         raise _unwritable(error, folder) from error
 
 
-def _mark(folder: Path, object_id: str) -> None:
-    """Say what the state in ``folder`` is: its form, the oldest form whose readers understand it, and the object."""
+def _mark(folder: Path, object_id: str, md5: str = "") -> None:
+    """Say what the state in ``folder`` is: its form, the oldest form whose readers understand it, the object, and the
+    MD5 that it has to have, in hex, where that is known."""
     about = {"version": VERSION, "readable": VERSION, "object": object_id, "by": f"score-client {__version__}"}
+    if md5:
+        about["md5"] = md5
     _write(folder / _ABOUT, json.dumps(about).encode())
 
 
@@ -166,26 +170,34 @@ class UploadJournal:
         """Whether a start was asked for from here whose answer never came."""
         return any((folder / _INTENT).is_file() for folder in self._folders)
 
-    def record(self, upload_id: str) -> None:
-        """Keep the id of the upload that was started."""
-        self._keep(_ID, f"{upload_id}\n".encode())
+    def md5(self) -> str:
+        """The MD5 that the file had to have when its upload was begun, in hex; empty where nobody knows."""
+        for folder in self._folders:
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+                if is_md5(found := str(json.loads((folder / _ABOUT).read_bytes())["md5"])):
+                    return found
+        return ""
+
+    def record(self, upload_id: str, md5: str = "") -> None:
+        """Keep the id of the upload that was started, and the MD5 that its file has to have."""
+        self._keep(_ID, f"{upload_id}\n".encode(), md5)
         self._remove(_INTENT)
 
     def forget(self) -> None:
         """The upload is completed or cancelled."""
         self._remove(_ID, _INTENT, _ABOUT)
 
-    def _keep(self, name: str, data: bytes) -> None:
+    def _keep(self, name: str, data: bytes, md5: str = "") -> None:
         beside, fallback = self._folders
         try:
-            self._keep_in(beside, name, data)
+            self._keep_in(beside, name, data, md5)
         except (NotFound, Refused):
-            self._keep_in(fallback, name, data)
+            self._keep_in(fallback, name, data, md5)
 
-    def _keep_in(self, folder: Path, name: str, data: bytes) -> None:
+    def _keep_in(self, folder: Path, name: str, data: bytes, md5: str) -> None:
         _make(folder)
         if name == _ID:
-            _mark(folder, self._object_id)
+            _mark(folder, self._object_id, md5)
         _write(folder / name, data)
 
     def _remove(self, *names: str) -> None:
