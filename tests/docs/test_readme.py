@@ -231,3 +231,34 @@ def test_the_tour(tmp_path: Path) -> None:
     assert "equal, byte for byte" in done.stdout
     assert done.stdout.count("again/sample_R") == 2
     assert (tmp_path / "score-data").is_dir()
+
+
+WITHOUT_ADVICE = {
+    # a call that may be made again; when patience ends, score.transfer.retry says what to do
+    "Unavailable": None,
+    # the URL is renewed; where that does not help, score.transfer.engine says what to do
+    "Expired": None,
+    # told by the operating system through the mount, which has room for a number only
+    "There is no <path>.": "NotFound",
+    "There is no analysis <analysis>.": "NotFound",
+    "There is no object <object id>.": "NotFound",
+    # whoever reads is who closed it
+    "<name> was closed.": "Cancelled",
+    "<name>: reading has ended.": "Cancelled",
+    # becomes a part of another message, which says what to do
+    "another upload is in progress": "NotFound",
+    # given with the message, by score.config.keystores and score.reading
+    "<setting>: <text>: <what>.": "Misconfigured",
+    "<name>: <message>": "Integrity",
+    "<reason>; new URLs did not help.": "Refused",
+}
+"""Kinds (without a value), and messages with their kind, that have no advice of their own, and why."""
+
+
+def test_every_message_of_the_client_says_what_to_do() -> None:
+    bare = {
+        (kind, text) for kind, whose, text, hint in tool("reference").messages() if whose != "server" and not hint
+    }
+    known = {(kind, text) for text, kind in WITHOUT_ADVICE.items() if kind is not None}
+    assert {(kind, text) for kind, text in bare if kind not in WITHOUT_ADVICE} - known == set()
+    assert known <= bare, "what has an advice is no exception"

@@ -89,7 +89,10 @@ class Records:
     def close(self) -> None:
         """Raises Refused where records were lost."""
         if self._failure is not None:
-            raise Refused(f"Standard output: {self._failure.strerror}; records of this run were lost.")
+            raise Refused(
+                f"Standard output: {self._failure.strerror}; records of this run were lost.",
+                hint="Have its reader read to the end, or use --report FILE.",
+            )
 
 
 class Report:

@@ -35,11 +35,14 @@ def read_records(records: Iterable[dict[str, Any]], analysis: str) -> list[Regis
     for record in records:
         object_id, name, size = record.get("objectId"), record.get("fileName"), record.get("fileSize")
         if not isinstance(object_id, str) or not is_uuid(object_id) or not isinstance(name, str) or not name:
-            raise Refused(f"Analysis {analysis}: the metadata service's record of a file makes no sense.")
+            raise Refused(
+                f"Analysis {analysis}: the metadata service's record of a file makes no sense.",
+                hint="Tell the operator of the metadata service.",
+            )
         md5 = to_hex(str(record.get("fileMd5sum") or ""))
         found.append(Registered(object_id, name, size if isinstance(size, int) else None, md5))
     if not found:
-        raise NotFound(f"Analysis {analysis} has no files.")
+        raise NotFound(f"Analysis {analysis} has no files.", hint="Check the id of the analysis.")
     return found
 
 

@@ -186,7 +186,9 @@ class Score:
         path = f"/upload/{_id(object_id)}/status"
         data = self._to.call("GET", path, {"fileSize": size})
         if data.strip() in (b"", b"null"):  # the reference with Azure, which keeps no state
-            raise NotFound(f"{object_id}: the server knows of no upload in progress.")
+            raise NotFound(
+                f"{object_id}: the server knows of no upload in progress.", hint="Run the same command again."
+            )
         return self._to.parse(Progress, data, "GET", path)
 
     def start(self, object_id: str, size: int, md5: str, *, overwrite: bool) -> Specification:

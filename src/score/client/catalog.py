@@ -63,7 +63,10 @@ class Catalog:
             lambda: self._song.entity(object_id), f"{object_id}: asking the metadata service"
         )
         if found.id.lower() != object_id.lower():
-            raise Refused(f"{object_id}: the metadata service answered with another object, {found.id[:60]}.")
+            raise Refused(
+                f"{object_id}: the metadata service answered with another object, {found.id[:60]}.",
+                hint="Tell the operator of the metadata service.",
+            )
         self._entities.add({object_id.lower(): found})
         return found
 

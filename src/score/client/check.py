@@ -136,7 +136,7 @@ class Check:
         if "exp" in claims:
             end = datetime.fromtimestamp(claims["exp"], UTC)
             if end < self._now():
-                raise Unauthenticated(f"the JWT ended at {end:%Y-%m-%d %H:%M} UTC.")
+                raise Unauthenticated(f"the JWT ended at {end:%Y-%m-%d %H:%M} UTC.", hint="Get a new token.")
             told += f", good until {end:%Y-%m-%d %H:%M} UTC"
         if scopes := _scopes(claims):
             told += f", scopes {', '.join(scopes)}"
@@ -146,7 +146,7 @@ class Check:
             yield Finding("token", f"{told}; it is good, but for no upload: {error.message}", "ask for the scope.")
             return
         if refused is Unauthenticated:
-            raise Unauthenticated(f"{told}; the server does not accept it.")
+            raise Unauthenticated(f"{told}; the server does not accept it.", hint="Get a new token.")
         may = (
             "uploads of every study are allowed" if refused is None else "whether uploads are allowed is the study's"
         )
@@ -177,7 +177,9 @@ class Check:
         try:
             free = shutil.disk_usage(self._folder).free
             if free < 4 * SAMPLE:
-                raise NoSpace(f"{self._folder}: {free:,} bytes are free.")
+                raise NoSpace(
+                    f"{self._folder}: {free:,} bytes are free.", hint="Free some space, or name another --output-dir."
+                )
             data = os.urandom(MIB)
             start = time.monotonic()
             with tempfile.TemporaryFile(dir=self._folder) as file:

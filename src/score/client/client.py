@@ -303,7 +303,7 @@ class Client:
         for listed in self.list():
             if listed.id == object_id:
                 return datetime.fromtimestamp(listed.last_modified / 1000, UTC)
-        raise NotFound(f"{object_id}: there is no such object.")
+        raise NotFound(f"{object_id}: there is no such object.", hint="Check the id, and whether it was uploaded.")
 
     def stat(self, object_id: str) -> Stored:
         """What is known of an object in the store, whether its analysis is published or not. Raises NotFound."""

@@ -20,6 +20,8 @@ from score.transfer.fetch import Fetch, Replaced
 from score.transfer.files import Source, Target, allocated, check_space, is_there
 from score.transfer.journal import DownloadJournal
 
+_REPLACE = "To replace it: --force."
+
 
 @dataclass(frozen=True)
 class Download:
@@ -152,22 +154,21 @@ class Download:
 
     def _require_same(self, target: Path, wanted: Specification, whole: str | None) -> None:
         """Raises AlreadyExists where the file there is not the object, by size and MD5."""
-        hint = "To replace it: --force."
         if not target.is_file() or not self._is_whole:
-            raise AlreadyExists(f"{target} is there already.", hint=hint)
+            raise AlreadyExists(f"{target} is there already.", hint=_REPLACE)
         size = target.stat().st_size
         if size != wanted.object_size:
             raise AlreadyExists(
                 f"{target} is there already, with {size:,} bytes instead of {wanted.object_size:,}.",
-                hint=hint,
+                hint=_REPLACE,
             )
         if whole is None:
-            raise AlreadyExists(f"{target} is there already, and no MD5 is known to compare it with.", hint=hint)
+            raise AlreadyExists(f"{target} is there already, and no MD5 is known to compare it with.", hint=_REPLACE)
         if not self.validate:
             return
         self.engine.listener(Planned(str(target), size, len(wanted.parts)))
         if checked_md5(self.engine, Source(target)) != whole:
-            raise AlreadyExists(f"{target} is there already, with other contents.", hint=hint)
+            raise AlreadyExists(f"{target} is there already, with other contents.", hint=_REPLACE)
 
     def _resume(self, journal: DownloadJournal, wanted: Specification) -> list[Part]:
         """The parts that are finished; none where the object is another one than before."""

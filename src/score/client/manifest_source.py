@@ -70,7 +70,9 @@ class Source:
         except UnicodeError:
             raise Invalid(f"{self.name} is no manifest: it is neither UTF-8 nor UTF-16 text.", hint=_OTHER) from None
         except (gzip.BadGzipFile, zlib.error, EOFError):
-            raise Invalid(f"{self.name} is cut short or damaged: it cannot be unpacked.") from None
+            raise Invalid(
+                f"{self.name} is cut short or damaged: it cannot be unpacked.", hint="Fetch or make it anew."
+            ) from None
         except OSError as error:
             raise translate(error, self.name) from error
 
@@ -127,7 +129,7 @@ def fetch(spec: str, portal_url: str, http: Http, persist: Persist = _once) -> S
     except OSError as error:
         raise translate(error, path) from error
     except ValueError:
-        raise Invalid(f"{spec[:100]!r} cannot be the name of a file.") from None
+        raise Invalid(f"{spec[:100]!r} cannot be the name of a file.", hint="Check --manifest.") from None
 
 
 def _read_all(file: BinaryIO, name: str) -> bytes:

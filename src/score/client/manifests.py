@@ -170,7 +170,7 @@ def parse_download(source: Source) -> DownloadManifest:
         sizes[object_id] = int(size) if size.isascii() and size.isdigit() and len(size) < 17 else None
     problems.complain()
     if not sizes:
-        raise Invalid(f"{source.name} names no object.")
+        raise Invalid(f"{source.name} names no object.", hint="A download manifest has a line for each object.")
     return DownloadManifest(sizes, tuple(indexes))
 
 
@@ -203,4 +203,4 @@ def _rows(source: Source) -> Iterator[tuple[int, list[str]]]:
         empty = False
         yield number, [cell.strip() for cell in line.split("\t")]
     if empty:
-        raise Invalid(f"{source.name} is empty.")
+        raise Invalid(f"{source.name} is empty.", hint="Check where it comes from.")

@@ -100,7 +100,10 @@ def register(
     ids = {str(record.get("fileName")): str(record.get("objectId")) for record in song.files(study, analysis_id)}
     missing = [path.name for path in paths if path.name not in ids]
     if missing:
-        raise Refused(f"Analysis {analysis_id} was registered without {', '.join(missing[:5])}.")
+        raise Refused(
+            f"Analysis {analysis_id} was registered without {', '.join(missing[:5])}.",
+            hint="Tell the operator of the metadata service.",
+        )
     entries = tuple(
         UploadEntry(ids[path.name], path.resolve(), str(file["fileMd5sum"]))
         for path, file in zip(paths, files, strict=True)

@@ -224,11 +224,16 @@ def _token(values: Values) -> str:
         return _plausible(Path(file).expanduser().read_text("utf-8").strip(), f"accessTokenFile: {file}")
     except (OSError, UnicodeDecodeError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "not a text file"
-        raise Misconfigured(f"accessTokenFile: {file} cannot be read: {reason}.") from None
+        raise Misconfigured(
+            f"accessTokenFile: {file} cannot be read: {reason}.", hint="Check the path, and who may read the file."
+        ) from None
 
 
 def _plausible(token: str, where: str) -> str:
     """The token, which travels in a header. Raises Misconfigured, without showing it."""
     if not (token.isascii() and token.isprintable()) or " " in token:
-        raise Misconfigured(f"{where}: that is no access token; it holds blanks, line ends or odd characters.")
+        raise Misconfigured(
+            f"{where}: that is no access token; it holds blanks, line ends or odd characters.",
+            hint="Set it again, and nothing else with it.",
+        )
     return token

@@ -89,7 +89,8 @@ class Upload:
             self._send(source, journal, upload_id, parts)
         except NotFound as error:
             raise Conflict(
-                f"{self.path}: the upload of object {self.object_id} was replaced or cancelled meanwhile ({error}).",
+                f"{self.path}: the upload of object {self.object_id} was replaced or cancelled meanwhile "
+                f"({error.message}).",
                 hint="If nobody else is uploading it, run the same command again.",
             ) from error
         journal.forget()
@@ -129,7 +130,7 @@ class Upload:
             )
         except (Forbidden, NotFound) as error:
             raise AlreadyExists(
-                f"{what}, and cannot be compared ({error}).", hint="To replace it: --force."
+                f"{what}, and cannot be compared ({error.message}).", hint="To replace it: --force."
             ) from error
         if stored.object_size != source.size:
             raise AlreadyExists(
@@ -165,7 +166,7 @@ class Upload:
                 if recorded
                 else "an upload of it was begun elsewhere"
             )
-            raise Conflict(f"{self.path}: {what} ({error}).", hint="To start over: --force.") from error
+            raise Conflict(f"{self.path}: {what} ({error.message}).", hint="To start over: --force.") from error
         if recorded == progress.upload_id and _cover(progress.parts, source.size):
             return progress.upload_id, list(progress.parts)
         only = [to_hex(part.source_md5) for part in progress.parts]

@@ -27,6 +27,7 @@ from score.transfer.lock import held
 if TYPE_CHECKING:
     from score.client.client import Client
 
+_FOR_GOOD = "Tell whoever submitted it; fetching it again does not help."
 REPAIR = "To fetch only what is damaged: --repair."
 
 
@@ -88,17 +89,16 @@ class Verification:
             lambda: self.song.file(self.entity.project_code, self.entity.id),
             f"{self.entity.file_name}: asking the metadata service",
         )
-        hint = "Tell whoever submitted it; fetching it again does not help."
         size, md5 = (record or {}).get("fileSize"), to_hex(str((record or {}).get("fileMd5sum") or ""))
         if isinstance(size, int) and size != stored.object_size:
             raise Integrity(
                 f"{self.entity.id}: {size:,} bytes are registered, but the store holds {stored.object_size:,}.",
-                hint=hint,
+                hint=_FOR_GOOD,
             )
         known = to_hex(stored.object_md5)
         if md5 and known and md5 != known:
             raise Integrity(
-                f"{self.entity.id}: MD5 {md5} is registered, but the store's object has {known}.", hint=hint
+                f"{self.entity.id}: MD5 {md5} is registered, but the store's object has {known}.", hint=_FOR_GOOD
             )
 
     def _damage(self, path: Path, stored: Specification) -> Damage | None:
@@ -112,7 +112,10 @@ class Verification:
                 return None
         if any(part.source_md5 is None for part in stored.parts):
             if whole is None:
-                raise Refused(f"{path}: the server knows no checksum to compare it with.")
+                raise Refused(
+                    f"{path}: the server knows no checksum to compare it with.",
+                    hint="Download it again to compare it: another --output-dir.",
+                )
             return Damage(tuple(stored.parts), stored, source.size)
 
         def check(part: Part) -> Part | None:

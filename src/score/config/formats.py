@@ -127,14 +127,17 @@ def read_yaml(text: str, file: str) -> list[Document]:
         roots: list[Any] = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
         at = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise Misconfigured(f"{file}{at} is not YAML: {error.problem}.") from None
+        raise Misconfigured(f"{file}{at} is not YAML: {error.problem}.", hint="Mend that line.") from None
     except yaml.YAMLError:
-        raise Misconfigured(f"{file} is not YAML.") from None
+        raise Misconfigured(f"{file} is not YAML.", hint="Mend the file.") from None
     documents = []
     for root in roots:
         if root is not None:
             if not isinstance(root, yaml.MappingNode):
-                raise Misconfigured(f"{file}:{root.start_mark.line + 1} holds no settings (a mapping is expected).")
+                raise Misconfigured(
+                    f"{file}:{root.start_mark.line + 1} holds no settings (a mapping is expected).",
+                    hint="Settings are lines such as storage.url: https://score.example.org.",
+                )
             documents.append(_conditional(list(_flatten(root, ""))))
     return documents
 

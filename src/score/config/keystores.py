@@ -68,7 +68,7 @@ class Location:
 
     def wrong(self, what: str, hint: str = "") -> Misconfigured:
         """The error for this file."""
-        return Misconfigured(f"{self.setting}: {self.text}: {what}.", hint=hint)
+        return Misconfigured(f"{self.setting}: {self.text}: {what}.", hint=hint or "Check the file, and the setting.")
 
 
 @dataclass(frozen=True, slots=True)

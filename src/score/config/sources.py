@@ -116,7 +116,7 @@ def wrong(name: str, value: Value, expected: str, *, secret: bool = False) -> Mi
     """The error for a value that cannot be right."""
     hidden = secret or _CREDENTIALS.search(value.text)
     said = "has a value that cannot be right" if hidden else f"is {value.text[:80]!r}"
-    return Misconfigured(f"{name} ({value.origin}) {said}: {expected} is expected.")
+    return Misconfigured(f"{name} ({value.origin}) {said}: {expected} is expected.", hint="Change it there.")
 
 
 def load(
@@ -254,7 +254,9 @@ def _text(file: Path) -> str:
     try:
         raw = file.read_bytes()
     except OSError as error:
-        raise Misconfigured(f"The settings in {file} cannot be read: {error.strerror}.") from error
+        raise Misconfigured(
+            f"The settings in {file} cannot be read: {error.strerror}.", hint="Have it made readable."
+        ) from error
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -293,7 +295,8 @@ def _locations(value: Value | None, folder: Path) -> list[Path]:
             places.append(place)
         elif not optional:
             raise Misconfigured(
-                f"spring.config.location ({value and value.origin}) names {place}, which is not there."
+                f"spring.config.location ({value and value.origin}) names {place}, which is not there.",
+                hint="Correct it, or make the file.",
             )
     return places
 
@@ -336,6 +339,9 @@ def _resolve(value: Value, found: Mapping[str, Value], environ: Mapping[str, str
             return _resolve(other, found, environ, depth + 1).text
         if default is not None:
             return default
-        raise Misconfigured(f"The setting at {value.origin} refers to ${{{name}}}, which is set nowhere.")
+        raise Misconfigured(
+            f"The setting at {value.origin} refers to ${{{name}}}, which is set nowhere.",
+            hint="Set it, or give a default: ${name:default}.",
+        )
 
     return Value(_PLACEHOLDER.sub(meant, value.text), value.origin) if "${" in value.text else value

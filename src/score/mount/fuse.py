@@ -49,7 +49,10 @@ def parse_options(given: Sequence[str]) -> dict[str, str | bool]:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or (equals and not value):
             raise Invalid(f"--options: {word!r} is no option of a mount.", hint="Such as allow_other,uid=1000.")
         if name in OURS:
-            raise Invalid(f"--options: {name} cannot be chosen; the mount is read-only and sets it itself.")
+            raise Invalid(
+                f"--options: {name} cannot be chosen; the mount is read-only and sets it itself.",
+                hint="Leave it out.",
+            )
         options[name] = value if equals else True
     return options
 
@@ -75,7 +78,9 @@ def load() -> Any:
             "Mounting needs mfusepy, which is not installed.", hint="Install it: pip install 'score-transfer[mount]'"
         ) from None
     except OSError as error:
-        raise Misconfigured(f"libfuse3 ({library}) cannot be loaded: {error}.") from None
+        raise Misconfigured(
+            f"libfuse3 ({library}) cannot be loaded: {error}.", hint="Install it: on Debian, apt install libfuse3-3."
+        ) from None
     finally:
         if before is None:
             del os.environ["FUSE_LIBRARY_PATH"]

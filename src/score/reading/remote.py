@@ -191,7 +191,10 @@ class RemoteObject:
     def _pieces(self, offset: int, length: int) -> Iterator[memoryview]:
         """The bytes of a read, block by block; a large one in several goes, so that little is held at a time."""
         if offset < 0 or length < 0:
-            raise Invalid(f"{self.name}: offset {offset} and length {length} must not be negative.")
+            raise Invalid(
+                f"{self.name}: offset {offset} and length {length} must not be negative.",
+                hint="Count from 0, from the start.",
+            )
         for span in cut(ranges.overlap(Span(offset, length), Span(0, self.size)), READ):
             blocks = list(self._blocks(span))
             if self._checks is not None:

@@ -22,7 +22,9 @@ Note = Callable[[str], None]
 def load(data: Bytes) -> Index:
     """An index out of its file. Raises Integrity where it is none."""
     if data.size > LARGEST:
-        raise Integrity(f"{data.name} has {data.size:,} bytes; no index is that large.")
+        raise Integrity(
+            f"{data.name} has {data.size:,} bytes; no index is that large.", hint="Tell whoever submitted it."
+        )
     try:
         return read_index(data.read_at(0, data.size), LARGEST)
     except Damaged as error:
@@ -76,4 +78,4 @@ def build(path: Path, target: Path, format: Format, *, long: bool = False) -> No
             f"{path} cannot be indexed.", hint="It is not sorted by coordinate, or it is damaged. Sort it first."
         ) from None
     if not target.is_file():
-        raise NotFound(f"{path} got no index.")
+        raise NotFound(f"{path} got no index.", hint="Make one with samtools index or bcftools index.")

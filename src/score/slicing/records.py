@@ -95,7 +95,7 @@ def copy_reads(fd: int, opened: Callable[[], None], task: Task, check: Callable[
         opened()
     with source_of(source, task):
         if source.format not in ("SAM", "BAM", "CRAM"):
-            raise Invalid(f"{task.name} is {source.format}, and not SAM, BAM or CRAM.")
+            raise Invalid(f"{task.name} is {source.format}, and not SAM, BAM or CRAM.", hint="Name another file.")
         header = source.header
         if not task.original:
             header = library.AlignmentHeader.from_text(with_program(str(header), task))
@@ -240,7 +240,10 @@ def is_broken(fd: int) -> bool:
 
 def unreadable(task: Task, error: Exception) -> Invalid:
     """What a failure to open the pipe means."""
-    return Invalid(f"{task.name} cannot be read: its beginning is not that of a file of reads or variants.")
+    return Invalid(
+        f"{task.name} cannot be read: its beginning is not that of a file of reads or variants.",
+        hint="Download it whole, and look what it is.",
+    )
 
 
 def undecodable(task: Task, source: Any, error: Exception) -> Exception:

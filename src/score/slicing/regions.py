@@ -102,7 +102,10 @@ def read_bed(text: str, name: str) -> list[Region]:
                 hint="Expected contig, begin and end, separated by tabs.",
             ) from None
         if not 0 <= region.begin <= region.end:
-            raise Invalid(f"{name}, line {number}: {region.begin} to {region.end} is no range.")
+            raise Invalid(
+                f"{name}, line {number}: {region.begin} to {region.end} is no range.",
+                hint="A range begins at 0 or after it, and ends after its begin.",
+            )
         found.append(region)
     return found
 

@@ -113,11 +113,11 @@ def look(data: Bytes) -> Input:
     length = ENOUGH
     prefix = data.read_at(0, length)
     if not prefix:
-        raise Invalid(f"{data.name} is empty.")
+        raise Invalid(f"{data.name} is empty.", hint="Tell whoever submitted it.")
     kind = recognise(prefix)
     if kind is None:
         if not _is_sam(prefix):
-            raise Invalid(f"{data.name} is no BAM, CRAM, SAM, VCF or BCF.")
+            raise Invalid(f"{data.name} is no BAM, CRAM, SAM, VCF or BCF.", hint="Download it whole.")
         return Input(data, prefix, None, None)
     try:
         while True:

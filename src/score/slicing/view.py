@@ -133,11 +133,14 @@ def _slices(item: Item, request: Request) -> list[_Slice]:
 def view_merged(items: Sequence[Item], request: Request) -> Written:
     """Write what is wanted of all inputs as one file, sorted. See :func:`view`; Invalid where they do not fit."""
     if not items:
-        raise Invalid("There is nothing to merge.")
+        raise Invalid("There is nothing to merge.", hint="Name at least one file.")
     format = _format(items[0].file, request)
     for item in items:
         if _format(item.file, request) is not format:
-            raise Invalid(f"{item.name} and {items[0].name} cannot be merged: one holds reads, the other variants.")
+            raise Invalid(
+                f"{item.name} and {items[0].name} cannot be merged: one holds reads, the other variants.",
+                hint="Merge them apart.",
+            )
     if request.output_dir is not None:
         with translated(request.output_dir):
             request.output_dir.mkdir(parents=True, exist_ok=True)
@@ -235,7 +238,7 @@ def _contigs(item: Item, index: Index | None) -> list[str]:
         try:
             source = library.AlignmentFile(feed.fd, "r", check_sq=False)
         except (OSError, ValueError):
-            raise Invalid(f"{item.name} is no SAM file.") from None
+            raise Invalid(f"{item.name} is no SAM file.", hint="Check how it was made.") from None
         finally:
             feed.close()
         with source:

@@ -17,7 +17,7 @@ from score.transfer.budget import Budget
 from score.transfer.events import Listener, ignore
 from score.transfer.http import Http, expiry
 from score.transfer.outage import Outage
-from score.transfer.retry import Exhausted, Patience, Stop, persist
+from score.transfer.retry import LATER, Exhausted, Patience, Stop, persist
 from score.transfer.workers import Workers
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Engine:
                 return call()
             except Unavailable as error:
                 if self.outage.is_away(error):
-                    raise Exhausted(error.message, hint=error.hint, server=error.server) from error
+                    raise Exhausted(error.message, hint=error.hint or LATER, server=error.server) from error
                 raise
 
         return persist(once, what, self.patience, self.stop, self.listener)

@@ -29,8 +29,8 @@ def translate(error: OSError, path: Path | str) -> ScoreError:
             f"{path}: {reason}.", hint="Free some space, then run the same command again: what is done is kept."
         )
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return NotFound(f"{path}: {reason}.")
-    return Refused(f"{path}: {reason}.")
+        return NotFound(f"{path}: {reason}.", hint="Check the path.")
+    return Refused(f"{path}: {reason}.", hint="Check the path, and who may read and write there.")
 
 
 def read_span(file: FileIO, span: Span, size: int = CHUNK) -> Iterator[memoryview]:
@@ -69,7 +69,7 @@ def require_regular(path: Path) -> None:
     except OSError as error:
         raise translate(error, path) from error
     except ValueError as error:
-        raise Invalid(f"{str(path)!r} cannot be the name of a file.") from error
+        raise Invalid(f"{str(path)!r} cannot be the name of a file.", hint="Check the path.") from error
     if stat.S_ISDIR(mode):
         raise Invalid(f"{path} is a folder.", hint="Name the file, or a manifest of the files in the folder.")
     if not stat.S_ISREG(mode):

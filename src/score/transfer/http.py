@@ -148,7 +148,9 @@ class Http:
         """
         timeout = self._timeout if timeouts is None else urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
         if not url.startswith(("http://", "https://")):
-            raise Invalid(f"{method} {place(url)}: that is not an address that can be called.")
+            raise Invalid(
+                f"{method} {place(url)}: that is not an address that can be called.", hint="Check the address."
+            )
         try:
             if is_forbidden(urlsplit(url).hostname or ""):
                 raise refuse(urlsplit(url).hostname or "")
@@ -173,7 +175,9 @@ class Http:
                 told.server = server_of(url)
             raise told from None
         except ValueError:
-            raise Invalid(f"{method} {place(url)}: that is not an address that can be called.") from None
+            raise Invalid(
+                f"{method} {place(url)}: that is not an address that can be called.", hint="Check the address."
+            ) from None
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -193,7 +197,7 @@ def translate(error: Exception, method: str, url: str, *, sending: bool = False)
     """The error for a call that got no answer. ``sending``: it brings data to a store."""
     where = place(url)
     if isinstance(error, LocationValueError):
-        return Invalid(f"{method} {where}: that is not an address that can be called.")
+        return Invalid(f"{method} {where}: that is not an address that can be called.", hint="Check the address.")
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(cause, SSLError | ssl.SSLError):
         if _OTHER_NAME.search(str(cause)):
@@ -296,15 +300,19 @@ def store_error(response: BaseHTTPResponse, method: str, url: str) -> ScoreError
             return Refused(f"{what}: the clocks of server and store differ.", hint="Tell the operator of the server.")
         return Expired(f"{what}: the URL has expired, or this network may not reach the store")
     if status == 404:
-        return NotFound(f"{what}.")
+        return NotFound(
+            f"{what}.", hint="Run the same command again; if it stays so, tell the operator of the server."
+        )
     if status in (409, 412):
-        return Conflict(f"{what}: the object was replaced meanwhile.")
+        return Conflict(f"{what}: the object was replaced meanwhile.", hint="Run the same command again.")
     if status == 416:
-        return Conflict(f"{what}: the object is shorter than the server said.")
+        return Conflict(f"{what}: the object is shorter than the server said.", hint="Run the same command again.")
     if status in _BUSY or status >= 500 or code in _PASSING_CODES:
         after = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
         return Unavailable(what, retry_after=after, server=server_of(url))
-    return Refused(f"{what}{': ' + detail if detail else ''}.")
+    return Refused(
+        f"{what}{': ' + detail if detail else ''}.", hint="Tell the operator of the server what the store says."
+    )
 
 
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -318,15 +326,17 @@ def service_error(status: int, message: str, what: str, after: float | None = No
         text += f" (request {request})"
     match status:
         case 400 | 409:
-            return Conflict(text)
+            return Conflict(text, hint="Run the same command again; if it stays so, tell the operator of the server.")
         case 401:
             return Unauthenticated(text, hint="Check the access token: ACCESSTOKEN, or accessToken in the settings.")
         case 403:
-            return Forbidden(text)
+            return Forbidden(
+                text, hint="Ask for that right, and then for a new token; score-client check shows what it has."
+            )
         case 404:
-            return NotFound(text)
+            return NotFound(text, hint="Check the ids, and that the addresses are those of the right site.")
         case 405 | 411 | 413 | 414 | 431 | 500 | 501:
-            return Refused(text)
+            return Refused(text, hint="Tell the operator of the server, with this message.")
         case _ if 300 <= status < 400:
             return Refused(
                 f"{what}: the server sends us elsewhere, which is not followed.", hint="Check the address."

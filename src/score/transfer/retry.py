@@ -15,6 +15,7 @@ from score.transfer.events import Listener, Waiting
 
 T = TypeVar("T")
 
+LATER = "Run the same command again later: what is finished is kept. score-client check tells what is away."
 LONGEST_WAIT = 60.0
 """Seconds; a server's ``Retry-After`` beyond it is cut to it, before it is spread."""
 
@@ -100,7 +101,8 @@ def persist(call: Callable[[], T], what: str, patience: Patience, stop: Stop, li
                 message = error.message + (f" (gave up after {failures} tries)" if failures > 1 else " (tried once)")
                 if isinstance(error, Damaged):
                     raise Damaged(message, hint=error.hint) from error
-                raise Exhausted(message, hint=error.hint, retry_after=after, server=error.server) from error
+                hint = error.hint or LATER
+                raise Exhausted(message, hint=hint, retry_after=after, server=error.server) from error
             seconds = patience.wait(failures, random.random(), after)
             listener(Waiting(what, error.message, seconds, failures, patience.attempts))
             stop.sleep(seconds)

@@ -164,6 +164,7 @@ def test_answers_of_a_store(
         assert says in error.message
         assert error.message.startswith(f"GET {store.url}/store/x: the store answered {status}")
         assert "topsecret" not in str(error)
+        assert error.hint or isinstance(error, Unavailable | Expired), "what to do; of those two others say it"
 
 
 def test_a_stores_wish_to_be_left_alone_is_kept(engine: Engine, store: FaultyScore) -> None:
@@ -199,6 +200,8 @@ def test_answers_of_a_server(status: int, kind: type[ScoreError]) -> None:
         assert error.message.startswith("GET http://score/download/x: ")
         if isinstance(error, Unavailable):
             assert error.retry_after == 3.0
+        else:
+            assert error.hint, "what to do"
     assert message in error.message or status == 302
 
 

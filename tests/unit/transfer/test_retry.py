@@ -21,7 +21,7 @@ from score.errors import (
     Unavailable,
 )
 from score.transfer.events import Event, Waiting, ignore
-from score.transfer.retry import LONGEST_WAIT, Damaged, Exhausted, Patience, Stop, persist
+from score.transfer.retry import LATER, LONGEST_WAIT, Damaged, Exhausted, Patience, Stop, persist
 
 NOW = Patience(attempts=4, first_wait=0)
 
@@ -168,3 +168,13 @@ def test_nothing_is_begun_after_the_wish_to_stop() -> None:
     with pytest.raises(Cancelled):
         persist(call, "it", NOW, stop, ignore)
     assert call.made == 0
+
+
+def test_when_patience_ends_it_is_said_what_to_do() -> None:
+    for error, hint in (
+        (Unavailable("GET http://score/x: no connection"), LATER),
+        (Unavailable("x", hint="Look there."), "Look there."),
+    ):
+        with pytest.raises(Exhausted) as caught:
+            persist(Call(*[error] * NOW.attempts), "it", NOW, Stop(), ignore)
+        assert caught.value.hint == hint
