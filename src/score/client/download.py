@@ -62,12 +62,8 @@ class Download:
         if not self.force and is_there(target) and not (begun and target == journal.data):
             self._require_same(target, wanted, whole)
             return Outcome(object_id, State.PRESENT, target, wanted.object_size, whole)
-        if not (self.force or begun) and is_there(journal.data):
-            raise AlreadyExists(
-                f"{journal.data} is in the way: the object's bytes are gathered there. It may be an earlier download "
-                "with --output-layout id.",
-                hint="Move it away, name another --output-dir, or replace it: --force.",
-            )
+        if not begun:
+            self._require_free(journal)
         if len(wanted.parts) == 1 and not begun:
             journal.keep_nothing(self.file)
             finished = []
@@ -112,14 +108,29 @@ class Download:
         stand in its way."""
         target = place(self.out, self.layout, self.entity)
         journal = DownloadJournal(self.out, self.entity.id)
-        self.claims.claim(target, self.entity.id)
+        for path in {target, journal.data}:
+            self.claims.claim(path, self.entity.id)
         wanted = self._specify()
         whole = to_hex(wanted.object_md5) if self._is_whole else None
         there = not self.force and is_there(target) and not (journal.begun and target == journal.data)
         if there:
             self._require_same(target, wanted, whole)
+        else:
+            if not journal.begun:
+                self._require_free(journal)
+            folder = next(one for one in (self.out.absolute(), *self.out.absolute().parents) if one.is_dir())
+            check_space(folder, wanted.object_size - allocated(journal.data))
         state = State.PRESENT if there else State.PLANNED
         return Outcome(self.entity.id, state, target, wanted.object_size, whole)
+
+    def _require_free(self, journal: DownloadJournal) -> None:
+        """Raises AlreadyExists where something lies at the place of the bytes that is not to be replaced."""
+        if not self.force and is_there(journal.data):
+            raise AlreadyExists(
+                f"{journal.data} is in the way: the object's bytes are gathered there. It may be an earlier download "
+                "with --output-layout id.",
+                hint="Move it away, name another --output-dir, or replace it: --force.",
+            )
 
     def _say(self, text: str) -> None:
         self.engine.listener(Note(str(self.entity.file_name or self.entity.id), text))

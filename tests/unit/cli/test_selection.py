@@ -234,6 +234,31 @@ class TestRehearsal:
         assert run(*DOWNLOAD, "--object-id", OTHER, "--dry-run", "--force")[0] == 0
         assert (folder / "out" / "b.bam").read_bytes() == b"OTHER"
 
+    def test_of_a_download_whose_bytes_would_be_in_the_way(self, run: Run, folder: Path, registered: None) -> None:
+        (folder / "out").mkdir()
+        (folder / "out" / OTHER).write_bytes(b"OTHER")
+        for rehearsal in (["--dry-run"], []):
+            status, _, err = run(*DOWNLOAD, "--object-id", OTHER, *rehearsal)
+            assert status == 3
+            assert f"{OTHER} is in the way" in err
+        assert (folder / "out" / OTHER).read_bytes() == b"OTHER"
+        assert run(*DOWNLOAD, "--object-id", OTHER, "--dry-run", "--force")[0] == 0
+
+    @pytest.mark.parametrize("there", [True, False], ids=["a folder that is there", "a new folder"])
+    def test_of_a_download_that_the_disk_has_no_room_for(
+        self, run: Run, folder: Path, registered: None, site: FaultyScore, there: bool
+    ) -> None:
+        part = {"partNumber": 1, "partSize": 10**18, "offset": 0, "url": "http://x/", "md5": None}
+        found = {"objectKey": "k", "objectId": OTHER, "uploadId": "u", "objectSize": 10**18, "parts": [part]}
+        site.traffic.inject(Answer(200, json.dumps(found).encode()), path=f"/download/{OTHER}", times=None)
+        if there:
+            (folder / "out").mkdir()
+        for rehearsal in (["--dry-run"], []):
+            status, _, err = run(*DOWNLOAD, "--object-id", OTHER, *rehearsal)
+            assert status == 10
+            assert "bytes are needed and" in err
+            assert (folder / "out").exists() == (there or not rehearsal)
+
 
 class TestRecords:
     def test_an_object_each_and_the_end(self, run: Run, files: Path, site: FaultyScore) -> None:
