@@ -17,6 +17,7 @@ from score.cli import options
 @click.option("--repair", is_flag=True, help="Fetch what is damaged or missing, and nothing else.")
 @options.shard
 @options.verify_connection
+@options.limits
 @options.told
 @click.pass_context
 def verify(

@@ -171,6 +171,27 @@ class TestFinding:
         assert run(*ONE)[0] == 5
 
 
+class TestSharedOptions:
+    """What verify has in common with downloads."""
+
+    def test_a_share_each_and_a_report(self, run: Run, folder: Path, path: Path) -> None:
+        (folder / "out" / "b.bam").write_bytes(b"OTHER")
+        told: dict[str, str] = {}
+        for number in (1, 2):
+            status, _, _ = run(*ONE, OTHER, "--shard", f"{number}/2", "--report", "r.tsv")
+            (line,) = (folder / "r.tsv").read_text().splitlines()[1:]
+            object_id, _, state, *_ = line.split("\t")
+            assert status == (0 if state == "verified" else 8)
+            told[object_id] = state
+        assert told == {OBJECT: "verified", OTHER: "failed"}
+
+    @pytest.mark.parametrize(("retries", "status"), [(0, 5), (1, 0)])
+    def test_as_often_as_it_is_told(self, run: Run, path: Path, site: FaultyScore, retries: int, status: int) -> None:
+        site.traffic.inject(Answer.unavailable(0), path=f"^/download/{OBJECT}")
+        assert run(*ONE, "--retries", retries)[0] == status
+        assert len(site.traffic.seen(path=f"^/download/{OBJECT}")) == retries + 1
+
+
 class TestRepair:
     def test_only_what_is_damaged_is_fetched(self, run: Run, path: Path, site: FaultyScore) -> None:
         damage(path, PART + 5, 3 * PART)
@@ -222,6 +243,16 @@ class TestRepair:
         site.traffic.forget()
         assert run(*ONE, "--repair")[0] == 0
         assert site.gets == [f"bytes=0-{PART - 1}"]
+
+    def test_it_keeps_to_the_limits_of_rate_and_time(self, run: Run, folder: Path, path: Path) -> None:
+        damage(path, 5)
+        words = [*CLIENT, *ONE, "--repair", "--bwlimit", "off:1b", "--max-duration", "1s"]
+        ended = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+        assert ended.returncode == 130
+        assert "The time for this run is over" in ended.stderr
+        assert not path.exists()
+        assert run(*ONE, "--repair", "--bwlimit", "1b:off")[0] == 0
+        assert path.read_bytes() == DATA
 
     def test_a_link_is_not_repaired(self, run: Run, folder: Path, path: Path) -> None:
         real = folder / "archive.bam"
