@@ -35,8 +35,9 @@ from score.errors import (
 )
 from score.protocol.ids import is_uuid
 from score.protocol.parts import MIB
-from score.transfer.files import translate
+from score.transfer.files import CHECK, translate
 from score.transfer.http import Timeouts, place, store_error
+from score.transfer.retry import LATER
 
 if TYPE_CHECKING:
     from score.client.client import Client
@@ -86,7 +87,7 @@ class Check:
             try:
                 yield from check()
             except ScoreError as error:
-                yield Finding(name, error.message, error.hint or remedy, error)
+                yield Finding(name, error.message, remedy if error.hint in ("", LATER, CHECK) else error.hint, error)
 
     def _ask(self, url: str) -> tuple[BaseHTTPResponse, float]:
         """An answer, and the seconds that it took."""
@@ -136,7 +137,7 @@ class Check:
         if "exp" in claims:
             end = datetime.fromtimestamp(claims["exp"], UTC)
             if end < self._now():
-                raise Unauthenticated(f"the JWT ended at {end:%Y-%m-%d %H:%M} UTC.", hint="Get a new token.")
+                raise Unauthenticated(f"the JWT ended at {end:%Y-%m-%d %H:%M} UTC.")
             told += f", good until {end:%Y-%m-%d %H:%M} UTC"
         if scopes := _scopes(claims):
             told += f", scopes {', '.join(scopes)}"
@@ -146,7 +147,7 @@ class Check:
             yield Finding("token", f"{told}; it is good, but for no upload: {error.message}", "ask for the scope.")
             return
         if refused is Unauthenticated:
-            raise Unauthenticated(f"{told}; the server does not accept it.", hint="Get a new token.")
+            raise Unauthenticated(f"{told}; the server does not accept it.")
         may = (
             "uploads of every study are allowed" if refused is None else "whether uploads are allowed is the study's"
         )
@@ -177,9 +178,7 @@ class Check:
         try:
             free = shutil.disk_usage(self._folder).free
             if free < 4 * SAMPLE:
-                raise NoSpace(
-                    f"{self._folder}: {free:,} bytes are free.", hint="Free some space, or name another --output-dir."
-                )
+                raise NoSpace(f"{self._folder}: {free:,} bytes are free.")
             data = os.urandom(MIB)
             start = time.monotonic()
             with tempfile.TemporaryFile(dir=self._folder) as file:

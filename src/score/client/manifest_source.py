@@ -71,7 +71,8 @@ class Source:
             raise Invalid(f"{self.name} is no manifest: it is neither UTF-8 nor UTF-16 text.", hint=_OTHER) from None
         except (gzip.BadGzipFile, zlib.error, EOFError):
             raise Invalid(
-                f"{self.name} is cut short or damaged: it cannot be unpacked.", hint="Fetch or make it anew."
+                f"{self.name} is cut short or damaged: it cannot be unpacked.",
+                hint="Fetch it, or write it, anew.",
             ) from None
         except OSError as error:
             raise translate(error, self.name) from error

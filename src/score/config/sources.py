@@ -296,7 +296,7 @@ def _locations(value: Value | None, folder: Path) -> list[Path]:
         elif not optional:
             raise Misconfigured(
                 f"spring.config.location ({value and value.origin}) names {place}, which is not there.",
-                hint="Correct it, or make the file.",
+                hint="Correct it, or write that file.",
             )
     return places
 

@@ -15,6 +15,8 @@ from score.errors import Conflict, Integrity, Invalid, NoSpace, NotFound, Refuse
 from score.protocol.parts import Span
 from score.transfer.budget import LARGEST_CHUNK as CHUNK
 
+CHECK = "Check the path."
+"""What to do, where nothing better is known."""
 _UMASK = os.umask(0o077)  # it can only be read by setting it, which is safest before there are threads
 os.umask(_UMASK)
 _PLAIN = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -29,7 +31,7 @@ def translate(error: OSError, path: Path | str) -> ScoreError:
             f"{path}: {reason}.", hint="Free some space, then run the same command again: what is done is kept."
         )
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return NotFound(f"{path}: {reason}.", hint="Check the path.")
+        return NotFound(f"{path}: {reason}.", hint=CHECK)
     return Refused(f"{path}: {reason}.", hint="Check the path, and who may read and write there.")
 
 
@@ -69,7 +71,7 @@ def require_regular(path: Path) -> None:
     except OSError as error:
         raise translate(error, path) from error
     except ValueError as error:
-        raise Invalid(f"{str(path)!r} cannot be the name of a file.", hint="Check the path.") from error
+        raise Invalid(f"{str(path)!r} cannot be the name of a file.", hint=CHECK) from error
     if stat.S_ISDIR(mode):
         raise Invalid(f"{path} is a folder.", hint="Name the file, or a manifest of the files in the folder.")
     if not stat.S_ISREG(mode):
