@@ -9,6 +9,7 @@ import os
 import random
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -659,6 +660,17 @@ class TestConnection:
     def test_a_server_that_wants_a_token_for_its_profile(self, client: Client, site: FaultyScore) -> None:
         site.traffic.inject(Answer(401), path="/profile")
         assert client.connect() == "s3"
+
+    def test_which_may_be_another_by_the_settings(
+        self, make_client: MakeClient, site: FaultyScore, tmp_path: Path
+    ) -> None:
+        """Blocks and their list go to Azure, where parts would go to S3."""
+        site.traffic.inject(Answer(401), path="/profile", times=None)
+        (tmp_path / "a.bam").write_bytes(DATA)
+        client = make_client(default_profile="az")
+        with suppress(ScoreError):  # this store is none of Azure
+            client.upload(tmp_path / "a.bam", "5c0eca11-0000-4000-8000-0000000000ff")
+        assert any("comp=block" in exchange.query for exchange in site.traffic.seen(method="PUT"))
 
     @pytest.mark.parametrize("text", [b"gcs", b"<html><body>Welcome</body></html>", b"", b"\xff\xfe"])
     def test_a_store_of_another_kind(self, client: Client, site: FaultyScore, text: bytes) -> None:
