@@ -65,6 +65,23 @@ class TestInfo:
         assert found["accessToken"]["value"] == "******"
 
 
+class TestAdvice:
+    def test_of_a_token_file_that_others_can_read_whoever_runs_a_command_is_warned(
+        self, run: Run, folder: Path, registered: None
+    ) -> None:
+        properties = folder / "application.properties"
+        text = properties.read_text()
+        properties.write_text("".join(line for line in text.splitlines(True) if not line.startswith("accessToken=")))
+        (folder / "token").write_text("720dffc1-628f-49f2-992f-f09b8ba2ae2a\n")
+        words = ("url", "--object-id", "5c0eca11-0000-4000-8000-000000000020", "--accessTokenFile=token")
+        for mode, warned in ((0o644, True), (0o600, False)):
+            (folder / "token").chmod(mode)
+            status, out, err = run(*words)
+            assert (status, out.count("\n")) == (0, 1)
+            assert ("Warning: accessTokenFile: token can be read by others." in err) == warned
+            assert ("chmod 600 token" in err) == warned
+
+
 class TestConfig:
     def test_every_setting_with_its_origin(self, run: Run, folder: Path, site: FaultyScore) -> None:
         status, out, _ = run("config")
