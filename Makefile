@@ -5,6 +5,8 @@ READY  := $(VENV)/.ready
 PY     := $(VENV)/bin/python
 # Processes that share the tests out
 WORKERS ?= 2
+# The commands that need nothing that only POSIX systems have
+COMMANDS := $(patsubst src/score/cli/%.py,-m score.cli.%,$(filter-out %/__init__.py %/mount.py %/daemon.py,$(wildcard src/score/cli/*.py)))
 # Extra arguments for pytest: make test ARGS="-k part_arithmetic"
 ARGS   ?=
 
@@ -24,7 +26,7 @@ check: $(READY) ## Formatting, lint, types, import rules, the tree, dependencies
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy --platform win32 -p score.client -p score.transfer -p score.config -p score.protocol
+	$(VENV)/bin/mypy --platform win32 -p score.client -p score.transfer -p score.config -p score.protocol $(COMMANDS)
 	$(VENV)/bin/lint-imports
 	$(PY) tools/tree.py
 	$(PY) tools/audit.py

@@ -250,8 +250,10 @@ def _quiet_end() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGPIPE)
+        if sys.platform != "win32":  # which has no such signal
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGPIPE)
+        os._exit(exits.INTERRUPTED)
 
 
 def _sliceable(known: Mapping[str, str], screen: Screen) -> list[str]:
