@@ -97,9 +97,8 @@ class BlockPush(Push):
                 raise Conflict(
                     f"PUT {place(url)}: blocks of another program wait there, beside which Azure takes none of"
                     f" {self.source.path}: their ids have another length.",
-                    hint="They go a week after they were put."  # a server of the reference does not drop them
-                    if self.md5
-                    else "Where that other upload is over, --force drops them and starts again.",
+                    hint="Where that other upload is over, --force drops them and starts again; with a server of the"
+                    " reference they go a week after they were put.",
                 )
             if response.status >= 300:
                 raise store_error(response, "PUT", url)
