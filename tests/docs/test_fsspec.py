@@ -18,11 +18,18 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "fsspec.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 MAKE = """
-import numpy, pandas, xarray
+import numpy, pandas, pysam, xarray
 frame = pandas.DataFrame({"place": range(100_000), "depth": numpy.random.default_rng(1).integers(0, 60, 100_000)})
 frame.to_csv("depth.csv", index=False)
 frame.to_parquet("depth.parquet", row_group_size=10_000)
 xarray.Dataset({"depth": ("place", frame["depth"].to_numpy())}).to_netcdf("depth.nc", engine="h5netcdf")
+with pysam.AlignmentFile("reads.bam", "wb", reference_names=["chr1"], reference_lengths=[100_000]) as file:
+    for number in range(50_000):
+        read = pysam.AlignedSegment(file.header)
+        read.query_name, read.query_sequence, read.flag = f"read{number}", "ACGT" * 25, 4 if number % 5 == 0 else 0
+        if not read.flag:
+            read.reference_id, read.reference_start, read.cigarstring = 0, number, "100M"
+        file.write(read)
 """
 MORE = """
 import pickle
@@ -64,11 +71,13 @@ def test_the_examples_run(tmp_path: Path) -> None:
         # What is installed here (the SDK and its libraries) is found behind the tables' own libraries.
         environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), sysconfig.get_path("purelib")])
         run(MAKE, environment)
-        files = site.register([here / name for name in ("depth.csv", "depth.parquet", "depth.nc")])
+        files = site.register([here / name for name in ("depth.csv", "depth.parquet", "depth.nc", "reads.bam")])
         site.run("upload", "--manifest", files.manifest)
         site.publish(files)
         values = {"OBJECT_ID": files.ids[0], "STUDY": files.study, "ANALYSIS": files.analysis}
+        values["BAM_ID"] = files.ids[3]
         prelude = "\n".join(f"{name} = {value!r}" for name, value in values.items())
         said = run("\n".join([prelude, *EXAMPLES, MORE]), environment)
     assert f"{files.study}/{files.analysis}/depth.csv" in said
+    assert "40000 reads are mapped" in said
     assert "[b'place,', b'epth\\n']" in said

@@ -35,12 +35,14 @@ from score.errors import (
 )
 from score.protocol.digests import check_md5, to_hex
 from score.protocol.ids import check_object_id
+from score.protocol.parts import MIB
 from score.protocol.wire import Listed, Specification
 from score.reading import RemoteFile, RemoteObject, Shared
 from score.transfer.bandwidth import Throttle, parse
 from score.transfer.budget import Budget
 from score.transfer.engine import Engine
 from score.transfer.events import Event, Listener, ignore
+from score.transfer.files import translate
 from score.transfer.http import Http
 from score.transfer.journal import places
 from score.transfer.lock import held
@@ -256,10 +258,15 @@ class Client:
 
     @property
     def shared(self) -> Shared:
-        """Threads and cache of all objects that this client reads."""
+        """Threads and cache of all objects that this client reads. Raises NotFound, Refused and NoSpace of the folder
+        of the cache."""
         with self._asking:
             if self._shared is None:
-                self._shared = Shared(self.engine, block=self._block)
+                disk, folder = int(self.settings.cache_disk * 1024 * MIB), self.settings.cache_folder
+                try:
+                    self._shared = Shared(self.engine, block=self._block, disk=disk, folder=folder)
+                except OSError as error:
+                    raise translate(error, folder or "The system's temporary folder") from error
             return self._shared
 
     def url(self, object_id: str) -> str:

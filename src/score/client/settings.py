@@ -38,6 +38,8 @@ NAMES: Mapping[str, str] = {
     "transport.parallel": "parts moved at once, over all files (6)",
     "transport.memory": "upper bound in GiB for buffers, over all files; far less is used (1)",
     "transport.fileFrom": "accepted for compatibility; the way to read files is fixed",
+    "reading.cache.disk": "GiB of disk for what mounts and programs have read, beside 128 MiB of memory (0)",
+    "reading.cache.folder": "folder of that; the system's temporary folder where not set",
     "mount.logging": "mount: true writes every open and close to the log (false)",
     "azure.blockSize": "bytes of each block of an upload to Azure (104857600)",
     "defaultProfile": "how to upload where the server does not tell: s3 or az (s3)",
@@ -57,6 +59,7 @@ class Settings:
     """What a client works with. ``token`` is empty where none is set; addresses end without a slash.
 
     ``metadata_url`` is that of Song; where it is not given, the Score server's, as with the embedded registry.
+    ``cache_disk`` is in GiB.
     """
 
     storage_url: str
@@ -70,6 +73,8 @@ class Settings:
     memory: float = 1.0
     default_profile: str = "s3"
     block_size: int = 104_857_600
+    cache_disk: float = 0.0
+    cache_folder: Path | None = None
     tls: Tls = field(default_factory=Tls)
     verify_metadata: bool = True
 
@@ -100,7 +105,7 @@ class Display:
 def read(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> Values:
     """Collect the settings from files, environment and ``--name=value`` arguments. Raises Misconfigured."""
     known = [*NAMES, *FOREIGN]
-    prefixes = ("storage", "metadata", "transport", "client", "portal", "azure")
+    prefixes = ("storage", "metadata", "transport", "client", "portal", "azure", "reading")
     return load(
         arguments=arguments,
         environ=environ,
@@ -121,6 +126,7 @@ def settings(values: Values, *, server: bool = True) -> Settings:
         raise no_server()
     profile = values.text("defaultProfile", "s3")
     state = values.text("client.uploadStateDir")
+    cache = values.text("reading.cache.folder")
     return Settings(
         storage_url=storage,
         metadata_url=_address(values, "metadata.url") or storage,
@@ -139,6 +145,8 @@ def settings(values: Values, *, server: bool = True) -> Settings:
         memory=values.number("transport.memory", 1.0, least=0.001),
         default_profile=profile,
         block_size=values.integer("azure.blockSize", 104_857_600, least=1, most=LARGEST_BLOCK),
+        cache_disk=values.number("reading.cache.disk", 0.0),
+        cache_folder=Path(cache).expanduser() if cache else None,
         tls=tls.read_tls(values),
         verify_metadata=values.boolean("metadata.ssl.enabled", True),
     )

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 from types import TracebackType
+from typing import BinaryIO
 
 from score.protocol.parts import MIB
 
@@ -15,10 +16,16 @@ _SET_PIPE_SIZE = 1031
 """``F_SETPIPE_SZ`` of Linux; other systems keep the size that their pipes have."""
 
 
+def piped(file: BinaryIO) -> Feed:
+    """A file of Python, from where it stands to its end, for a program that opens file descriptors only."""
+    return Feed(iter(lambda: file.read(MIB), b""))
+
+
 class Feed:
     """Writes pieces into a pipe, from a thread of its own; ``fd`` is the end to read from. A context manager.
 
     Leaving it raises what making the pieces raised, in the place of whatever the reader made of the early end.
+    ``pysam`` takes it for a file, which it reads once, in order.
     """
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
@@ -41,6 +48,10 @@ class Feed:
         self._thread.join()
         if self._error is not None and not isinstance(error, KeyboardInterrupt):
             raise self._error from None
+
+    def fileno(self) -> int:
+        """``fd``, as of a file."""
+        return self.fd
 
     def close(self) -> None:
         """Close our copy of the end to read from."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from score.client.client import Client
+from score.client.settings import Settings
 from score.errors import Cancelled, Invalid, NotFound
 from score.testing.score import FaultyScore
 
@@ -34,3 +38,19 @@ def test_the_client_closes_what_it_opened(site: FaultyScore, client: Client) -> 
     client.close()
     with pytest.raises(Cancelled):
         file.read(10)
+
+
+def test_what_was_read_is_kept_on_the_disk_where_a_setting_says_so(site: FaultyScore, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    settings = replace(Settings(site.url), cache_disk=0.01, cache_folder=folder)
+    with Client(settings) as client, pytest.raises(NotFound, match="cache: No such file"):
+        client.open(OBJECT)
+    folder.mkdir()
+    for there, chosen in ((True, settings), (False, replace(settings, cache_disk=0.0))):
+        with Client(chosen) as client:
+            cache = client.shared.cache
+            block = bytes(client.shared.block)
+            for number in range(cache.capacity // len(block) + 2):
+                cache.put(number, block)
+            assert cache.holds(0) == there
+    assert list(folder.iterdir()) == []
