@@ -8,7 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, count
 
 from score.errors import Conflict
 from score.protocol.digests import is_md5
@@ -150,11 +150,8 @@ class Plan:
 
     def parts(self) -> Iterator[PlannedPart]:
         """All parts with the bytes of the object that each covers."""
-        ends = accumulate(self.sizes)
-        return (
-            PlannedPart(number, Span(end - size, size))
-            for number, (size, end) in enumerate(zip(self.sizes, ends, strict=True), 1)
-        )
+        offsets = accumulate(self.sizes, initial=0)  # and the end, which has no size
+        return map(PlannedPart, count(1), map(Span, offsets, self.sizes))
 
 
 def new_upload(key: str, object_id: str, upload: UploadId, plan: Plan, md5: str | None, urls: Sequence[str]) -> bytes:
