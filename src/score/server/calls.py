@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -38,10 +39,11 @@ class Call(APIRoute):
         if self.dependant.request_param_name:
             values[self.dependant.request_param_name] = request
         if fields := self.dependant.query_params:
-            query, wrong = request.query_params, []
+            # Of what is given twice a dictionary keeps the last.
+            query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+            wrong: list[Any] = []
             for field in fields:
-                text = query.get(field.alias)
-                if text is not None:
+                if (text := query.get(field.alias)) is not None:
                     values[field.name], problems = field.validate(text, loc=("query", field.alias))
                     wrong += problems
                 elif field.field_info.is_required():

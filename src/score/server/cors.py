@@ -39,8 +39,8 @@ class Cors:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        origin = headers.get(b"origin")
+        headers = dict(scope["headers"])
+        origin = _text(headers, b"origin") if b"origin" in headers else None
         method = scope["method"]
         allowed = origin is not None and (self._all or origin.lower() in self._origins)
         answer: ASGIApp = self._app
@@ -64,14 +64,19 @@ class Cors:
         return marks
 
 
-def _same(origin: str, headers: dict[bytes, str]) -> bool:
+def _text(headers: dict[bytes, bytes], name: bytes) -> str:
+    """A header's value, empty where it is not there."""
+    return headers.get(name, b"").decode("latin-1")
+
+
+def _same(origin: str, headers: dict[bytes, bytes]) -> bool:
     """Whether a page is of this server."""
-    return origin.partition("://")[2].lower() == headers.get(b"host", "").lower() != ""
+    return origin.partition("://")[2].lower() == _text(headers, b"host").lower() != ""
 
 
-def _preflight(path: str, headers: dict[bytes, str], allowed: bool) -> Response:
-    wanted = headers.get(b"access-control-request-headers", "")
-    method = headers[b"access-control-request-method"]
+def _preflight(path: str, headers: dict[bytes, bytes], allowed: bool) -> Response:
+    wanted = _text(headers, b"access-control-request-headers")
+    method = _text(headers, b"access-control-request-method")
     if not allowed or method not in _METHODS or len(wanted) > _LONGEST or (wanted and not _NAMES.match(wanted)):
         return problem(403, path, "Pages of this origin may not make this call.")
     life = _LIFE_HTSGET if path.startswith(HTSGET) else _LIFE

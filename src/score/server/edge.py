@@ -301,10 +301,11 @@ class Protocol(HttpToolsProtocol):
         """Bytes of the connection. A header that never ends, of which the parser does not tell, is cut off too."""
         if self.transport.is_closing() or self._is_last:
             return
-        if not self._hearing and not self._is_answering():
-            self._hearing = True
-            self._expect(self.head_within)
+        begins = not self._hearing and not self._is_answering()
+        self._hearing = self._hearing or begins
         super().data_received(data)
+        if begins and self._hearing:  # a head that is there at once, as nearly all are, needs no timer
+            self._expect(self.head_within)
         self._unfinished = self._unfinished + len(data) if self._in_head else 0
         if self._unfinished > LARGEST_HEAD and not self.transport.is_closing():
             self._refusal = _TOO_LONG

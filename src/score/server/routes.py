@@ -84,6 +84,24 @@ def add_score_routes(app: FastAPI, broker: Broker) -> None:
     """Let ``app`` answer the calls of the protocol."""
     access, uploads, downloads = broker.access, broker.uploads, broker.downloads
 
+    # Routes are tried in their order, and this one is called once for each part.
+    @app.post("/upload/{object_id}/parts", tags=["upload"])
+    async def finish_part(
+        request: Request,
+        object_id: str,
+        number: PartNumber,
+        upload_id: UploadId,
+        md5: Annotated[Filled, Query(description="MD5 of the part, in hex.")],
+        etag: Annotated[Filled, Query(description="ETag that the store gave, without quotes.")],
+        complete: Switch = False,
+    ) -> Response:
+        """Record a part as finished; with complete, the last one completes the upload, which the answer then says."""
+        await access.upload(bearer(request), object_id)
+        if not await uploads.finish_part(object_id, upload_id, number, md5, etag, complete=complete):
+            return Response()
+        broker.listing.renew()
+        return Response("completed", media_type=TEXT)
+
     @app.get("/profile", tags=["service"])
     async def profile() -> Response:
         """How clients upload: s3 or az. Open."""
@@ -126,23 +144,6 @@ def add_score_routes(app: FastAPI, broker: Broker) -> None:
         """Is the upload of this object allowed?"""
         await access.upload(bearer(request), object_id)
         return Response("Upload Test Operation executed", media_type=TEXT)
-
-    @app.post("/upload/{object_id}/parts", tags=["upload"])
-    async def finish_part(
-        request: Request,
-        object_id: str,
-        number: PartNumber,
-        upload_id: UploadId,
-        md5: Annotated[Filled, Query(description="MD5 of the part, in hex.")],
-        etag: Annotated[Filled, Query(description="ETag that the store gave, without quotes.")],
-        complete: Switch = False,
-    ) -> Response:
-        """Record a part as finished; with complete, the last one completes the upload, which the answer then says."""
-        await access.upload(bearer(request), object_id)
-        if not await uploads.finish_part(object_id, upload_id, number, md5, etag, complete=complete):
-            return Response()
-        broker.listing.renew()
-        return Response("completed", media_type=TEXT)
 
     @app.delete("/upload/{object_id}/parts", tags=["upload"])
     async def forget_part(request: Request, object_id: str, number: PartNumber, upload_id: UploadId) -> Response:

@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections import deque
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
@@ -266,7 +267,7 @@ class _Connection(asyncio.Protocol):
         self._headers, self._body, self._length = {}, [], 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("utf-8", "surrogateescape")
+        self._headers[_lower(name)] = value.decode("utf-8", "surrogateescape")
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None
@@ -381,6 +382,12 @@ def _compose(method: str, target: str, authority: str, headers: Mapping[str, str
     if not head.count("\n") == head.count("\r") == len(lines) + 2:
         raise Integrity("A request to the store would have a line break within a line of its head.")
     return head.encode() + body
+
+
+@lru_cache(maxsize=256)
+def _lower(name: bytes) -> str:
+    """The name of a header, of which a store has few."""
+    return name.decode("latin-1").lower()
 
 
 def _reason(error: BaseException) -> str:

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple, Protocol
-from urllib.parse import quote
 
 from score.protocol.parts import Span
 
@@ -70,21 +70,24 @@ class Signer(Protocol):
 
 def encode_path(*segments: str) -> str:
     """An absolute path of these segments, percent-encoded as S3 signs it; a ``/`` within a segment stays one."""
-    return "".join(
-        f"/{segment}" if _PLAIN_PATH(segment) else "/" + quote(segment, safe="/-_.~") for segment in segments
-    )
+    return "/" + "/".join([_IN_PATHS.sub(_percent, segment) for segment in segments])
 
 
 def encode_query(query: Iterable[tuple[str, str]]) -> str:
     """A query string, sorted and percent-encoded as S3 signs it."""
-    encoded = sorted((_encode(name), _encode(value)) for name, value in query)
-    return "&".join(f"{name}={value}" for name, value in encoded)
+    encoded = sorted([(_IN_QUERIES.sub(_percent, name), _IN_QUERIES.sub(_percent, value)) for name, value in query])
+    return "&".join([f"{name}={value}" for name, value in encoded])
 
 
-_PLAIN = re.compile(r"[A-Za-z0-9._~-]*\Z").match
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/-]*\Z").match
-"""What needs no encoding, which is nearly everything: found out in a fifth of the time."""
+_IN_PATHS = re.compile(r"[^A-Za-z0-9._~/-]")
+_IN_QUERIES = re.compile(r"[^A-Za-z0-9._~-]")
+"""What needs encoding, of which there is little: urllib looks at every character, in twice the time."""
 
 
-def _encode(text: str) -> str:
-    return text if _PLAIN(text) else quote(text, safe="-_.~")
+def _percent(found: re.Match[str]) -> str:
+    return _encoded(found[0])
+
+
+@lru_cache(maxsize=256)
+def _encoded(character: str) -> str:
+    return "".join([f"%{byte:02X}" for byte in character.encode()])
