@@ -81,8 +81,8 @@ class Item:
     parts: int
     done: int
     done_parts: int
-    verifying: bool = False
     checking: bool = False
+    verified: int | None = None
 
 
 class Tally:
@@ -114,8 +114,8 @@ class Tally:
                     self.items[item].checking = isinstance(event, Checked)
             case PartDone(item, _) if item in self.items:
                 self.items[item].done_parts += 1
-            case Verifying(item) if item in self.items:
-                self.items[item].verifying = True
+            case Verifying(item, read) if item in self.items:
+                self.items[item].verified = read
             case Waiting(what):
                 self._waits[what] = (now + event.seconds, event)
             case Ended(item, state):
@@ -174,7 +174,7 @@ class Tally:
         count = f"{self.ended}" + (f"/{self.files}" if self.files is not None else "")
         files = f"{count} file{'' if (self.files or self.ended) == 1 else 's'}"
         moved = f"{size(self.done)} of {size(total)}" if total is not None else size(self.done)
-        if self.items and all(item.checking for item in self.items.values()):
+        if self.items and all(item.checking or item.verified is not None for item in self.items.values()):
             moved = f"checking {moved}"
         percent = f"{100 * self.done // total}%" if total else ""
         end = duration(left) if left is not None else ""
@@ -210,14 +210,15 @@ class Tally:
         return [self._row(name, item, width) for name, item in items] + shown[-max(height - 1, 1) :]
 
     def _row(self, name: str, item: Item, width: int) -> str:
-        percent = 100 * min(item.done, item.size) // item.size if item.size else 100
+        done = item.done if item.verified is None else item.verified
+        percent = 100 * min(done, item.size) // item.size if item.size else 100
         short = f"{percent:3d}%"
         if width < 50:
             ends = [short]
         else:
             state = f"{item.done_parts}/{item.parts} parts"
-            if item.verifying or item.checking:
-                state = "checking MD5" if item.verifying else "checking"
+            if item.verified is not None or item.checking:
+                state = "checking" if item.verified is None else "checking MD5"
             bar = ("█" * (percent // 10)).ljust(10, "·")
             ends = [bar, short, f"{size(item.size):>9}", f"{state:>12}"] if width >= 70 else [short, f"{state:>12}"]
         end = " ".join(ends)

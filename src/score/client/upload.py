@@ -32,6 +32,7 @@ from score.transfer.events import Note, Planned
 from score.transfer.files import Source
 from score.transfer.journal import UploadJournal, elsewhere
 from score.transfer.push import Push
+from score.transfer.verify import Stale
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,14 @@ class Upload:
                 md5 = self._require_same(source)
                 journal.forget()
                 return Outcome(self.object_id, State.PRESENT, self.path, source.size, md5)
-            begun = self._resume(source, journal)
-            if begun and not self._fits(source, begun[1]):
-                self._say("the file changed since its upload was begun; starting over")
-                begun = None
-            if begun and not self.md5:
-                return replace(self, md5=journal.md5() or self._own_md5)._finish(source, journal, *begun)
-        return self._finish(source, journal, *(begun or self._start(source, journal)))
+            if (found := self._resume(source, journal)) is not None:
+                resumed = self if self.md5 else replace(self, md5=journal.md5() or self._own_md5)
+                try:
+                    return resumed._finish(source, journal, *found)
+                except Stale:
+                    self._say("the file changed since its upload was begun; starting over")
+            begun = self._start(source, journal)
+        return self._finish(source, journal, *begun)
 
     def _finish(self, source: Source, journal: UploadJournal, upload_id: str, parts: list[Part]) -> Outcome:
         """Send what is missing of an upload, and complete it."""
@@ -185,15 +187,6 @@ class Upload:
             f"{self.path}: an upload of object {self.object_id} was begun elsewhere and is in progress.",
             hint="Go on where it was begun; to start over from here: --force.",
         )
-
-    def _fits(self, source: Source, parts: list[Part]) -> bool:
-        """Whether the finished parts, which are not sent again, hold the file's bytes: it may have changed since."""
-
-        def check(part: Part) -> bool:
-            return checked_md5(self.engine, source, part.span) == to_hex(part.source_md5)
-
-        self.engine.listener(Planned(str(self.path), source.size, len(parts)))
-        return all(self.engine.workers.each([part for part in parts if part.source_md5], check))
 
     def _begin(self, source: Source, journal: UploadJournal) -> tuple[str, list[Part]] | None:
         """Start the upload of a file of which nothing is known, in one call. None where that does not go: what is in

@@ -14,7 +14,7 @@ from score.errors import Expired, NotFound, Refused, Unavailable
 from score.protocol.wire import Part
 from score.transfer.bandwidth import Throttle
 from score.transfer.budget import Budget
-from score.transfer.events import Listener, ignore
+from score.transfer.events import Listener, Verifying, ignore
 from score.transfer.http import Http, expiry
 from score.transfer.outage import Outage
 from score.transfer.retry import LATER, Exhausted, Patience, Stop, persist
@@ -52,6 +52,11 @@ class Engine:
                 raise
 
         return persist(once, what, self.patience, self.stop, self.listener)
+
+    def tell_verifying(self, item: str, read: int) -> None:
+        """The whole MD5 of an item is past ``read`` bytes. Raises Cancelled when the user asks to stop."""
+        self.stop.check()
+        self.listener(Verifying(item, read))
 
 
 class Urls:

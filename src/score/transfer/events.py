@@ -62,9 +62,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Verifying:
-    """All bytes of an item are there; its whole MD5 is still being computed."""
+    """All bytes of an item are there; its whole MD5 is still being computed, and is past ``read`` bytes."""
 
     item: str
+    read: int = 0
 
 
 @dataclass(frozen=True, slots=True)

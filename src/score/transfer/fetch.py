@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from io import FileIO
 
 from urllib3.exceptions import HTTPError
@@ -15,7 +16,7 @@ from score.errors import Conflict, Integrity, Refused, ScoreError, Unavailable
 from score.protocol.parts import MIB, Span
 from score.protocol.wire import Part
 from score.transfer.engine import Engine, Urls
-from score.transfer.events import Moved, Note, PartDone, Verifying
+from score.transfer.events import Moved, Note, PartDone
 from score.transfer.files import Target, md5_of_span, translate, write_all
 from score.transfer.http import place, store_error
 from score.transfer.http import translate as translate_http
@@ -91,8 +92,7 @@ class Fetch:
                 in_step(remaining, self.engine.workers.parallel), self._fetch_in_step
             ):
                 follower.allow(prefix.finish(part.span))
-            self.engine.listener(Verifying(self.item))
-            return follower.finish(self.target.size)
+            return follower.finish(self.target.size, partial(self.engine.tell_verifying, self.item))
         finally:
             follower.stop()
 

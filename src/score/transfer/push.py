@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event
 
 from score.errors import Conflict, Integrity, ScoreError
@@ -38,17 +39,20 @@ class Push:
         return self._completed.is_set()
 
     def send(self, parts: Sequence[Part], remaining: Sequence[Part]) -> str:
-        """Send the ``remaining`` ones of all ``parts``; gives the MD5 in hex of the whole file.
+        """Send the ``remaining`` ones of all ``parts``; gives the MD5 in hex of the whole file. The other parts are
+        compared with the file meanwhile, as it is read for that MD5.
 
-        Raises Integrity where the file changed meanwhile, Refused where the store says no for good, Unavailable when
-        patience ends, Cancelled when the user asks to stop. Parts that were finished stay finished.
+        Raises Stale where one of them holds other bytes, Integrity where the file changed meanwhile, Refused where
+        the store says no for good, Unavailable when patience ends, Cancelled when the user asks to stop. Parts that
+        were finished stay finished.
         """
         if len(parts) == 1 and remaining:  # then the part is the file, and is not read twice
             only: list[str] = list(self.engine.workers.each(remaining, self._send_part))
             if not self.completed:
                 self.source.check()
             return only[0]
-        follower = Follower(self.source.open(), self.engine.budget.chunk)
+        finished = [part for part in parts if part.source_md5]
+        follower = Follower(self.source.open(), self.engine.budget.chunk, finished)
         try:
             start = min((part.offset for part in remaining), default=self.source.size)
             follower.allow(start)
@@ -66,7 +70,7 @@ class Push:
 
             for _ in self.engine.workers.each(begin(), send):
                 pass
-            whole = follower.finish(self.source.size)
+            whole = follower.finish(self.source.size, partial(self.engine.tell_verifying, self.item))
             self.source.check()
             return whole
         finally:

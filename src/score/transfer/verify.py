@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 
-from score.errors import Cancelled, ScoreError
+from score.errors import Cancelled, Conflict, ScoreError
+from score.protocol.digests import to_hex
 from score.protocol.parts import MIB, Span
 from score.protocol.wire import Part
 from score.transfer.budget import LARGEST_CHUNK
@@ -35,12 +38,16 @@ class Follower:
 
     It reads the file in order, never beyond where it was allowed: what was just read or written for a part is still
     in memory, so that no byte comes from the disk twice, and a large file is not pulled through memory ahead of time.
+
+    Parts that were ``finished`` before are compared with the file on the way; the first one that does not hold its
+    bytes is the end, by :class:`Stale`.
     """
 
-    def __init__(self, file: FileIO, chunk: int = LARGEST_CHUNK) -> None:
+    def __init__(self, file: FileIO, chunk: int = LARGEST_CHUNK, finished: Iterable[Part] = ()) -> None:
         """``chunk``: bytes of its buffer."""
         self._file = file
         self._chunk = chunk
+        self._compared = Compared(finished)
         self._digest = hashlib.md5()
         self._allowed = 0
         self._read = 0
@@ -62,13 +69,17 @@ class Follower:
 
     def wait_for(self, end: int, check: Callable[[], None]) -> bool:
         """Wait until it has read the bytes before ``end``, or for half a second all that it may: then it is not what
-        others wait for. Gives whether that took any time. ``check`` is called now and then: it may raise to stop."""
+        others wait for. Gives whether that took any time. ``check`` is called now and then: it may raise to stop.
+        Raises what reading raised: then nothing more needs to be moved."""
         with self._changed:
-            if self._is_past(end):
-                return False
-            while not self._changed.wait_for(lambda: self._is_past(end), timeout=0.5) and self._read < self._allowed:
-                check()
-            return True
+            if waits := not self._is_past(end):
+                while (
+                    not self._changed.wait_for(lambda: self._is_past(end), timeout=0.5) and self._read < self._allowed
+                ):
+                    check()
+            if self._failure is not None:
+                raise self._failure
+            return waits
 
     def _is_past(self, end: int) -> bool:
         """Whether nobody has to wait for the bytes before ``end``; who has to is woken when they are read."""
@@ -81,12 +92,14 @@ class Follower:
         """Whether it has read all but the last ``slack`` bytes of what it may read; false while there is nothing."""
         return 0 < self._allowed <= self._read + slack
 
-    def finish(self, total: int) -> str:
-        """The MD5 in hex of the first ``total`` bytes, when the thread is through. Raises what reading raised."""
+    def finish(self, total: int, tell: Callable[[int], None] = lambda read: None) -> str:
+        """The MD5 in hex of the first ``total`` bytes, when the thread is through. ``tell`` is called now and then
+        with the number of bytes that it has read. Raises what reading raised, and what ``tell`` does."""
         with self._changed:
             self._total = self._allowed = total
             self._changed.notify_all()
         while self._thread.is_alive():  # in pieces, so that an interrupt is seen in the main thread
+            tell(self._read)
             self._thread.join(0.5)
         if self._failure is not None:
             raise self._failure
@@ -109,10 +122,14 @@ class Follower:
             return 0 if self._stopped else self._allowed - self._read
 
     def _follow(self) -> None:
+        beside = ThreadPoolExecutor(1, thread_name_prefix="part-md5")  # to hash for two takes no longer than for one
         try:
             while length := self._wait():
                 for chunk in read_span(self._file, Span(self._read, length), self._chunk):
+                    comparing = beside.submit(self._compared.update, chunk) if self._compared.expects else None
                     self._digest.update(chunk)
+                    if comparing is not None:
+                        comparing.result()
                     with self._changed:
                         self._read += len(chunk)
                         if self._read >= self._awaited:
@@ -125,9 +142,44 @@ class Follower:
         except OSError as error:
             self._failure = translate(error, str(self._file.name))
         finally:
+            beside.shutdown()
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
+
+
+class Stale(Conflict):
+    """A part that was moved earlier does not hold the bytes of the file."""
+
+
+class Compared:
+    """The finished parts of a file, compared with its bytes as they come in order."""
+
+    def __init__(self, finished: Iterable[Part]) -> None:
+        self._left = deque(sorted((part for part in finished if part.part_size), key=lambda part: part.offset))
+        self._at = 0
+        self._digest = hashlib.md5()
+
+    @property
+    def expects(self) -> bool:
+        """Whether there is a part to be compared."""
+        return bool(self._left)
+
+    def update(self, chunk: memoryview) -> None:
+        """The next bytes. Raises Stale where a part is not of them."""
+        while chunk and self._left:
+            part = self._left[0]
+            begun = self._at >= part.offset
+            count = min(len(chunk), (part.span.end if begun else part.offset) - self._at)
+            if begun:
+                self._digest.update(chunk[:count])
+            self._at += count
+            chunk = chunk[count:]
+            if self._at == part.span.end:
+                if self._digest.hexdigest() != to_hex(part.source_md5):
+                    raise Stale(f"Part {part.part_number} does not hold the bytes of the file.")
+                self._left.popleft()
+                self._digest = hashlib.md5()
 
 
 class Prefix:

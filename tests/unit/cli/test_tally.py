@@ -133,6 +133,13 @@ def test_bytes_that_are_checked_do_not_move() -> None:
     assert tally.done == GIB, "read twice, to find what is damaged"
 
 
+def test_how_far_the_md5_of_the_whole_file_is() -> None:
+    tally = after((0.0, Planned("a", GIB, 10, GIB - 1, 9)), (1.0, Moved("a", 1)), (2.0, Verifying("a", GIB // 4)))
+    (row, whole) = tally.lines(79, 24, 2.0)
+    assert (" 25% " in row, "checking MD5" in row) == (True, True)
+    assert "checking 1.0 GiB" in whole
+
+
 def test_the_display_of_a_wide_terminal() -> None:
     tally = after(*BUSY, files=20, total=50 * GIB)
     tally.take(Waiting("out/a.bam: part 9", "503 from the store.", 8, 3, 10), 10.0)

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from score.errors import Cancelled, Integrity, ScoreError
 from score.protocol.parts import MIB, Span, cut
 from score.protocol.wire import Part
-from score.transfer.verify import AHEAD, Follower, Prefix, in_step
+from score.transfer.verify import AHEAD, Follower, Prefix, Stale, in_step
 
 DATA = random.Random(1).randbytes(3 * MIB + 17)
 
@@ -100,6 +100,56 @@ def test_it_can_be_given_up_and_the_file_is_closed(path: Path) -> None:
     assert file.closed
     with pytest.raises(Cancelled):
         follower.finish(len(DATA))
+
+
+def test_how_far_it_is_is_told(path: Path) -> None:
+    told: list[int] = []
+    follower = Follower(FileIO(path), chunk=1000)
+    follower.finish(len(DATA), told.append)
+    follower.stop()
+    assert told == sorted(told)
+    assert all(0 <= read <= len(DATA) for read in told)
+
+
+class TestComparing:
+    """Parts that were finished before are compared on the way."""
+
+    @staticmethod
+    def parts(size: int, chosen: Callable[[int], bool] = lambda number: True) -> list[Part]:
+        spans = enumerate(cut(Span(0, len(DATA)), size), 1)
+        return [
+            Part(
+                part_number=number,
+                part_size=span.length,
+                offset=span.offset,
+                source_md5=hashlib.md5(DATA[span.offset : span.end]).hexdigest(),
+            )
+            for number, span in spans
+            if chosen(number)
+        ]
+
+    @given(size=st.integers(50_000, 2 * MIB), chunk=st.integers(1, 5).map(lambda n: n * 99_991), dice=st.randoms())
+    def test_whichever_were_finished(self, path: Path, size: int, chunk: int, dice: random.Random) -> None:
+        parts = self.parts(size, lambda number: dice.random() < 0.5)
+        dice.shuffle(parts)
+        follower = Follower(FileIO(path), chunk, parts)
+        assert follower.finish(len(DATA)) == hashlib.md5(DATA).hexdigest()
+        follower.stop()
+        if parts:
+            wrong = dice.randrange(len(parts))
+            parts[wrong] = parts[wrong].changed(source_md5="0" * 32)
+            follower = Follower(FileIO(path), chunk, parts)
+            with pytest.raises(Stale, match=f"Part {parts[wrong].part_number} does not hold"):
+                follower.finish(len(DATA))
+            follower.stop()
+
+    def test_who_is_about_to_move_more_is_told(self, path: Path) -> None:
+        wrong = [part.changed(source_md5="0" * 32) for part in self.parts(MIB)]
+        follower = Follower(FileIO(path), finished=wrong)
+        follower.allow(MIB)
+        with pytest.raises(Stale):
+            follower.wait_for(len(DATA), lambda: None)
+        follower.stop()
 
 
 class TestWaiting:
