@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -127,9 +126,9 @@ def mount_regions(lab: Lab) -> Findings:
     made = payload(lab)
     lab.publish(site, made)
     analysis = lab.analysis(site, made)
-    samtools, rclone = find("samtools"), shutil.which("rclone")
+    samtools, rclone = find("samtools"), find("rclone")
     if samtools is None or rclone is None:
-        raise Failed("samtools and rclone are needed: apt-get install samtools rclone")
+        raise Failed("samtools and rclone are needed: tools/components.py install samtools rclone")
     store = {
         "RCLONE_CONFIG_STORE_TYPE": "s3",
         "RCLONE_CONFIG_STORE_PROVIDER": "Minio",
@@ -138,7 +137,7 @@ def mount_regions(lab: Lab) -> Findings:
         "RCLONE_CONFIG_STORE_SECRET_ACCESS_KEY": lab.minio.secret_key,
     }
     mine, other = lab.folder / "mount", lab.folder / "rclone"
-    command = [rclone, "mount", "--read-only", f"store:{BUCKETS[0]}/data", str(other)]
+    command = [str(rclone), "mount", "--read-only", f"store:{BUCKETS[0]}/data", str(other)]
     data = [analysis.ids[0], analysis.ids[1]]
     with (
         ours(site.environment, mine) as running,

