@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -38,6 +39,7 @@ class Screen:
         self._last_wait = float("-inf")
         self._counts: dict[State, int] = {}
         self._failed: list[Outcome] = []
+        self._alike: Counter[int] = Counter()  # how many files an error stands for: one may end all the rest
         self.tally = Tally(time.monotonic())
 
     def __enter__(self) -> Screen:
@@ -98,18 +100,19 @@ class Screen:
 
     def ended(self, outcome: Outcome) -> None:
         """An object ended."""
-        name = str(outcome.path or outcome.object_id)
+        name, error, first = str(outcome.path or outcome.object_id), outcome.error, False
         with self._lock:
             self._counts[outcome.state] = self._counts.get(outcome.state, 0) + 1
-            if outcome.error is not None:
-                self._failed.append(outcome)
+            if error is not None:
+                self._alike[id(error)] += 1
+                if first := self._alike[id(error)] == 1:
+                    self._failed.append(outcome)
             elif outcome.state in UNMOVED:
                 self.tally.skip(outcome.size)
-        if outcome.error is not None:
-            message = outcome.error.message
-            self._step(f"Failed: {message}" if name in message else f"{name}: failed: {message}")
-        else:
+        if error is None:
             self._step(f"{name}: {outcome.state}, {size(outcome.size)}")
+        elif first:
+            self._step(f"Failed: {error.message}" if name in error.message else f"{name}: failed: {error.message}")
 
     def _tick(self) -> None:
         while not self._finished.wait(self._pause()):
@@ -132,6 +135,8 @@ class Screen:
             message = outcome.error.message
             shown = message if name in message else f"{name}: {message}"
             self._print(f"Error: {shown}")
+            if others := self._alike[id(outcome.error)] - 1:
+                self._print(f"  It stands for {others:,} more files.")
             if outcome.error.hint:
                 self._print(f"  {outcome.error.hint}")
         seconds = time.monotonic() - self.tally.start

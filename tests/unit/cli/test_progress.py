@@ -12,7 +12,7 @@ import pytest
 from score.cli.progress import Live, Screen, make
 from score.client.outcome import Outcome, State
 from score.client.settings import Display
-from score.errors import NotFound, Refused
+from score.errors import NotFound, Refused, Unavailable
 from score.transfer.events import Ended, Moved, Note, PartDone, Planned, Verifying, Waiting
 
 
@@ -55,6 +55,24 @@ def test_plain_lines(out: io.StringIO) -> None:
         "out/a.bam: part 2: retry 1/9 in 1.5 s: GET http://store/x: the store answered 503",
         "out/a.bam: something",
         "out/a.bam: downloaded, 3.0 KiB",
+    ]
+
+
+def test_an_error_that_ends_the_rest_is_told_once(out: io.StringIO) -> None:
+    away = Unavailable("not begun: http://score is away.", hint="Later.")
+    with Screen(out) as screen:
+        screen.ended(Outcome("one", State.FAILED, Path("a.bam"), error=Unavailable("No answer.")))
+        for number in range(1001):
+            screen.ended(Outcome(str(number), State.FAILED, Path(f"{number}.bam"), error=away))
+        screen.conclude()
+    assert out.getvalue().splitlines() == [
+        "a.bam: failed: No answer.",
+        "0.bam: failed: not begun: http://score is away.",
+        "Error: a.bam: No answer.",
+        "Error: 0.bam: not begun: http://score is away.",
+        "  It stands for 1,000 more files.",
+        "  Later.",
+        "1002 files: 1002 failed.",
     ]
 
 
