@@ -127,7 +127,15 @@ def command(name: str, found: click.Command) -> Iterator[str]:
 def commands_page() -> str:
     """docs/commands.md."""
     context = click.Context(cli, info_name="score-client", **cli.context_settings)
-    lines = [MADE, "", "# Commands of score-client", "", "Before the command:", "", *table("option", "meaning")]
+    lines = [
+        MADE,
+        "",
+        "# Commands of score-client",
+        "",
+        "Before the command, or (all but `--version`) after it:",
+        "",
+        *table("option", "meaning"),
+    ]
     lines += [line for parameter in cli.get_params(context) for line in option(parameter, context)]
     lines += [
         "",

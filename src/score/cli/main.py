@@ -43,6 +43,9 @@ _SETTING = re.compile(
     r"--[A-Za-z][A-Za-z0-9]*\.[A-Za-z0-9._-]+(=.*)?\Z|--(accessToken|accessTokenFile|defaultProfile)(=.*)?\Z"
 )
 
+_FLAGS = frozenset({"--quiet", "--silent", "--ansi", "--no-ansi"})
+"""Options of the program that take no value."""
+
 
 class Commands(click.Group):
     """The commands, each imported when it is asked for."""
@@ -129,21 +132,27 @@ def _show_version(context: click.Context) -> None:
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words of a command, and the settings among them (``--storage.url=…``, ``--storage.url …``)."""
+    """The words of a command, and the settings among them (``--storage.url=…``, ``--storage.url …``). Options of the
+    program, which come before the name of the command, may come after it too."""
+    common: list[str] = []
     words: list[str] = []
     settings: list[str] = []
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
         if word == "--":
-            return [*words, word, *rest], settings
-        if (found := _SETTING.match(word)) is None:
+            return [*common, *words, word, *rest], settings
+        if word in _FLAGS or word.startswith("--profile="):
+            common.append(word)
+        elif word == "--profile" and rest:
+            common += [word, rest.pop(0)]
+        elif (found := _SETTING.match(word)) is None:
             words.append(word)
         elif "=" in found.group() or not rest or rest[0].startswith("--"):  # never the value of the one before
             settings.append(word)
         else:
             settings.append(f"{word}={rest.pop(0)}")
-    return words, settings
+    return [*common, *words], settings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 from urllib3.response import BaseHTTPResponse
 
-from score.errors import Expired, Forbidden, NotFound, Refused, Unavailable
+from score.errors import Conflict, Expired, Forbidden, NotFound, Refused, Unavailable
 from score.protocol.wire import (
     FEATURES,
     SHORT_UPLOADS,
@@ -297,5 +297,12 @@ class Song:
         return self._to.read(list[dict[str, Any]], "GET", f"/studies/{_id(study)}/analysis/{_id(analysis)}/files")
 
     def publish(self, study: str, analysis: str) -> str:
-        """Publish an analysis; gives Song's message."""
-        return self._to.read(_Published, "PUT", f"/studies/{_id(study)}/analysis/publish/{_id(analysis)}").message
+        """Publish an analysis; gives Song's message. Raises Conflict where the store does not hold its files."""
+        try:
+            return self._to.read(_Published, "PUT", f"/studies/{_id(study)}/analysis/publish/{_id(analysis)}").message
+        except Conflict as error:
+            raise Conflict(
+                error.message,
+                hint="Upload the files that are named (score-client upload; --force replaces others), then publish"
+                " again.",
+            ) from error

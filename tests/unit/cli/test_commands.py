@@ -45,6 +45,12 @@ class TestSplitting:
         assert split(words) == ([], settings)
         assert split(["upload", *words, "--force"]) == (["upload", "--force"], settings)
 
+    def test_those_of_the_program_may_come_after_its_command(self) -> None:
+        words = ["upload", "--quiet", "--file", "a", "--profile", "x", "--no-ansi", "--profile=y", "--", "--silent"]
+        common = ["--quiet", "--profile", "x", "--no-ansi", "--profile=y"]
+        assert split(words) == ([*common, "upload", "--file", "a", "--", "--silent"], [])
+        assert split(["config", "--profile"]) == (["config", "--profile"], [])
+
     @pytest.mark.parametrize(
         "words",
         [
@@ -443,3 +449,4 @@ class TestRegistry:
         status, _, err = run("publish", "--study-id", "S", "--analysis-id", ANALYSIS)
         assert status == 3
         assert "missing.storage.objects" in err
+        assert "Upload the files that are named" in err
