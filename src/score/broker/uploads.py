@@ -263,7 +263,7 @@ class Uploads:
                 await self._completion.finish_joined(object_id, upload)
         await self._objects.abort(key, upload)
         folder = self._layout.folder(object_id, upload)
-        if not await self._state.clear(folder):
+        if gently or not await self._state.clear(folder):
             await sweep(self._state, f"{folder}part-", gently=gently)
         await self._completion.forget(object_id, upload)
 
