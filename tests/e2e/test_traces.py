@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,7 +76,8 @@ def test_from_the_caller_to_song(
     headers = {"traceparent": PARENT, "tracestate": "vendor=1", "X-Request-Id": "my-name"}
     file = tmp_path / "a.txt"
     file.write_bytes(b"x" * 100)
-    with s3_site(tmp_path, minio, **to(collector, otel_service_name="score-of-test")) as site:
+    settings = to(collector, otel_service_name="score-of-test", logging_format="json")
+    with s3_site(tmp_path, minio, **settings) as site:
         registered = site.register([file])
         assert site.song
         assert site.behind
@@ -92,6 +94,9 @@ def test_from_the_caller_to_song(
             "http.response.status_code": 200, "score.request.id": "my-name",
         }  # fmt: skip
         assert root.service["service.name"] == "score-of-test"
+        lines = [json.loads(line) for line in site.server.output.splitlines() if '"request":"my-name"' in line]
+        assert {line["logger"] for line in lines} == {"score.access", "score.audit"}
+        assert {line["trace"] for line in lines} == {TRACE}
         called = children(spans, root)
         assert {"registry entity", "registry analysis_state", "store begin"} <= called.keys()
         assert {one.kind for one in called.values()} == {"CLIENT"}

@@ -21,7 +21,7 @@ log.setLevel(logging.INFO)
 @dataclass(slots=True)
 class Trail:
     """What is known of the request at hand. ``client`` is its address, ``deed`` what was done in it, ``what`` the
-    further fields of its line."""
+    further fields of its line, ``trace`` the id of its trace in hex, where it is traced."""
 
     request_id: str
     client: str = ""
@@ -29,6 +29,7 @@ class Trail:
     study: str = ""
     deed: str = ""
     what: dict[str, str | int] = field(default_factory=dict)
+    trace: str = ""
 
 
 TRAIL: ContextVar[Trail | None] = ContextVar("trail", default=None)

@@ -64,8 +64,7 @@ class Many(Generic[T]):
         """What became of every item, with its number from 0, as they end; items are taken as threads get free.
 
         An error that every further item would meet too ends the rest at once, and so does a server that is away.
-        Raises Cancelled where the user asked
-        to stop, or the time for it is over, once what is under way has noticed.
+        Raises Cancelled where the user asked to stop, or the time for it is over, once what is under way has noticed.
         """
         self.outage.begin()
         fatal: list[ScoreError] = []

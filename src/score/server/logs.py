@@ -30,8 +30,8 @@ _NOISY = ("uvicorn.error", "asyncio")
 
 
 class JsonFormatter(logging.Formatter):
-    """A line for each record: time (UTC), level, logger, message, the id of the request at hand, and the fields that
-    the record brings along as ``fields``."""
+    """A line for each record: time (UTC), level, logger, message, the ids of the request at hand and of its trace,
+    and the fields that the record brings along as ``fields``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -44,6 +44,8 @@ class JsonFormatter(logging.Formatter):
         }
         if (trail := TRAIL.get()) is not None:
             line["request"] = trail.request_id
+            if trail.trace:
+                line["trace"] = trail.trace
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

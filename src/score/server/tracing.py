@@ -25,7 +25,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, format_trace_id, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import Scope
 
@@ -81,6 +81,7 @@ class Tracing:
         }
         span = self._tracer.start_span(attributes["http.request.method"], parent, SpanKind.SERVER, attributes)
         _REQUEST.set(set_span_in_context(span, parent))
+        trail.trace = format_trace_id(span.get_span_context().trace_id)
         return span
 
     def answered(self, span: Span, scope: Scope, route: str, status: int) -> None:

@@ -79,6 +79,7 @@ def test_lines_for_programs(tmp_path: Path, http: urllib3.PoolManager) -> None:
     ]
     assert accesses[0]["request"] == "of-the-caller-1"
     assert len(accesses[1]["request"]) == 16
+    assert not any("trace" in line for line in lines)
     assert {line["client"] for line in accesses} == {"127.0.0.1"}
     assert all(line["ms"] >= 0 for line in accesses)
     assert "notasecretatall" not in text
@@ -104,7 +105,7 @@ def test_lines_for_people(tmp_path: Path, http: urllib3.PoolManager) -> None:
 
 def test_a_line_holds_whatever_is_said(tmp_path: Path) -> None:
     stream = written(tmp_path, "--logging.format=json")
-    TRAIL.set(Trail("one", "192.0.2.1"))
+    TRAIL.set(Trail("one", "192.0.2.1", trace="0af7651916cd43dd8448eb211c80319c"))
     try:
         raise OSError("a\nb\u2028\udcff")
     except OSError:
@@ -116,7 +117,7 @@ def test_a_line_holds_whatever_is_said(tmp_path: Path) -> None:
     assert len(lines) == 3
     assert lines[0]["message"] == 'two\nlines and "é"'
     assert lines[0]["exception"].startswith("Traceback")
-    assert lines[0]["request"] == "one"
+    assert (lines[0]["request"], lines[0]["trace"]) == ("one", "0af7651916cd43dd8448eb211c80319c")
     assert (lines[1]["message"], lines[1]["object"], lines[1]["from"]) == ("deletion begun", OBJECT, "192.0.2.1")
     assert "request" not in lines[2]
 
