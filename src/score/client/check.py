@@ -60,7 +60,8 @@ class Finding:
 
     def __str__(self) -> str:
         head = "WRONG" if self.error else "note" if self.remedy else "ok"
-        return f"{head:6} {self.name}: {self.text}" + (f" Mend it: {self.remedy}" if self.remedy else "")
+        text = f"{head:6} {self.name}: {self.text.rstrip('.')}."
+        return f"{text} Mend it: {self.remedy}" if self.remedy else text
 
 
 class Check:
@@ -75,10 +76,11 @@ class Check:
     def run(self) -> Iterator[Finding]:
         """All of them, each as soon as it is made."""
         where = self._client.settings
+        reach = f"check storage.url (STORAGE_URL), {where.storage_url}, and the network."
         checks: tuple[tuple[str, Callable[[], Iterator[Finding]], str], ...] = (
-            ("server", self._server, f"check storage.url (STORAGE_URL), {where.storage_url}, and the network."),
+            ("server", self._server, reach),
             ("metadata", self._metadata, f"check metadata.url (METADATA_URL), {where.metadata_url}."),
-            ("token", self._token, "fetch a new token, and set it as ACCESSTOKEN or accessTokenFile."),
+            ("token", self._token, reach),
             ("store", self._store, "check the network and the proxy between here and the store."),
             ("disk", self._disk, "name another --output-dir."),
             ("parallel", self._parallel, ""),
@@ -123,8 +125,7 @@ class Check:
 
     def _token(self) -> Iterator[Finding]:
         token = self._client.settings.token
-        anonymous = Score(Endpoint(self._client.http, self._client.settings.storage_url))
-        if self._may_upload(anonymous) is not Unauthenticated:
+        if not self._asks_for_tokens():
             yield Finding(
                 "token", "the server asks for none" + (", and does not look at the one set." if token else ".")
             )
@@ -137,27 +138,45 @@ class Check:
         if "exp" in claims:
             end = datetime.fromtimestamp(claims["exp"], UTC)
             if end < self._now():
-                raise Unauthenticated(f"the JWT ended at {end:%Y-%m-%d %H:%M} UTC.")
+                raise Unauthenticated(
+                    f"the JWT ended at {end:%Y-%m-%d %H:%M} UTC.",
+                    hint="fetch a new token, and set it as ACCESSTOKEN or accessTokenFile.",
+                )
             told += f", good until {end:%Y-%m-%d %H:%M} UTC"
         if scopes := _scopes(claims):
             told += f", scopes {', '.join(scopes)}"
         try:
-            refused = self._may_upload(self._client.score)
+            refused = self._may_upload()
         except Forbidden as error:
             yield Finding("token", f"{told}; it is good, but for no upload: {error.message}", "ask for the scope.")
             return
         if refused is Unauthenticated:
-            raise Unauthenticated(f"{told}; the server does not accept it.")
+            raise Unauthenticated(
+                f"{told}; the server does not accept it.",
+                hint="fetch a new token, and set it as ACCESSTOKEN or accessTokenFile.",
+            )
         may = (
             "uploads of every study are allowed" if refused is None else "whether uploads are allowed is the study's"
         )
         yield Finding("token", f"{told}; the server accepts it; {may}.")
 
-    def _may_upload(self, score: Score) -> type[ScoreError] | None:
-        """Why an object that does not exist may not be uploaded, None where it may. Raises Forbidden, Unavailable."""
+    def _asks_for_tokens(self) -> bool:
+        """Whether a caller without a token is turned away. Raises Refused, Unavailable where that cannot be told."""
+        anonymous = Score(Endpoint(self._client.http, self._client.settings.storage_url))
         try:
-            score.test_upload(str(uuid.uuid4()))
-        except (Unauthenticated, Conflict):  # 400: the reference, which wants the header
+            anonymous.test_upload(str(uuid.uuid4()))
+        except (Unauthenticated, Forbidden, Conflict):  # 400: the reference, which wants the header
+            return True
+        except NotFound:
+            pass
+        return False
+
+    def _may_upload(self) -> type[ScoreError] | None:
+        """Why an object that does not exist may not be uploaded with this token, None where it may. Raises Forbidden,
+        Unavailable."""
+        try:
+            self._client.score.test_upload(str(uuid.uuid4()))
+        except (Unauthenticated, Conflict):
             return Unauthenticated
         except (NotFound, Refused) as error:
             return type(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -53,6 +54,10 @@ def test_all_is_well(run: Run, folder: Path, site: FaultyScore, song: FakeSong) 
     assert f"server: {site.url} answers in" in found["server"]
     assert "an API key; the server accepts it; uploads of every study are allowed" in found["token"]
     assert f"store: {site.url}/store/heliograph gave 0 bytes" in found["store"]
+    assert re.search(
+        r"disk: \. takes [1-9][\d,]* MiB/s, [\d,]+\.\d GiB free; MD5 is computed at [1-9][\d,]* MiB/s", found["disk"]
+    )
+    assert re.search(r"parallel: transport\.parallel is 6[,;]", found["parallel"])
     assert "secret0" not in out
     assert not list(folder.glob("tmp*"))
     assert site.traffic.seen(method="POST") == site.traffic.seen(method="PUT") == []
