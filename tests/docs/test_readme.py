@@ -246,8 +246,6 @@ WITHOUT_ADVICE = {
     "<name> was closed.": "Cancelled",
     "<name>: reading has ended.": "Cancelled",
     # the finding of score-client check has a remedy of its own
-    "<told>; the server does not accept it.": "Unauthenticated",
-    "the JWT ended at <end> UTC.": "Unauthenticated",
     "<folder>: <free> bytes are free.": "NoSpace",
     # becomes a part of another message, which says what to do
     "another upload is in progress": "NotFound",
