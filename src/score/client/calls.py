@@ -27,7 +27,16 @@ from score.protocol.wire import (
     Wire,
     from_json,
 )
-from score.transfer.http import Http, Timeouts, answer_text, place, retry_after, service_error, store_error
+from score.transfer.http import (
+    Http,
+    Timeouts,
+    one_line,
+    place,
+    refusal_message,
+    retry_after,
+    service_error,
+    store_error,
+)
 from score.transfer.outage import server_of
 
 T = TypeVar("T")
@@ -111,15 +120,7 @@ class Endpoint:
         return Unavailable(f"{method} {place(self.url + path)}: the answer makes no sense.")
 
     def _error(self, response: BaseHTTPResponse, method: str, path: str) -> Exception:
-        text = answer_text(response).strip()
-        message = ""
-        try:
-            found = json.loads(text)
-            if isinstance(found, dict):
-                message = str(found.get("message") or "")[:500]
-        except ValueError:
-            if not text.startswith("<"):
-                message = text[:300]
+        message = refusal_message(response)
         after = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
         what = f"{method} {place(self.url + path)}"
         error = service_error(response.status, message, what, after, response.headers.get("X-Request-Id", ""))
@@ -299,7 +300,8 @@ class Song:
     def publish(self, study: str, analysis: str) -> str:
         """Publish an analysis; gives Song's message. Raises Conflict where the store does not hold its files."""
         try:
-            return self._to.read(_Published, "PUT", f"/studies/{_id(study)}/analysis/publish/{_id(analysis)}").message
+            path = f"/studies/{_id(study)}/analysis/publish/{_id(analysis)}"
+            return one_line(self._to.read(_Published, "PUT", path).message, 500)
         except Conflict as error:
             raise Conflict(
                 error.message,

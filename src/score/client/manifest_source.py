@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, cast
 from urllib.parse import urljoin, urlsplit
@@ -19,10 +20,10 @@ from urllib.parse import urljoin, urlsplit
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from score.errors import Invalid, Refused, Unavailable
+from score.errors import Forbidden, Invalid, Refused, ScoreError, Unauthenticated, Unavailable
 from score.protocol.ids import is_uuid
 from score.transfer.files import translate
-from score.transfer.http import Http, answer_text, place, service_error
+from score.transfer.http import Http, place, refusal_message, retry_after, service_error
 from score.transfer.http import translate as translate_http
 
 LARGEST = 256 * 1024 * 1024
@@ -152,11 +153,19 @@ def download(url: str, http: Http, largest: int = LARGEST, patience: float = PAT
                 current = _follow(current, target)
                 continue
             if response.status >= 300:
-                raise service_error(response.status, answer_text(response)[:200], f"GET {place(current)}")
+                raise _refusal(response, current)
             return _read_body(response, current, largest, until)
         finally:
             response.close()
     raise Refused(f"GET {place(url)}: it leads from one address to the next without end.", hint="Check the address.")
+
+
+def _refusal(response: BaseHTTPResponse, url: str) -> ScoreError:
+    after = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+    error = service_error(response.status, refusal_message(response), f"GET {place(url)}", after)
+    if isinstance(error, Unauthenticated | Forbidden):
+        error.hint = "No access token is sent there: fetch the manifest by other means, and give its path."
+    return error
 
 
 def _follow(current: str, target: str) -> str:

@@ -19,11 +19,12 @@ def is_of_another_size(response: BaseHTTPResponse, size: int) -> bool:
 def check_range(response: BaseHTTPResponse, url: str, span: Span, size: int) -> None:
     """Whether an answer brings ``span`` of an object of ``size`` bytes, or all of it. Raises Refused."""
     given = response.headers.get("Content-Range", "")
+    told = f"{response.status} {given}".rstrip()
     asked = f"bytes {span.offset}-{span.end - 1}/"
     whole = span == Span(0, size) and response.headers.get("Content-Length") == str(size)
     if not (whole if response.status == 200 else given.startswith(asked)):
         raise Refused(
-            f"GET {place(url)}: the store answered {response.status} {given} for {asked[:-1]}.",
+            f"GET {place(url)}: the store answered {told} for {asked[:-1]}.",
             hint="The store, or a proxy before it, ignores ranges.",
         )
 

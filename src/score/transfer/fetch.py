@@ -220,12 +220,13 @@ class Fetch:
         """Whether the answer is the part that was asked for, of the object of the other parts."""
         if part.part_size:
             given = response.headers.get("Content-Range", "")
+            told = f"{response.status} {given}".rstrip()
             asked = f"bytes {part.offset}-{part.span.end - 1}/"
             if response.status != 206 or not given.startswith(asked):
                 alone = response.status == 200 and response.headers.get("Content-Length") == str(part.part_size)
                 if part.offset or not alone:
                     raise Refused(
-                        f"GET {place(url)}: the store answered {response.status} {given} for {asked[:-1]}.",
+                        f"GET {place(url)}: the store answered {told} for {asked[:-1]}.",
                         hint="The store, or a proxy before it, ignores ranges.",
                     )
         etag = response.headers.get("ETag", "")

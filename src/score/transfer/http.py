@@ -6,6 +6,7 @@ Signed URLs are secrets: they are never part of a message; :func:`place` names a
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import ssl
 import urllib.request
@@ -16,7 +17,14 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import unquote, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import (
+    HTTPError,
+    LocationValueError,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    SSLError,
+)
 from urllib3.response import BaseHTTPResponse
 
 from score._version import __version__
@@ -143,7 +151,7 @@ class Http:
         """One call, made once, redirects not followed. Gives whatever status comes.
 
         With ``stream`` the body is not read yet: read it, then ``release_conn``, or ``close`` to drop the connection.
-        That of a refusal (300 and above) is not read either: :func:`answer_text` does.
+        That of a refusal (300 and above) is not read either: :func:`refusal_message` does.
         Raises Unavailable where no answer comes, Invalid for a URL that is none, Refused where trust is missing.
         """
         timeout = self._timeout if timeouts is None else urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
@@ -165,7 +173,7 @@ class Http:
                 decode_content=not stream,
             )
             if not stream and response.status < 300:
-                response.read(cache_content=True)  # of a refusal as much as there is will do, see answer_text
+                response.read(cache_content=True)  # of a refusal as much as there is will do, see refusal_message
             if response.status < 500 and response.status not in _BUSY:
                 self._answered(url)
             return response
@@ -209,7 +217,14 @@ def translate(error: Exception, method: str, url: str, *, sending: bool = False)
                 f"{method} {where}: the server's certificate is not trusted.",
                 hint="If your site has its own authority, name its certificate in client.ssl.trustStore.",
             )
-        return Unavailable(f"{method} {where}: the encrypted connection failed ({type(cause).__name__}).")
+        return Unavailable(
+            f"{method} {where}: the encrypted connection failed ({type(cause).__name__}).",
+            hint="Check the address, whether it is https or http, and the proxy.",
+        )
+    if isinstance(cause, NameResolutionError):
+        return Unavailable(
+            f"{method} {where}: no connection ({_reason(cause)}).", hint="Check the address, and the network."
+        )
     if isinstance(cause, NewConnectionError):
         return Unavailable(f"{method} {where}: no connection ({_reason(cause)}).")
     if sending and isinstance(_innermost(cause), ConnectionError):
@@ -246,14 +261,27 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     return None
 
 
-def answer_text(response: BaseHTTPResponse) -> str:
-    """The first of a refusal's body, as text: as much as came."""
-    return _read_refusal(response)[0]
+def one_line(text: str, longest: int) -> str:
+    """The first of what another side says, as characters that can be seen: it goes to terminals and into reports."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:longest]
+
+
+def refusal_message(response: BaseHTTPResponse) -> str:
+    """The server's own words of a refusal: the message of a document, or a plain text; of a page nothing."""
+    text = _read_refusal(response)[0].strip()
+    if text.startswith("<"):
+        return ""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return one_line(text, 300)
+    return one_line(str(found.get("message") or ""), 500) if isinstance(found, dict) else ""
 
 
 def _read_refusal(response: BaseHTTPResponse) -> tuple[str, bool]:
-    """The same, and whether the connection ended before it was whole. A store that refuses a part while it is still
-    being sent may drop the connection at once, and take back the end of what it said."""
+    """The first of a refusal's body, as text, as much as came; and whether the connection ended before it was whole:
+    a store that refuses a part while it is still being sent may drop the connection at once, and take back the end
+    of what it said."""
     data = b""
     cut = False
     try:
@@ -276,8 +304,12 @@ def store_error(response: BaseHTTPResponse, method: str, url: str) -> ScoreError
     """
     status = response.status
     text, cut = _read_refusal(response)
-    code = found.group(1) if (found := _XML_CODE.search(text)) else response.headers.get("x-ms-error-code", "")
-    detail = found.group(1) if (found := _XML_MESSAGE.search(text)) else ""
+    code = (
+        one_line(found.group(1), 80)
+        if (found := _XML_CODE.search(text))
+        else response.headers.get("x-ms-error-code", "")
+    )
+    detail = one_line(found.group(1), 300) if (found := _XML_MESSAGE.search(text)) else ""
     told = code or "".join(_SANE.findall(response.headers.get("Score-Error", ""))[:1])  # where the body is lost
     what = f"{method} {place(url)}: the store answered {status}" + (f" {told}" if told else "")
     if status == 403 and ("expired" in detail.lower() or code in ("ExpiredToken", "RequestExpired")):

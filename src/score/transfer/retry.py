@@ -16,6 +16,7 @@ from score.transfer.events import Listener, Waiting
 T = TypeVar("T")
 
 LATER = "Run the same command again later: what is finished is kept. score-client check tells what is away."
+CHANGED = "Something between here and the store changes bytes: try another network or proxy, and tell the operator."
 LONGEST_WAIT = 60.0
 """Seconds; a server's ``Retry-After`` beyond it is cut to it, before it is spread."""
 
@@ -100,7 +101,7 @@ def persist(call: Callable[[], T], what: str, patience: Patience, stop: Stop, li
             if failures >= patience.attempts:
                 message = error.message + (f" (gave up after {failures} tries)" if failures > 1 else " (tried once)")
                 if isinstance(error, Damaged):
-                    raise Damaged(message, hint=error.hint) from error
+                    raise Damaged(message, hint=error.hint or CHANGED) from error
                 hint = error.hint or LATER
                 raise Exhausted(message, hint=hint, retry_after=after, server=error.server) from error
             seconds = patience.wait(failures, random.random(), after)

@@ -441,10 +441,9 @@ class TestRegistry:
         assert not (folder / "m.txt").exists()
 
     def test_publishing(self, run: Run, folder: Path, song: FakeSong) -> None:
-        song.traffic.inject(Answer(200, b'{"message":"published"}'), method="PUT")
+        song.traffic.inject(Answer(200, b'{"message":"\\u001b[2Jpublished\\n"}'), method="PUT")
         status, out, err = run("publish", "--study-id", "S", "--analysis-id", ANALYSIS)
-        assert (status, out) == (0, "")
-        assert "published" in err
+        assert (status, out, err) == (0, "", "[2Jpublished\n")
         song.traffic.inject(Answer(409, b'{"message":"missing.storage.objects"}'), method="PUT")
         status, _, err = run("publish", "--study-id", "S", "--analysis-id", ANALYSIS)
         assert status == 3

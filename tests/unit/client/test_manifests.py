@@ -379,6 +379,12 @@ class TestFetch:
             parse(fetch(f"{site.url}/manifest?token=secret", "", client.http))
         assert "secret" not in str(caught.value)
 
+    def test_a_portal_says_when_to_come_again(self, client: Client, site: FaultyScore) -> None:
+        site.traffic.inject(Answer(503, headers={"Retry-After": "7"}), path="/manifest")
+        with pytest.raises(Unavailable) as caught:
+            fetch(f"{site.url}/manifest", "", client.http)
+        assert caught.value.retry_after == 7
+
 
 def test_a_relative_path_is_found_from_here_or_from_the_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -28,7 +28,16 @@ from score.errors import (
 from score.testing.faults import Answer, CutResponse, Reset
 from score.testing.score import FaultyScore
 from score.transfer.engine import Engine
-from score.transfer.http import Http, Timeouts, expiry, place, retry_after, service_error, store_error
+from score.transfer.http import (
+    Http,
+    Timeouts,
+    expiry,
+    place,
+    refusal_message,
+    retry_after,
+    service_error,
+    store_error,
+)
 
 NOW = datetime(2026, 11, 22, 1, 50, 35, tzinfo=UTC)
 S3 = (
@@ -136,6 +145,12 @@ def s3_error(code: str, message: str) -> bytes:
         (404, s3_error("NoSuchKey", "The specified key does not exist."), NotFound, "404 NoSuchKey."),
         (404, s3_error("NoSuchUpload", "x"), NotFound, "NoSuchUpload"),
         (400, s3_error("RequestTimeout", "Your socket connection ..."), Unavailable, "400 RequestTimeout"),
+        (
+            400,
+            s3_error("Bad\x1b[2J\nDigest", "Not\x1b[1A\r\n  \u202eright."),
+            Refused,
+            "Bad [2J Digest: Not [1A right.",
+        ),
         (400, s3_error("BadDigest", "The Content-Md5 you specified did not match."), Refused, "did not match"),
         (400, b"", Refused, "answered 400."),
         (408, b"", Unavailable, "408"),
@@ -172,6 +187,27 @@ def test_a_stores_wish_to_be_left_alone_is_kept(engine: Engine, store: FaultySco
     error = store_error(engine.http.request("GET", f"{store.url}/store/x"), "GET", "http://store/x")
     assert isinstance(error, Unavailable)
     assert error.retry_after == 7
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{"message": "No\\u001b[2J such\\n\\tobject"}', "No [2J such object"),
+        (b'{"message": 5}', "5"),
+        (b"{}", ""),
+        (b"[1]", ""),
+        (b"[" * 16000, "[" * 300),
+        (b" Out\r\nof \x1b[31morder\x00 ", "Out of [31morder"),
+        (b"\n<html>\nBad gateway</html>", ""),
+        (b"\xff\xfe", "\N{REPLACEMENT CHARACTER}" * 2),
+        (b"", ""),
+    ],
+)
+def test_the_words_of_a_server_are_one_line_that_can_be_seen(
+    http: Http, store: FaultyScore, body: bytes, says: str
+) -> None:
+    store.traffic.inject(Answer(500, body), path="/profile")
+    assert refusal_message(http.request("GET", f"{store.url}/profile")) == says
 
 
 @pytest.mark.parametrize(
