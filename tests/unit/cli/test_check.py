@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,6 +20,7 @@ from score.client.check import Check, suggested
 from score.client.client import Client
 from score.client.settings import Settings
 from score.testing.faults import Answer
+from score.testing.privileges import unprivileged
 from score.testing.score import FaultyScore
 from score.testing.secrecy import secret
 from score.testing.song import FakeSong
@@ -137,6 +142,84 @@ def test_nobody_answers(run: Run, folder: Path, site: FaultyScore, song: FakeSon
     assert "Mend it: check metadata.url (METADATA_URL)" in found["metadata"]
     assert found["store"].startswith("WRONG  store: ")
     assert "Mend it: check the network and the proxy" in found["store"]
+
+
+def number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def test_the_disk_is_that_of_the_folder(run: Run, folder: Path) -> None:
+    """Of the one that is named, though nothing can be written here; the figures are possible ones."""
+    there = folder.parent / f"{folder.name}-there"
+    there.mkdir(mode=0o777)
+    before = sorted(folder.rglob("*"))
+    folder.chmod(0o555)
+    try:
+        status, out, _ = unprivileged(lambda: run("check", "--output-dir", there))
+    finally:
+        folder.chmod(0o755)
+    assert status == 0, out
+    told = re.fullmatch(
+        r"ok     disk: (.+) takes ([\d,]+) MiB/s, ([\d,.]+) GiB free; MD5 is computed at ([\d,]+) MiB/s a core\.",
+        lines(out)["disk"],
+    )
+    assert told is not None, out
+    assert told[1] == str(there)
+    assert 1 <= number(told[2]) < 1_000_000
+    assert 1 <= number(told[4]) < 100_000
+    assert 0.2 <= number(told[3]) <= shutil.disk_usage(there).total / 1024**3 + 0.1
+    assert list(there.iterdir()) == []
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_folder_that_cannot_be_written_to(run: Run, folder: Path) -> None:
+    (folder / "shut").mkdir(mode=0o555)
+    status, out, _ = unprivileged(lambda: run("check", "--output-dir", "shut"))
+    assert status == 3
+    line = lines(out)["disk"]
+    assert line.startswith("WRONG  disk: shut: Permission denied. Mend it: ")
+    assert line.endswith("who may read and write there.")
+    assert list((folder / "shut").iterdir()) == []
+
+
+def test_a_file_in_the_place_of_the_folder(run: Run, folder: Path) -> None:
+    (folder / "file").write_bytes(b"precious")
+    status, out, _ = run("check", "--output-dir", "file")
+    assert status == 4
+    assert "WRONG  disk: file: Not a directory. Mend it: name another --output-dir." in out
+    assert (folder / "file").read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the size of files so")
+def test_a_disk_that_takes_no_more_is_left_as_it_was(folder: Path) -> None:
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY)); "
+        "from score.cli.main import main; main(['check'])"
+    )
+    before = sorted(folder.iterdir())
+    ended = subprocess.run(
+        [sys.executable, "-c", limited], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 3, ended.stderr
+    assert "WRONG  disk: .: File too large. Mend it: " in ended.stdout
+    assert "MD5 is computed" not in ended.stdout, "no figure of what was not measured"
+    assert sorted(folder.iterdir()) == before
+
+
+def test_the_parallelism_that_is_suggested_can_be_set(run: Run, folder: Path) -> None:
+    status, out, _ = run("check", "--transport.parallel=1")
+    assert status == 0
+    told = re.fullmatch(
+        r"note   parallel: transport\.parallel is 1; (\d+) parts at once may be faster from here\. "
+        r"Mend it: --transport\.parallel=(\d+)",
+        lines(out)["parallel"],
+    )
+    assert told is not None, out
+    assert told[1] == told[2]
+    assert suggested(os.cpu_count() or 1, 0.0) <= int(told[1]) <= 32
+    status, out, _ = run("check", "--transport.parallel=32")
+    assert lines(out)["parallel"] == "ok     parallel: transport.parallel is 32, which suits this machine."
+    assert run("config", f"--transport.parallel={told[2]}")[0] == 0
 
 
 def test_a_folder_that_is_not_there(run: Run, folder: Path) -> None:
