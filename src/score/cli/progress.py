@@ -111,7 +111,7 @@ class Screen:
                 self.tally.skip(outcome.size)
         if error is None:
             self._step(f"{name}: {outcome.state}, {size(outcome.size)}")
-        elif first:
+        elif first and outcome.state is State.FAILED:
             self._step(f"Failed: {error.message}" if name in error.message else f"{name}: failed: {error.message}")
 
     def _tick(self) -> None:
@@ -133,10 +133,13 @@ class Screen:
             assert outcome.error is not None
             name = str(outcome.path or outcome.object_id)
             message = outcome.error.message
-            shown = message if name in message else f"{name}: {message}"
-            self._print(f"Error: {shown}")
-            if others := self._alike[id(outcome.error)] - 1:
-                self._print(f"  It stands for {others:,} more files.")
+            alike = self._alike[id(outcome.error)]
+            if name in message:
+                self._print(f"Error: {message}")
+                if alike > 1:
+                    self._print(f"  It stands for {alike - 1:,} more files.")
+            else:
+                self._print(f"Error: {name if alike == 1 else f'{alike:,} files'}: {message}")
             if outcome.error.hint:
                 self._print(f"  {outcome.error.hint}")
         seconds = time.monotonic() - self.tally.start

@@ -36,7 +36,7 @@ class Session:
         """Tell of each outcome as it comes, and sum up; the exit status."""
         for outcome in outcomes:
             self._statuses.add(outcome)
-            self._moved += outcome.state not in (State.PRESENT, State.FAILED)
+            self._moved += outcome.good and outcome.state is not State.PRESENT
             if self.report is not None:
                 self.report.outcome(outcome)
             self.records.outcome(outcome)

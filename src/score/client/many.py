@@ -64,7 +64,8 @@ class Many(Generic[T]):
         """What became of every item, with its number from 0, as they end; items are taken as threads get free.
 
         An error that every further item would meet too ends the rest at once, and so does a server that is away.
-        Raises Cancelled where the user asked to stop, or the time for it is over, once what is under way has noticed.
+        Raises Cancelled where the user asked to stop, or the time for it is over, once what is under way has noticed,
+        and was given as ``not finished``.
         """
         self.outage.begin()
         fatal: list[ScoreError] = []
@@ -110,6 +111,9 @@ class Many(Generic[T]):
             for future in running:
                 future.cancel()
             wait(running, timeout=GRACE)
+            for future in [future for future in running if _has_ended(future)]:
+                ended += 1
+                yield running.pop(future)[0], future.result()
             why = "The time for this run is over" if late else "Interrupted"
             begun = len(running) + len(waiting)
             left = (
@@ -117,10 +121,14 @@ class Many(Generic[T]):
                 if isinstance(items, Sized)
                 else f"after {ended} files"
             )
-            raise Cancelled(
+            cancelled = Cancelled(
                 f"{why}: {left}, {begun} are begun; what is finished is kept.",
                 hint="Run the same command again to go on from there.",
-            ) from None
+            )
+            for number, item in (*running.values(), *waiting):
+                object_id, path = self.name(item)
+                yield number, [Outcome(object_id, State.UNFINISHED, path, error=cancelled)]
+            raise cancelled from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -147,6 +155,10 @@ class Many(Generic[T]):
             text = str(outcome.error) if outcome.error else ""
             self.listener(Ended(str(outcome.path or outcome.object_id), outcome.state, text))
         return outcomes
+
+
+def _has_ended(future: Future[list[Outcome]]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def _not_begun(server: str) -> Unavailable:

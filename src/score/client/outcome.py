@@ -20,13 +20,14 @@ class State(StrEnum):
     VERIFIED = "verified"
     REPAIRED = "repaired"
     FAILED = "failed"
+    UNFINISHED = "not finished"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One object of a transfer. ``path`` is the local file, None where it was never known; ``size`` in bytes; ``md5``
-    in hex, of the whole file, where it is known; ``error`` is set exactly when ``state`` is ``failed``;
-    ``seconds`` is how long it took."""
+    in hex, of the whole file, where it is known; ``error`` is set exactly when ``state`` is ``failed`` or
+    ``not finished``; ``seconds`` is how long it took."""
 
     object_id: str
     state: State
@@ -39,7 +40,7 @@ class Outcome:
     @property
     def good(self) -> bool:
         """Whether the object is where it should be."""
-        return self.state is not State.FAILED
+        return self.state not in (State.FAILED, State.UNFINISHED)
 
 
 @dataclass(frozen=True, slots=True)

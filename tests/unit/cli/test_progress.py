@@ -12,7 +12,7 @@ import pytest
 from score.cli.progress import Live, Screen, make
 from score.client.outcome import Outcome, State
 from score.client.settings import Display
-from score.errors import NotFound, Refused, Unavailable
+from score.errors import Cancelled, NoSpace, NotFound, Refused, Unavailable
 from score.transfer.events import Ended, Moved, Note, PartDone, Planned, Verifying, Waiting
 
 
@@ -69,11 +69,31 @@ def test_an_error_that_ends_the_rest_is_told_once(out: io.StringIO) -> None:
         "a.bam: failed: No answer.",
         "0.bam: failed: not begun: http://score is away.",
         "Error: a.bam: No answer.",
-        "Error: 0.bam: not begun: http://score is away.",
-        "  It stands for 1,000 more files.",
+        "Error: 1,001 files: not begun: http://score is away.",
         "  Later.",
         "1002 files: 1002 failed.",
     ]
+
+
+def test_an_error_of_one_file_that_ends_the_rest_names_that_file(out: io.StringIO) -> None:
+    full = NoSpace("0.bam: No space left on device.", hint="Free some space.")
+    with Screen(out, progress=False) as screen:
+        for number in range(1001):
+            screen.ended(Outcome(str(number), State.FAILED, Path(f"{number}.bam"), error=full))
+        screen.conclude()
+    assert out.getvalue().splitlines() == [
+        "Error: 0.bam: No space left on device.",
+        "  It stands for 1,000 more files.",
+        "  Free some space.",
+        "1001 files: 1001 failed.",
+    ]
+
+
+def test_what_is_not_finished_takes_no_line_each(out: io.StringIO) -> None:
+    with Screen(out) as screen:
+        for number in range(3):
+            screen.ended(Outcome(str(number), State.UNFINISHED, error=Cancelled("Interrupted.")))
+    assert out.getvalue() == ""
 
 
 def test_silence_is_silent_but_for_failures(out: io.StringIO) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from score.cli.options import Duration
-from score.testing.faults import Answer
+from score.testing.faults import Answer, Reset
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
 
@@ -369,7 +369,32 @@ class TestRecords:
             client.terminate()
             out, _ = client.communicate(timeout=60)
         assert client.returncode == 130
-        assert records(out)[-1]["exit"] == 130
+        one, end = records(out)
+        assert (one["record"], one["object_id"], one["state"]) == ("object", OBJECT, "not finished")
+        assert (end["exit"], end["objects"], end["failed"]) == (130, 1, 1)
+        assert end["error"] == one["error"]
+
+    def test_a_server_that_goes_away_takes_a_record_for_each_and_one_line_for_all(
+        self, run: Run, folder: Path, site: FaultyScore
+    ) -> None:
+        (folder / "a.bam").write_bytes(DATA)
+        ids = [f"5c0eca11-0000-4000-8000-{number:012}" for number in range(500)]
+        (folder / "m.tsv").write_text(f"{ANALYSIS}\t\t\n" + "".join(f"{one}\ta.bam\t{MD5}\n" for one in ids))
+        site.traffic.inject(Reset(), path="^/upload/", times=None)
+        status, out, err = run(
+            "upload", "--manifest", "m.tsv", "--json", "--report", "r.tsv", "--transport.parallel=1"
+        )
+        assert status == 5
+        *objects, end = records(out)
+        assert [one["object_id"] for one in sorted(objects, key=lambda one: one["object_id"])] == ids
+        assert {one["state"] for one in objects} == {"failed"}
+        assert (end["exit"], end["objects"], end["failed"]) == (5, 500, 500)
+        rows = [line.split("\t") for line in (folder / "r.tsv").read_text().splitlines()[1:]]
+        assert sorted(row[0] for row in rows) == ids
+        left = sum("not begun: " in row[6] for row in rows)
+        assert f"Error: {left} files: not begun: {site.url} is away, 3 files in a row got no answer of it.\n" in err
+        assert err.count("Error: ") == 500 - left + 1
+        assert err.count("\n") < 100
 
     def test_a_reader_that_goes_away_ends_no_transfer_but_is_told(self, folder: Path, registered: None) -> None:
         reading, writing = os.pipe()
@@ -429,7 +454,7 @@ class TestLimits:
         gate = site.traffic.hold(path=f"^/store/{OBJECT}", skip=2)
         words = [*DOWNLOAD, "--object-id", OBJECT, "--transport.parallel=1"]
         ended = subprocess.run(
-            [*CLIENT, *words, "--max-duration", "3s"],
+            [*CLIENT, *words, "--max-duration", "3s", "--report", "r.tsv"],
             cwd=folder,
             capture_output=True,
             text=True,
@@ -440,6 +465,9 @@ class TestLimits:
         assert "The time for this run is over" in ended.stderr
         assert "Run the same command again to go on from there." in ended.stderr
         assert len(list((folder / "out" / f".{OBJECT}").glob("part-*"))) == 2
+        (row,) = [line.split("\t") for line in (folder / "r.tsv").read_text().splitlines()[1:]]
+        assert row[:4] == [OBJECT, "", "not finished", "0"]
+        assert row[6].startswith("The time for this run is over: 1 of 1 files remain, 1 are begun;")
         gate.open()
         site.traffic.heal()
         site.traffic.forget()

@@ -39,6 +39,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self.gate = threading.Event()
+        self.stop = Stop()
         self.lock = threading.Lock()
         self.large_now = 0
         self.large_most = 0
@@ -55,10 +56,11 @@ class Lanes:
         assert self.gate.wait(30)
         with self.lock:
             self.large_now -= 1
+        self.stop.check()
         return [Outcome(item, State.DOWNLOADED)]
 
-    def run(self, items: list[str], stop: Stop | None = None) -> Many[str]:
-        return Many(self.small, name, 3, stop or Stop(), ignore, self.large, 2)
+    def run(self, items: list[str]) -> Many[str]:
+        return Many(self.small, name, 3, self.stop, ignore, self.large, 2)
 
 
 def test_small_files_do_not_wait_for_large_ones() -> None:
@@ -76,17 +78,43 @@ def test_small_files_do_not_wait_for_large_ones() -> None:
 
 
 def test_an_interruption_says_what_remains() -> None:
-    lanes, stop = Lanes(), Stop()
-    items = ["large", *(f"small {number}" for number in range(5))]
-    run = lanes.run(items, stop).run(items)
+    """Whether it waits for its turn or is under way."""
+    lanes = Lanes()
+    items = [*(f"large {number}" for number in range(3)), *(f"small {number}" for number in range(5))]
+    run = lanes.run(items).run(items)
     for _ in range(5):
         next(run)
-    stop.set()
+    lanes.stop.set()
     lanes.gate.set()
+    told = dict(next(run) for _ in range(3))
     with pytest.raises(
-        Cancelled, match=r"^Interrupted: 1 of 6 files remain, [01] are begun; what is finished is kept"
-    ):
-        list(run)
+        Cancelled, match=r"^Interrupted: 3 of 8 files remain, 3 are begun; what is finished is kept"
+    ) as caught:
+        next(run)
+    for number, item in enumerate(items[:3]):
+        (one,) = told[number]
+        assert (one.object_id, one.state, one.error, one.good) == (item, State.UNFINISHED, caught.value, False)
+
+
+def test_what_ends_while_an_interruption_waits_is_told_as_it_ended() -> None:
+    gate, stop = threading.Event(), Stop()
+
+    def work(item: str) -> list[Outcome]:
+        if item != "quick":
+            assert gate.wait(30)
+        if item == "slow":
+            stop.check()
+        return [Outcome(item, State.DOWNLOADED)]
+
+    run = Many(work, name, 3, stop, ignore).run(["slow", "late", "quick"])
+    assert next(run)[0] == 2
+    stop.set()
+    gate.set()
+    assert next(run) == (1, [Outcome("late", State.DOWNLOADED)])
+    number, (outcome,) = next(run)
+    assert (number, outcome.state) == (0, State.UNFINISHED)
+    with pytest.raises(Cancelled, match=r"^Interrupted: 1 of 3 files remain, 1 are begun"):
+        next(run)
 
 
 def prepare(site: FaultyScore, song: FakeSong, ids: list[str]) -> None:
