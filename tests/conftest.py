@@ -5,18 +5,28 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from score.client.client import Client
+from score.client.settings import Settings
+from score.testing.score import FaultyScore, faulty_score
 from score.testing.secrecy import secret
+from score.testing.song import FakeSong
+from score.transfer.http import Timeouts
+from score.transfer.retry import Patience
 
 # No test times anything: how long an example takes is the machine's affair.
 settings.register_profile("score", deadline=None)
 settings.load_profile("score")
 
-secret("720dffc1-628f-49f2-992f-f09b8ba2ae2a")  # the token of the client in these tests
+TOKEN = secret("720dffc1-628f-49f2-992f-f09b8ba2ae2a")
+"""That of the client in these tests."""
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +52,47 @@ def make_file(tmp_path: Path) -> Callable[[str, int], Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def part_size() -> int:
+    """Bytes of the parts that ``site`` asks for; tests may have another."""
+    return 64 * 1024
+
+
+@pytest.fixture
+def site(part_size: int) -> Iterator[FaultyScore]:
+    """A fake Score behind a proxy."""
+    with faulty_score(part_size) as site:
+        yield site
+
+
+@pytest.fixture
+def song() -> Iterator[FakeSong]:
+    """A fake Song."""
+    with FakeSong() as song:
+        yield song
+
+
+@pytest.fixture
+def make_client(site: FaultyScore, song: FakeSong) -> Iterator[Callable[..., Client]]:
+    """Clients of the two, which wait for nothing, with settings of the test's choosing; closed in the end."""
+    with ExitStack() as stack:
+
+        def make(*, block: int | None = None, **settings: Any) -> Client:
+            plain = Settings(
+                storage_url=site.url,
+                metadata_url=song.url,
+                token=TOKEN,
+                patience=Patience(attempts=3, first_wait=0),
+                timeouts=Timeouts(connect=20, read=20),
+                parallel=3,
+            )
+            return stack.enter_context(Client(replace(plain, **settings), listener=site.heard, block=block))
+
+        yield make
+
+
+@pytest.fixture
+def client(make_client: Callable[..., Client]) -> Client:
+    return make_client()

@@ -72,12 +72,6 @@ def score() -> Iterator[FakeScore]:
 
 
 @pytest.fixture
-def song() -> Iterator[FakeSong]:
-    with FakeSong() as song:
-        yield song
-
-
-@pytest.fixture
 def http() -> Iterator[Http]:
     http = Http(2, Timeouts(connect=20, read=20))
     yield http

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from score.client.client import Client
 from score.client.layout import Layout, plain
 from score.client.manifest_source import Source
 from score.client.manifests import parse_download
-from score.client.settings import Settings, advice, read
+from score.client.settings import advice, read
 from score.errors import Invalid, Misconfigured, ScoreError
 from score.protocol.wire import to_json
 from score.slicing.inputs import local, remote
@@ -23,14 +23,11 @@ from score.slicing.records import Format
 from score.slicing.view import Request, view
 from score.storage.local import LocalStore
 from score.testing.faults import Answer
-from score.testing.score import FaultyScore, faulty_score
+from score.testing.score import FaultyScore
 from score.testing.song import FakeSong, SongFile
-from score.transfer.http import Timeouts
 from score.transfer.journal import UploadJournal
-from score.transfer.retry import Patience
 
 DATA = b"d" * 50_000
-PART_SIZE = 64 * 1024
 VICTIM = b"what must stay as it is"
 
 
@@ -58,27 +55,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
     return Folder(tmp_path)
-
-
-@pytest.fixture
-def site() -> Iterator[FaultyScore]:
-    with faulty_score(part_size=PART_SIZE) as site:
-        yield site
-
-
-@pytest.fixture
-def song() -> Iterator[FakeSong]:
-    with FakeSong() as song:
-        yield song
-
-
-@pytest.fixture
-def client(site: FaultyScore, song: FakeSong) -> Iterator[Client]:
-    settings = Settings(
-        site.url, song.url, patience=Patience(attempts=2, first_wait=0), timeouts=Timeouts(connect=20, read=20)
-    )
-    with Client(settings) as client:
-        yield client
 
 
 @pytest.fixture
@@ -279,12 +255,12 @@ def mode(path: Path) -> int:
 
 
 def test_state_is_its_owners_alone(
-    client: Client, add: Callable[..., SongFile], folder: Folder, site: FaultyScore
+    client: Client, add: Callable[..., SongFile], folder: Folder, site: FaultyScore, part_size: int
 ) -> None:
     """It holds signed URLs. Whatever the umask."""
     before = os.umask(0)
     try:
-        file = add("f.bam", data=bytes(2 * PART_SIZE))
+        file = add("f.bam", data=bytes(2 * part_size))
         site.traffic.inject(Answer.denied(), method="GET", path="/store/", times=None)
         failure(client, file, folder.out)
     finally:

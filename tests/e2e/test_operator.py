@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import subprocess
 import uuid
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,12 +54,6 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
-
-
-@pytest.fixture
-def song() -> Iterator[FakeSong]:
-    with FakeSong() as song:
-        yield song
 
 
 def settings_of(minio: Minio, song: FakeSong) -> dict[str, str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from score.cli.main import main
-from score.testing.score import FaultyScore, faulty_score
+from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
 
 ANALYSIS = "a11aca11-0000-4000-8000-000000000020"
@@ -22,18 +22,6 @@ DATA = random.Random(3).randbytes(5 * PART + 1000)
 MD5 = hashlib.md5(DATA).hexdigest()
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def site() -> Iterator[FaultyScore]:
-    with faulty_score(part_size=64 * 1024) as site:
-        yield site
-
-
-@pytest.fixture
-def song() -> Iterator[FakeSong]:
-    with FakeSong() as song:
-        yield song
 
 
 @pytest.fixture

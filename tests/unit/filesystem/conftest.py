@@ -1,4 +1,4 @@
-"""A fake Score behind a proxy, a fake Song, and a file system that leads to them."""
+"""A file system that leads to the fakes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,13 @@ from pathlib import Path
 import pytest
 
 from score.filesystem import ScoreFileSystem
-from score.testing.score import FaultyScore, faulty_score
+from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
 
 
 @pytest.fixture
-def site() -> Iterator[FaultyScore]:
-    with faulty_score(part_size=256 * 1024) as site:
-        yield site
-
-
-@pytest.fixture
-def song() -> Iterator[FakeSong]:
-    with FakeSong() as song:
-        yield song
+def part_size() -> int:
+    return 256 * 1024
 
 
 @pytest.fixture(autouse=True)

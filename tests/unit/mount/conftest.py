@@ -1,4 +1,4 @@
-"""A fake Score and a fake Song, and mounts of what they have."""
+"""Mounts of what the fakes have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from score.testing.clients import ClientProcess
 from score.testing.mounting import mounted
 from score.testing.proxy import FaultProxy
-from score.testing.score import FaultyScore, faulty_score
+from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
 
 Start = Callable[..., ClientProcess]
@@ -19,15 +19,8 @@ MountIt = Callable[..., AbstractContextManager[ClientProcess]]
 
 
 @pytest.fixture
-def site() -> Iterator[FaultyScore]:
-    with faulty_score(part_size=256 * 1024) as site:
-        yield site
-
-
-@pytest.fixture
-def song() -> Iterator[FakeSong]:
-    with FakeSong() as song:
-        yield song
+def part_size() -> int:
+    return 256 * 1024
 
 
 @pytest.fixture

@@ -5,20 +5,17 @@ from __future__ import annotations
 import hashlib
 import random
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from score.client.client import Client
-from score.client.settings import Settings
 from score.errors import Conflict
 from score.slicing.inputs import remote
 from score.slicing.view import Request, view
-from score.testing.score import FaultyScore, faulty_score
+from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
-from score.transfer.http import Timeouts
-from score.transfer.retry import Patience
 
 from .conftest import Files, Slice
 from .test_same_as_samtools import READS, VARIANTS, some_region, written
@@ -29,22 +26,13 @@ BLOCK = 16 * 1024
 
 
 @pytest.fixture
-def site() -> Iterator[FaultyScore]:
-    with faulty_score(part_size=50_000) as site:
-        yield site
+def part_size() -> int:
+    return 50_000
 
 
 @pytest.fixture
-def song() -> Iterator[FakeSong]:
-    with FakeSong() as song:
-        yield song
-
-
-@pytest.fixture
-def client(site: FaultyScore, song: FakeSong) -> Iterator[Client]:
-    patience, timeouts = Patience(attempts=2, first_wait=0), Timeouts(connect=20, read=20)
-    with Client(Settings(site.url, song.url, patience=patience, timeouts=timeouts), block=BLOCK) as client:
-        yield client
+def client(make_client: Callable[..., Client]) -> Client:
+    return make_client(block=BLOCK)
 
 
 @pytest.fixture

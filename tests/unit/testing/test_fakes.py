@@ -29,12 +29,6 @@ def http() -> Iterator[urllib3.PoolManager]:
 
 
 @pytest.fixture
-def song() -> Iterator[FakeSong]:
-    with FakeSong() as song:
-        yield song
-
-
-@pytest.fixture
 def ego() -> Iterator[FakeEgo]:
     with FakeEgo() as ego:
         yield ego
