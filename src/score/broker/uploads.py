@@ -265,7 +265,10 @@ class Uploads:
         folder = self._layout.folder(object_id, upload)
         if gently or not await self._state.clear(folder):
             await sweep(self._state, f"{folder}part-", gently=gently)
-        await self._completion.forget(object_id, upload)
+            await self._state.delete(self._layout.upload_meta(object_id, upload))
+            if not gently or not await self._state.clear(folder):  # little is left, and older versions
+                await sweep(self._state, folder, gently=gently)
+        self._begun.plans.forget(object_id, upload)
 
 
 def _check_etag(etag: str) -> str:

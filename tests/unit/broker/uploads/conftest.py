@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import json
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -92,6 +93,16 @@ class Site:
         access = Access(self.registry)
         return Uploads(cast("ObjectStore", objects), cast("ObjectStore", self.watched), access, LAYOUT, rules)
 
+    @contextmanager
+    def dying(self, at: int, *, after: bool) -> Iterator[Uploads]:
+        """A fresh server that dies at this change, where the store takes so many for what is done with it."""
+        uploads, watched = self.server(die_at=at, after=after), self.watched
+        try:
+            yield uploads
+        except Crash:
+            return
+        assert watched.changes < at
+
     async def register(self, size: int = 0) -> str:
         """The object id of a new file of an unpublished analysis."""
         file = {"fileName": "f.bam", "fileSize": size, "fileMd5sum": "0" * 32, "fileAccess": "open"}
@@ -133,14 +144,18 @@ class Site:
 Test = Callable[[Site], Awaitable[None]]
 
 
-def create_buckets(minio: Minio, names: list[str]) -> None:
-    client = boto3.client(
+def client_of(minio: Minio) -> Any:
+    return boto3.client(
         "s3",
         endpoint_url=minio.endpoint,
         aws_access_key_id=minio.access_key,
         aws_secret_access_key=minio.secret_key,
         region_name="us-east-1",
     )
+
+
+def create_buckets(minio: Minio, names: list[str]) -> None:
+    client = client_of(minio)
     for name in names:
         client.create_bucket(Bucket=name)
 
