@@ -74,18 +74,6 @@ class Endpoint:
         *,
         document: object = None,
         timeouts: Timeouts | None = None,
-    ) -> bytes:
-        """The body of a good answer. Raises the error for a bad one, with the server's own message."""
-        return self.answer(method, path, query, document=document, timeouts=timeouts).data
-
-    def answer(
-        self,
-        method: str,
-        path: str,
-        query: Query | None = None,
-        *,
-        document: object = None,
-        timeouts: Timeouts | None = None,
     ) -> BaseHTTPResponse:
         """A good answer, read. Raises the error for a bad one, with the server's own message."""
         url = f"{self.url}{path}" + (f"?{urlencode(query, doseq=True)}" if query else "")
@@ -107,7 +95,7 @@ class Endpoint:
         self, kind: type[T], method: str, path: str, query: Query | None = None, *, document: object = None
     ) -> T:
         """A good answer as a document. Raises Unavailable where it is none of that kind."""
-        return self.parse(kind, self.call(method, path, query, document=document), method, path)
+        return self.parse(kind, self.call(method, path, query, document=document).data, method, path)
 
     def parse(self, kind: type[T], data: bytes, method: str, path: str) -> T:
         """The body of a good answer as a document. Raises Unavailable where it is none of that kind."""
@@ -146,7 +134,7 @@ class Score:
 
     def profile(self) -> str:
         """How clients upload: ``s3`` or ``az``."""
-        answer = self._to.answer("GET", "/profile")
+        answer = self._to.call("GET", "/profile")
         self.shortens = SHORT_UPLOADS in answer.headers.get(FEATURES, "")
         return answer.data.decode("utf-8", "replace").strip().strip('"')
 
@@ -168,7 +156,7 @@ class Score:
 
     def ping_url(self) -> str:
         """A URL of the sentinel in the store, good for some minutes."""
-        return self._to.call("GET", "/download/ping", timeouts=PING_TIMEOUT).decode("utf-8", "replace").strip()
+        return self._to.call("GET", "/download/ping", timeouts=PING_TIMEOUT).data.decode("utf-8", "replace").strip()
 
     def test_upload(self, object_id: str) -> None:
         """Raises Unauthenticated or Forbidden where the object may not be uploaded, NotFound where it is unknown."""
@@ -180,12 +168,12 @@ class Score:
 
     def exists(self, object_id: str) -> bool:
         """Whether the object is in the store."""
-        return self._to.call("GET", f"/upload/{_id(object_id)}").strip() == b"true"
+        return self._to.call("GET", f"/upload/{_id(object_id)}").data.strip() == b"true"
 
     def status(self, object_id: str, size: int) -> Progress:
         """The upload in progress. NotFound where there is none, Conflict where it has another size."""
         path = f"/upload/{_id(object_id)}/status"
-        data = self._to.call("GET", path, {"fileSize": size})
+        data = self._to.call("GET", path, {"fileSize": size}).data
         if data.strip() in (b"", b"null"):  # the reference with Azure, which keeps no state
             raise NotFound(
                 f"{object_id}: the server knows of no upload in progress.", hint="Run the same command again."
@@ -209,7 +197,7 @@ class Score:
         query: dict[str, str | int] = {"uploadId": upload_id, "partNumber": number, "md5": md5, "etag": etag}
         if complete and self.shortens:
             query["complete"] = "true"
-        return self._to.call("POST", f"/upload/{_id(object_id)}/parts", query).strip() == b"completed"
+        return self._to.call("POST", f"/upload/{_id(object_id)}/parts", query).data.strip() == b"completed"
 
     def complete(self, object_id: str, upload_id: str) -> None:
         """Make the object of its parts. May be repeated."""
@@ -274,7 +262,7 @@ class Song:
     def file(self, study: str, object_id: str) -> dict[str, Any] | None:
         """Song's record of a file (``fileSize``, ``fileMd5sum`` …); None where it does not give one."""
         try:
-            data = self._to.call("GET", f"/studies/{_id(study)}/files/{_id(object_id)}")
+            data = self._to.call("GET", f"/studies/{_id(study)}/files/{_id(object_id)}").data
             found = json.loads(data)
         except (NotFound, ValueError):
             return None
