@@ -90,7 +90,9 @@ def is_there(path: Path) -> bool:
 
 
 def md5_of_file(path: Path, check: Callable[[], None] = lambda: None) -> str:
-    """MD5 in hex of a whole file. Raises the errors of :func:`require_regular`."""
+    """MD5 in hex of a whole file, for what is no transfer, as a registration: unlike
+    :func:`score.transfer.checking.checked_md5` it needs no engine, and tells nobody how far it is. Raises the errors
+    of :func:`require_regular`, Integrity where the file gets shorter meanwhile, and what ``check`` raises."""
     require_regular(path)
     try:
         with FileIO(path) as file:
