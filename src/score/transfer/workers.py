@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from score.errors import Cancelled, Refused
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -45,13 +47,16 @@ class Workers:
         """``work`` on every item; results in the order in which they come.
 
         Items are taken one by one, as threads become free for them. The first error is raised when the calls under
-        way have ended; no further item is begun.
+        way have ended; no further item is begun. Raises Cancelled where :meth:`close` left items undone: an end
+        without an error means that all were worked on. Raises Refused where the system gives no thread at all.
         """
         line = _Line(iter(items), work)
         with self._changed:
+            if self._closed:
+                raise Cancelled("Stopped.")
+            self._wake()
             line.served = self._turn
             self._lines.append(line)
-            self._wake()
         try:
             while (result := line.ended.get()) is not None:
                 yield result[0]
@@ -65,8 +70,10 @@ class Workers:
         """Begin nothing more; does not wait for what runs."""
         with self._changed:
             self._closed = True
-            for line in self._lines:
-                line.exhausted = True
+            for line in list(self._lines):
+                if not line.exhausted:
+                    line.exhausted = True
+                    line.failure = line.failure or Cancelled("Stopped.")
                 self._end(line)
             self._changed.notify_all()
 
@@ -75,8 +82,16 @@ class Workers:
         if not self._idle and len(self._threads) < self.parallel:
             # They end with the program: what they do is as safe to leave as in a crash.
             thread = threading.Thread(target=self._serve, name=f"part-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # those that there are do it all
+                if not self._threads:
+                    raise Refused(
+                        "The system starts no more threads for this program.",
+                        hint="Raise its limit of processes (ulimit -u, or that of the container).",
+                    ) from error
+            else:
+                self._threads.append(thread)
         self._changed.notify()
 
     def _serve(self) -> None:

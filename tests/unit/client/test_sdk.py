@@ -113,6 +113,29 @@ class TestManyFiles:
             break
         assert client.download([name_of(4)], tmp_path / "other")[0].state is State.DOWNLOADED
 
+    def test_whoever_leaves_early_finds_no_file_that_was_not_fetched(
+        self, make_client: type[Client], site: FaultyScore, song: FakeSong, tmp_path: Path
+    ) -> None:
+        """Of those whose turn never came, too: an end is none until their bytes are proven."""
+        ids = [name_of(number) for number in range(1, 5)]
+        for one in ids:
+            song.register(f"{one}.vcf", analysis="a", object_id=one, size=1000)
+            site.fake.add(one, DATA[:1000], whole_md5=one != ids[-1])
+        gate = site.traffic.hold(method="GET", path="/store/", skip=1)
+        client = make_client(parallel=1)
+        outcomes = client.download_each(ids, tmp_path / "out")
+        first = next(outcomes)
+        gate.wait_for_arrival()
+        while len(client.engine.workers._lines) < len(ids) - 1:
+            threading.Event().wait(0)
+        client.close()
+        site.traffic.heal()
+        while list((tmp_path / "out").glob(".*.lock")):
+            threading.Event().wait(0)
+        assert [path for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")] == [first.path]
+        with pytest.raises(Cancelled):
+            list(outcomes)
+
 
 class TestTransfers:
     def test_its_events_end_with_it(self, client: Client, stored: str, tmp_path: Path, site: FaultyScore) -> None:

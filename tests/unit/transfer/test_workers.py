@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
 import pytest
@@ -211,3 +211,66 @@ def test_there_is_at_least_one_thread() -> None:
     workers = Workers(0)
     assert list(workers.each([1], str)) == ["1"]
     workers.close()
+
+
+def test_closing_lets_no_file_end_as_if_it_were_done() -> None:
+    """Neither the one under way nor those whose turn never came; none of them waits for ever either."""
+    workers = Workers(1)
+    begun, release = threading.Event(), threading.Event()
+    ends: SimpleQueue[object] = SimpleQueue()
+
+    def work(name: str) -> str:
+        begun.set()
+        assert release.wait(30)
+        return name
+
+    def move(name: str) -> None:
+        try:
+            ends.put(list(workers.each([name], work)))
+        except Cancelled as error:
+            ends.put(error)
+
+    threads = [threading.Thread(target=move, args=(name,), daemon=True) for name in ("busy", "a", "b", "c")]
+    threads[0].start()
+    assert begun.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    while len(workers._lines) < 4:
+        threading.Event().wait(0)
+    workers.close()
+    assert [type(ends.get(timeout=30)) for _ in range(3)] == [Cancelled] * 3
+    release.set()
+    assert isinstance(ends.get(timeout=30), Cancelled)
+
+
+def test_nothing_is_begun_after_closing() -> None:
+    workers = Workers(1)
+    workers.close()
+    with pytest.raises(Cancelled):
+        list(workers.each([1], str))
+
+
+@pytest.fixture
+def no_more_threads() -> Iterator[Callable[[], None]]:
+    """Call it, and the system refuses every further thread, as at its limit of processes."""
+
+    def refuse() -> None:
+        threading.stack_size(1 << 48)
+
+    yield refuse
+    threading.stack_size(0)
+
+
+def test_with_fewer_threads_than_wanted_all_is_done(workers: Workers, no_more_threads: Callable[[], None]) -> None:
+    def items() -> Iterator[int]:
+        no_more_threads()
+        yield from range(5)
+
+    assert sorted(workers.each(items(), str)) == ["0", "1", "2", "3", "4"]
+
+
+def test_without_any_thread_it_is_said(workers: Workers, no_more_threads: Callable[[], None]) -> None:
+    no_more_threads()
+    with pytest.raises(Refused, match="no more threads"):
+        list(workers.each([1], str))
+    assert workers._lines == []
