@@ -83,6 +83,10 @@ class Many(Generic[T]):
             future.add_done_callback(done.put)
             return future
 
+        def end(future: Future[list[Outcome]]) -> tuple[int, T]:
+            crowded.discard(future)
+            return running.pop(future)
+
         try:
             while True:
                 while waiting and len(crowded) < self.large:
@@ -96,15 +100,14 @@ class Many(Generic[T]):
                     future = done.get(timeout=0.5)  # in pieces, so that an interrupt is seen in the main thread
                 except Empty:
                     continue
-                entry = running.pop(future)
-                crowded.discard(future)
                 try:
                     outcomes = future.result()
                 except Later:
-                    waiting.append(entry)
-                else:
+                    waiting.append(end(future))
+                else:  # one that was stopped is still among those of which it is told below
+                    number, _ = end(future)
                     ended += 1
-                    yield entry[0], outcomes
+                    yield number, outcomes
         except (KeyboardInterrupt, Cancelled):
             late = self.stop.is_late
             self.stop.set()

@@ -117,6 +117,23 @@ def test_what_ends_while_an_interruption_waits_is_told_as_it_ended() -> None:
         next(run)
 
 
+def test_all_that_notice_the_wish_to_stop_are_told_of_the_first_one_too() -> None:
+    """Those under way may notice before the loop over them does, as when the time for a run is over."""
+    stop = Stop()
+
+    def work(item: str) -> list[Outcome]:
+        if item == "first":
+            raise Cancelled("Stopped.")
+        stop.sleep(30)
+        raise AssertionError("nobody asked to stop")
+
+    run = Many(work, name, 2, stop, ignore).run(["first", "second"])
+    told = dict(next(run) for _ in range(2))
+    assert {number: outcome.state for number, (outcome,) in told.items()} == dict.fromkeys((0, 1), State.UNFINISHED)
+    with pytest.raises(Cancelled, match=r"^Interrupted: 2 of 2 files remain, 2 are begun"):
+        next(run)
+
+
 def prepare(site: FaultyScore, song: FakeSong, ids: list[str]) -> None:
     for number, object_id in enumerate(ids):
         data = DATA + bytes([number])
