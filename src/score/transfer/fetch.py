@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from io import FileIO
 
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
@@ -17,7 +16,7 @@ from score.protocol.parts import MIB, Span
 from score.protocol.wire import Part
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Moved, Note, PartDone
-from score.transfer.files import Target, md5_of_span, translate, write_all
+from score.transfer.files import Target, md5_of_span, write_all
 from score.transfer.http import place, store_error
 from score.transfer.http import translate as translate_http
 from score.transfer.retry import Damaged
@@ -105,7 +104,7 @@ class Fetch:
         def check(part: Part) -> Part | None:
             if not part.source_md5:
                 return part
-            with self.target.open() as file:
+            with self.target.opened() as file:
                 md5 = md5_of_span(file, Span(part.offset - self.target.start, part.part_size), self.engine.stop.check)
             return part if part.source_md5 == md5 else None
 
@@ -118,7 +117,7 @@ class Fetch:
     def _mend(self, parts: Sequence[Part], whole: str, found: str) -> str:
         """The file is not what it has to be: find the parts that are not as uploaded and fetch them again."""
         bad = []
-        with self.target.open() as file:
+        with self.target.opened() as file:
             for part in parts:
                 if part.source_md5 and md5_of_span(file, part.span, self.engine.stop.check) != part.source_md5:
                     bad.append(part)
@@ -167,7 +166,7 @@ class Fetch:
                 raise store_error(response, "GET", url)
             self._check_answer(part, url, response)
             digest = hashlib.md5() if self._hashes(part) else None
-            with self.target.open() as file:
+            with self.target.opened() as file:
                 file.seek(part.offset - self.target.start)
                 while received < part.part_size:
                     self.engine.stop.check()
@@ -177,7 +176,7 @@ class Fetch:
                     data = self._read(response, url, count)
                     if digest is not None:
                         digest.update(data)
-                    self._write(file, data)
+                    write_all(file, data)
                     received += len(data)
                     self.engine.listener(Moved(self.item, len(data)))
             md5 = digest.hexdigest() if digest is not None else None
@@ -251,9 +250,3 @@ class Fetch:
         if not data:
             raise Unavailable(f"GET {place(url)}: the answer was cut short.")
         return data
-
-    def _write(self, file: FileIO, data: bytes) -> None:
-        try:
-            write_all(file, data)
-        except OSError as error:
-            raise translate(error, self.target.path) from error

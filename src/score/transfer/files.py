@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
@@ -33,6 +34,16 @@ def translate(error: OSError, path: Path | str) -> ScoreError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return NotFound(f"{path}: {reason}.", hint=CHECK)
     return Refused(f"{path}: {reason}.", hint="Check the path, and who may read and write there.")
+
+
+@contextmanager
+def translated(path: Path | str) -> Iterator[None]:
+    """Whatever fails within, on the local file ``path``, as :func:`translate` has it. Also around what closes the
+    file: file systems of a network tell only then of a disk that is full or broken."""
+    try:
+        yield
+    except OSError as error:
+        raise translate(error, path) from error
 
 
 def read_span(file: FileIO, span: Span, size: int = CHUNK) -> Iterator[memoryview]:
@@ -182,6 +193,13 @@ class Target:
             return FileIO(self.path, "r+", opener=lambda path, flags: os.open(path, flags | _PLAIN))
         except OSError as error:
             raise translate(error, self.path) from error
+
+    @contextmanager
+    def opened(self) -> Iterator[FileIO]:
+        """:meth:`open` until the end of the block. What fails on the file within it, and when it is closed, is raised
+        as an error of Score."""
+        with translated(self.path), self.open() as file:
+            yield file
 
     def settle(self, place: Path, *, replace: bool, kept: bool = True) -> None:
         """Move the finished file to its place. Conflict where something is there and ``replace`` is false. ``kept``:

@@ -15,7 +15,7 @@ from score.protocol.digests import to_hex
 from score.protocol.parts import MIB, Span
 from score.protocol.wire import Part
 from score.transfer.budget import LARGEST_CHUNK
-from score.transfer.files import read_span, translate
+from score.transfer.files import read_span, translate, translated
 
 AHEAD = 128 * MIB
 """Bytes. Parts wait for the whole file's MD5 where it is further behind than this: what would be moved sooner would
@@ -108,12 +108,13 @@ class Follower:
         return self._digest.hexdigest()
 
     def stop(self) -> None:
-        """Give up, if it is not through; the file may be closed afterwards."""
+        """Give up, if it is not through, and close the file. Raises what that raises."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
         self._thread.join()
-        self._file.close()
+        with translated(str(self._file.name)):
+            self._file.close()
 
     def _wait(self) -> int:
         """How many bytes to read next; 0 when there is nothing more to do."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import random
 import threading
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 
 import pytest
 
-from score.errors import Cancelled, Conflict, Integrity, NotFound, Refused, ScoreError, Unavailable
+from score.errors import Cancelled, Conflict, Integrity, NoSpace, NotFound, Refused, ScoreError, Unavailable
 from score.protocol.parts import Span
 from score.protocol.wire import Part
 from score.testing.faults import Answer, CutResponse, Flip, Reset
@@ -41,6 +44,7 @@ class Fetching:
         self.validate = True
         self.etag = ""
         self.etags: list[str] = []
+        self.kind = Target
 
     def _drop(self, number: int) -> None:
         self.dropped.append(number)
@@ -55,7 +59,7 @@ class Fetching:
 
     def receive(self, parts: Sequence[Part], whole: str | None = WHOLE) -> str | None:
         span = Span(parts[0].offset, sum(part.part_size for part in parts))
-        target = Target(self.path, span.length, span.offset)
+        target = self.kind(self.path, span.length, span.offset)
         target.prepare()
         urls = Urls(parts, self._renew)
         keep = (self._record, self._drop, self.validate, self.etag, self.etags.append)
@@ -413,3 +417,52 @@ def test_a_target_that_is_taken_away_is_named(fetching: Fetching, store: FaultyS
     fetching._record = record  # type: ignore[method-assign]
     with pytest.raises(NotFound, match="data: No such file"):
         fetching.receive(parts)
+
+
+def of_a_bad_disk(number: int, *, reading: bool = False) -> type[Target]:
+    """Files whose disk fails: when they are closed, as with NFS, where nothing is written before; or as they are
+    read."""
+
+    class Bad(FileIO):
+        def close(self) -> None:
+            if not (self.closed or reading):
+                super().close()
+                raise OSError(number, os.strerror(number))
+            super().close()
+
+        def readinto(self, buffer: object, /) -> int:
+            if reading:
+                raise OSError(number, os.strerror(number))
+            return super().readinto(buffer)  # type: ignore[arg-type]
+
+    class OfIt(Target):
+        def open(self) -> FileIO:
+            return Bad(self.path, "r+")
+
+    return OfIt
+
+
+@pytest.mark.parametrize("whole", [WHOLE, None])
+@pytest.mark.parametrize(("number", "kind"), [(errno.EDQUOT, NoSpace), (errno.ENOSPC, NoSpace), (errno.EIO, Refused)])
+def test_a_disk_that_fails_when_a_file_is_closed_is_told_and_nothing_is_finished(
+    fetching: Fetching, whole: str | None, number: int, kind: type[ScoreError]
+) -> None:
+    fetching.kind = of_a_bad_disk(number)
+    with pytest.raises(kind, match=f"data: {os.strerror(number)}"):
+        fetching.receive_all(whole)
+    assert fetching.recorded == {}
+
+
+def test_a_disk_that_fails_when_only_the_whole_file_is_closed_is_told(fetching: Fetching, store: FaultyScore) -> None:
+    fetching.receive_all()
+    fetching.kind = of_a_bad_disk(errno.EIO)
+    with pytest.raises(Refused, match=f"data: {os.strerror(errno.EIO)}"):
+        fetching.receive_all()
+
+
+@pytest.mark.parametrize("whole", [WHOLE, None])
+def test_finished_parts_that_the_disk_does_not_give_back_are_told(fetching: Fetching, whole: str | None) -> None:
+    fetching.receive_all()
+    fetching.kind = of_a_bad_disk(errno.EIO, reading=True)
+    with pytest.raises(Refused, match=f"data: {os.strerror(errno.EIO)}"):
+        fetching.receive_all(whole)
