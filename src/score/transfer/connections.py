@@ -1,7 +1,7 @@
 """Connections of the client, made by urllib3, with two checks more: where they lead, and whose certificate it is.
 
-urllib3 writes whole URLs into its debugging log, which programs that use the SDK may turn on; queries with a
-signature are left out of it.
+urllib3 writes whole URLs into its log: for debugging, which programs that use the SDK may turn on, and in a warning
+of answers with broken headers, which Python shows to whoever sets up no log. Queries with a signature are left out.
 
 Addresses come from servers, manifests and redirections too. None of them may lead to a link-local address: that is
 where clouds keep the keys of the machine that a program runs on.
@@ -51,7 +51,7 @@ def _hide_signatures(record: logging.LogRecord) -> bool:
     return True
 
 
-for _name in ("urllib3.connectionpool", "urllib3.util.retry"):
+for _name in ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry"):
     logging.getLogger(_name).addFilter(_hide_signatures)
 
 

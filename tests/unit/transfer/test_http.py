@@ -412,6 +412,14 @@ def test_urllib3s_own_log_has_no_signature(
     assert "SECRET" not in caplog.text
 
 
+def test_nor_has_its_warning_of_broken_headers(http: Http, caplog: pytest.LogCaptureFixture) -> None:
+    """Python shows warnings even where no program has set up a log."""
+    with listening(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nbroken\r\n\r\n") as port:
+        http.request("GET", f"http://127.0.0.1:{port}/x?X-Amz-Signature=SECRET")
+    assert f"Failed to parse headers (url=http://127.0.0.1:{port}/x?...)" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
 def test_redirects_are_not_followed(http: Http, store: FaultyScore) -> None:
     store.traffic.inject(Answer(302, b"", {"Location": "http://127.0.0.1:1/elsewhere"}))
     assert http.request("GET", f"{store.url}/profile", headers={"Authorization": "Bearer x"}).status == 302
