@@ -61,6 +61,8 @@ class Download:
         begun = journal.begun  # then what lies at journal.data is unfinished, whatever the layout
         if not self.force and is_there(target) and not (begun and target == journal.data):
             self._require_same(target, wanted, whole)
+            if target == journal.data or not is_there(journal.data):
+                journal.forget()  # a run that was killed as it ended may have left it
             return Outcome(object_id, State.PRESENT, target, wanted.object_size, whole)
         if not begun:
             self._require_free(journal)

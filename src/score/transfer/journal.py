@@ -222,14 +222,21 @@ class DownloadJournal:
         self._object_id = object_id
         self._say = say
         self._folder = folder / f".{object_id}"
+        self._gone = folder / f".{object_id}.done"
         self._meta = self._folder / "meta"
         self._keeps_parts = True
         self.data = folder / object_id
 
     @property
     def begun(self) -> bool:
-        """Whether there is state of a download, readable or not."""
-        return self._folder.is_dir()
+        """Whether there is state of a download, readable or not. That of an upload, which lies in the same folder, is
+        none."""
+        return self._folder.is_dir() and (not self._is_shared or self._meta.exists())
+
+    @property
+    def _is_shared(self) -> bool:
+        """Whether an upload that was begun from here has its state in the same folder."""
+        return any((self._folder / name).exists() for name in (_ID, _INTENT))
 
     def specification(self) -> Specification | None:
         """What was being downloaded; None where there is nothing to go on with, or it cannot be used."""
@@ -251,16 +258,17 @@ class DownloadJournal:
 
     def begin(self, specification: Specification, *, keep: bool = False) -> None:
         """Start afresh: whatever was kept is dropped, with ``keep`` but for the bytes."""
-        self.forget()
-        if not keep:
+        if not keep:  # before the state: bytes without state are anybody's, and in the way
             try:
                 self.data.unlink(missing_ok=True)
             except OSError as error:
                 raise translate(error, self.data) from error
+        self.forget()
         _make(self._folder)
         self._keeps_parts = len(specification.parts) > 1
         if self._keeps_parts:
-            _mark(self._folder, self._object_id)
+            if not self._is_shared:
+                _mark(self._folder, self._object_id)
             _write(self._meta, to_json(specification))
 
     def keep_nothing(self, file: Path | None) -> None:
@@ -309,10 +317,27 @@ class DownloadJournal:
             (self._folder / f"part-{number:08x}").unlink()
 
     def forget(self) -> None:
-        """The download is finished: remove its state, not its bytes."""
-        try:
-            self._folder.rmdir()  # of an object of one part nothing is in it
-        except FileNotFoundError:
+        """The download is finished: remove its state, not its bytes. It is gone at one blow: where only some of it
+        was, finished bytes would be taken for unfinished ones."""
+        _remove(self._gone)
+        if not self._folder.is_dir() or self._folder.is_symlink():
             return
-        except OSError:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._is_shared:
+            for path in (self._meta, self._folder / _ETAG, *self._folder.glob("part-*")):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            return
+        with contextlib.suppress(OSError):
+            if os.access(self._folder, os.W_OK):  # else it is somebody else's, and to stay where it is
+                self._folder.rename(self._gone)
+        _remove(self._gone)
+        _remove(self._folder)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        folder.rmdir()  # of an object of one part nothing is in it
+    except FileNotFoundError:
+        return
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -38,6 +38,7 @@ from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
 from score.transfer.budget import FILES
 from score.transfer.events import Checked, Ended, Note, Planned
+from score.transfer.journal import UploadJournal
 
 ANALYSIS = "a11aca11-0000-4000-8000-000000000020"
 OBJECT = "5c0eca11-0000-4000-8000-000000000020"
@@ -302,6 +303,32 @@ class TestResuming:
         assert fetch(client, out)[0].state is State.DOWNLOADED
         assert (out / "a.bam").read_bytes() == DATA
         assert len(site.gets) == 6
+
+    @pytest.mark.parametrize("layout", list(Layout))
+    def test_the_state_of_an_upload_in_the_same_folder_is_left_alone(
+        self, client: Client, site: FaultyScore, out: Path, layout: Layout
+    ) -> None:
+        UploadJournal(out, OBJECT, out / "fallback").record("MmJi", MD5)
+        about = (out / f".{OBJECT}" / "about").read_bytes()
+        done = interrupt(client, site, out, layout=layout)
+        (outcome,) = fetch(client, out, layout=layout)
+        assert outcome.state is State.DOWNLOADED
+        assert not set(site.gets) & done
+        assert sorted(os.listdir(out / f".{OBJECT}")) == ["about", "uploadId"]
+        assert (out / f".{OBJECT}" / "about").read_bytes() == about
+        assert UploadJournal(out, OBJECT, out / "fallback").upload_id() == "MmJi"
+
+    @pytest.mark.parametrize("state", ["uploadId", "starting"])
+    @pytest.mark.parametrize("layout", list(Layout))
+    def test_nor_does_it_make_a_file_an_unfinished_download(
+        self, client: Client, site: FaultyScore, out: Path, layout: Layout, state: str
+    ) -> None:
+        """A file that is named by its id, whose upload was interrupted."""
+        journal = UploadJournal(out, OBJECT, out / "fallback")
+        journal.record("MmJi") if state == "uploadId" else journal.intend()
+        (out / OBJECT).write_bytes(b"the only copy")
+        assert isinstance(failure(client, out, layout=layout), AlreadyExists)
+        assert (out / OBJECT).read_bytes() == b"the only copy"
 
     def test_what_the_reference_left_is_gone_on_with(self, client: Client, site: FaultyScore, out: Path) -> None:
         stored = site.fake.objects[OBJECT]
