@@ -86,6 +86,7 @@ class Download:
             self.validate,
             journal.etag(),
             journal.keep_etag,
+            wanted.object_size if self._is_whole else None,
         )
         try:
             md5 = fetch.receive(wanted.parts, finished, whole)

@@ -105,6 +105,8 @@ class FakeScore(FakeService):
         """False: take no notice of ``If-Match``."""
         self.refuses_conditions = False
         """Refuse GETs with ``If-Match``, as some gateways do."""
+        self.weak = False
+        """Give ETags as proxies do that change answers: weak ones, which fulfil no ``If-Match``."""
         self._generation = 0
         self._count = 0
 
@@ -281,11 +283,11 @@ class FakeScore(FakeService):
         stored = self.objects.get(request.match_info["id"])
         if stored is None:
             raise _StoreError(404, "NoSuchKey", "The specified key does not exist.")
-        headers = {"ETag": f'"{stored.etag}"'}
+        headers = {"ETag": f'{"W/" if self.weak else ""}"{stored.etag}"'}
         match = request.headers.get("If-Match")
         if match is not None and self.refuses_conditions:
             raise _StoreError(501, "NotImplemented", "A header you provided implies functionality not implemented.")
-        if self.conditions and match not in (None, headers["ETag"]):
+        if self.conditions and match is not None and (self.weak or match != headers["ETag"]):
             raise _StoreError(412, "PreconditionFailed", "At least one of the pre-conditions did not hold.")
         asked = request.headers.get("Range", "")
         if not asked or not self.ranges:

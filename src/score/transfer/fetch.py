@@ -38,6 +38,7 @@ class Replaced(Conflict):
 class Fetch:
     """One object on its way to a local file. ``record`` keeps a finished part, ``drop`` forgets one, ``keep_etag``
     keeps the ETag of the object that the parts are of, which is ``etag`` where it is known from an earlier run.
+    ``size`` is that of the object, in bytes, where all of it is fetched.
 
     Where the whole file's MD5 is known it is the proof, and the parts' MD5s tell, at once or afterwards, which part
     to fetch again. Where it is not known, the parts' MD5s are the proof.
@@ -52,9 +53,11 @@ class Fetch:
     validate: bool = True
     etag: str = ""
     keep_etag: Callable[[str], None] = lambda etag: None
+    size: int | None = None
     _conditional: bool = True
     _follower: Follower | None = None
     _limiting: bool = False
+    _mending: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def receive(self, parts: Sequence[Part], finished: Sequence[Part], whole: str | None) -> str | None:
@@ -125,7 +128,9 @@ class Fetch:
         if bad:
             numbers = ", ".join(str(part.part_number) for part in bad[:10])
             self.engine.listener(Note(self.item, f"parts changed on the disk, fetched again: {numbers}"))
-            found = self._follow(parts, [part for part in parts if part not in bad], bad)
+            self._mending = True
+            numbered = {part.part_number for part in bad}
+            found = self._follow(parts, [part for part in parts if part.part_number not in numbered], bad)
         if found != whole:
             message = f"{self.item}: the whole file has MD5 {found}, but {whole} is registered"
             unproven = [part for part in parts if not part.source_md5]
@@ -197,9 +202,10 @@ class Fetch:
         return part.changed(md5=md5)
 
     def _request(self, part: Part, url: str) -> BaseHTTPResponse:
-        """Ask for a part, of the object of the other parts only, where the store can be asked so."""
+        """Ask for a part, of the object of the other parts only, where the store can be asked so: not by a weak ETag,
+        as proxies make them, which fulfils no condition (RFC 9110, section 13.1.1)."""
         headers = {"Range": part.span.http_range} if part.part_size else {}
-        if self.etag and self._conditional:
+        if self.etag and self._conditional and not self.etag.startswith("W/"):
             response = self.engine.http.request("GET", url, headers={**headers, "If-Match": self.etag}, stream=True)
             if response.status != _NOT_IMPLEMENTED:
                 return response
@@ -210,13 +216,16 @@ class Fetch:
         return self.engine.http.request("GET", url, headers=headers, stream=True)
 
     def _hashes(self, part: Part) -> bool:
-        """Whether to hash a part while it arrives."""
+        """Whether to hash a part while it arrives; one that is mended in any case: if it is damaged again, that is to
+        be known of the part."""
         if not (self.validate and part.source_md5):
             return False
-        return self._follower is None or (not self._limiting and self._follower.keeps_up(SLACK))
+        return self._mending or self._follower is None or (not self._limiting and self._follower.keeps_up(SLACK))
 
     def _check_answer(self, part: Part, url: str, response: BaseHTTPResponse) -> None:
         """Whether the answer is the part that was asked for, of the object of the other parts."""
+        if self.size is not None and _total(response, part) not in (None, self.size):
+            raise self._replaced()
         if part.part_size:
             given = response.headers.get("Content-Range", "")
             told = f"{response.status} {given}".rstrip()
@@ -250,3 +259,12 @@ class Fetch:
         if not data:
             raise Unavailable(f"GET {place(url)}: the answer was cut short.")
         return data
+
+
+def _total(response: BaseHTTPResponse, part: Part) -> int | None:
+    """Bytes of the object of which a good answer is, None where it does not tell."""
+    if part.part_size:
+        told = response.headers.get("Content-Range", "").rpartition("/")[2]
+    else:  # of an empty object no range is asked for
+        told = response.headers.get("Content-Length", "")
+    return int(told) if told.isascii() and told.isdigit() else None

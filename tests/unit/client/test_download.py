@@ -354,6 +354,22 @@ class TestResuming:
         assert (out / "a.bam").read_bytes() == DATA
         assert site.gets == [made.parts[4].span.http_range, made.parts[5].span.http_range]
 
+    @pytest.mark.parametrize("size", [0, 1000, len(DATA)])
+    def test_of_a_longer_object_that_took_its_place_no_piece_is_taken_for_it(
+        self, client: Client, site: FaultyScore, out: Path, size: int
+    ) -> None:
+        """One without any MD5, replaced between the server's answer and the first byte of the store's."""
+        site.fake.add(OBJECT, DATA[:size], whole_md5=False, part_md5s=False)
+        gate = site.traffic.hold(path="/store/")
+        transfer = client.begin(client.download, [OBJECT], out)
+        gate.wait_for_arrival()
+        site.fake.add(OBJECT, DATA + DATA, whole_md5=False, part_md5s=False)
+        site.traffic.heal()
+        (outcome,) = transfer.result()
+        assert isinstance(outcome.error, Conflict)
+        assert "was replaced in the store" in outcome.error.message
+        assert not (out / "a.bam").exists()
+
     def test_an_object_that_was_replaced_in_between_is_fetched_anew(
         self, client: Client, site: FaultyScore, out: Path
     ) -> None:

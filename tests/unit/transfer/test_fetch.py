@@ -142,11 +142,25 @@ def test_damage_that_was_not_seen_on_arrival_is_found_by_the_whole_md5(
     assert sorted(store.gets) == sorted([*RANGES, RANGES[1], RANGES[5]])
 
 
-def test_bytes_that_are_flipped_for_ever_are_told_as_damage(fetching: Fetching, store: FaultyScore) -> None:
-    store.traffic.inject(Flip(500), range=RANGES[2], times=None)
-    with pytest.raises(Integrity, match=r"part 3 arrived with MD5 [0-9a-f]{32}, but was uploaded with [0-9a-f]{32}"):
+@pytest.mark.parametrize("number", [1, 3, 6])
+def test_bytes_that_are_flipped_for_ever_are_told_as_damage(
+    fetching: Fetching, store: FaultyScore, number: int
+) -> None:
+    store.traffic.inject(Flip(500), range=RANGES[number - 1], times=None)
+    damage = rf"part {number} arrived with MD5 [0-9a-f]{{32}}, but was uploaded with [0-9a-f]{{32}}"
+    with pytest.raises(Integrity, match=damage):
         fetching.receive_all()
-    assert 3 not in fetching.recorded
+    assert number not in fetching.recorded
+
+
+@pytest.mark.parametrize("number", [1, 3, 6])
+def test_a_part_that_arrives_damaged_several_times_is_fetched_as_often(
+    fetching: Fetching, store: FaultyScore, number: int
+) -> None:
+    store.traffic.inject(Flip(500), range=RANGES[number - 1], times=3)
+    assert fetching.receive_all() == WHOLE
+    assert fetching.path.read_bytes() == DATA
+    assert sorted(store.gets) == sorted([*RANGES, *[RANGES[number - 1]] * 3])
 
 
 def test_an_object_that_is_not_the_registered_file_is_told_as_such(fetching: Fetching) -> None:
@@ -298,6 +312,12 @@ def test_a_gateway_that_takes_no_conditions_is_asked_without(fetching: Fetching,
     fetching.etag = '"of-yesterday"'
     with pytest.raises(Replaced):  # the ETags of its answers are looked at all the same
         fetching.receive(store.fake.download_parts(OBJECT))
+
+
+def test_a_weak_etag_is_made_no_condition(fetching: Fetching, store: FaultyScore) -> None:
+    store.fake.weak = True
+    assert fetching.receive_all() == WHOLE
+    assert sorted(store.gets) == sorted(RANGES)
 
 
 def test_an_object_that_became_shorter_is_a_conflict(fetching: Fetching, store: FaultyScore) -> None:
