@@ -114,7 +114,7 @@ def _is_ours(folder: Path, object_id: str, say: Say) -> bool:
         least, version, found = int(about["readable"]), about.get("version"), str(about["object"])
     except OSError:
         return True  # the reference's, or an older version's
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         say(f"{folder / _ABOUT} is damaged; what lies beside it is looked at all the same")
         return True
     if least > VERSION:
@@ -173,7 +173,7 @@ class UploadJournal:
     def md5(self) -> str:
         """The MD5 that the file had to have when its upload was begun, in hex; empty where nobody knows."""
         for folder in self._folders:
-            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
                 if is_md5(found := str(json.loads((folder / _ABOUT).read_bytes())["md5"])):
                     return found
         return ""

@@ -90,7 +90,7 @@ class Owner:
     @classmethod
     def read(cls, path: Path) -> Owner:
         """Who is named in a lock file; nobody where that cannot be read."""
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             with path.open("rb") as file:
                 found = json.loads(file.read(_LONGEST))
             return cls(
@@ -229,24 +229,31 @@ class _Locked:
 
 
 class _Leased:
-    """A lock that is one by being there, and its signs of life."""
+    """A lock that is one by being there, and its signs of life. One who gave none for too long, as a machine that
+    slept, may have lost it to another one, whose it is from then on."""
 
     file = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, owner: Owner) -> None:
         self._path = path
+        self._owner = owner
         self._over = threading.Event()
         threading.Thread(target=self._live, name="lock", daemon=True).start()
 
     def _live(self) -> None:
         while not self._over.wait(SIGN_OF_LIFE):
             with contextlib.suppress(OSError):
-                os.utime(self._path)
+                if self._is_ours():
+                    os.utime(self._path)
+
+    def _is_ours(self) -> bool:
+        return Owner.read(self._path).token in ("", self._owner.token)  # a full disk names nobody
 
     def release(self) -> None:
         self._over.set()
         with contextlib.suppress(OSError):
-            self._path.unlink()
+            if self._is_ours():
+                self._path.unlink()
 
 
 def _lease(path: Path, name: str) -> _Taken | None:
@@ -262,9 +269,10 @@ def _lease(path: Path, name: str) -> _Taken | None:
             _explain(path, name, error)
             return None
         else:
-            _write(descriptor, Owner.myself())
+            owner = Owner.myself()
+            _write(descriptor, owner)
             os.close(descriptor)
-            return _Leased(path)
+            return _Leased(path, owner)
     raise _busy(name, Owner.read(path), path)
 
 
@@ -273,7 +281,7 @@ def _lives(path: Path, owner: Owner) -> bool:
     if os.name == "posix" and owner.pid > 0 and owner.host == socket.gethostname():
         try:
             os.kill(owner.pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             return False
         except OSError:
             return True

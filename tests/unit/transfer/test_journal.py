@@ -322,11 +322,24 @@ class TestStateThatCannotBeUsed:
         assert upload.upload_id() is None
         assert [says in line and OBJECT in line for line in said] == [True, True]
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"version": 1}', '{"readable": "x", "object": 1}'])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "{",
+            "[]",
+            "null",
+            '{"version": 1}',
+            '{"readable": "x", "object": 1}',
+            '{"readable": 1e999, "object": 1}',
+            pytest.param("[" * 100_000, id="deep"),
+        ],
+    )
     def test_a_damaged_mark_is_no_loss(self, tmp_path: Path, said: list[str], text: str) -> None:
         journal = DownloadJournal(tmp_path, OBJECT, said.append)
         journal.begin(SPECIFICATION)
         (tmp_path / f".{OBJECT}" / "about").write_text(text)
+        assert UploadJournal(tmp_path, OBJECT, tmp_path / "fallback").md5() == ""
         assert journal.specification() == SPECIFICATION
         assert ["damaged" in line for line in said] == [True]
 

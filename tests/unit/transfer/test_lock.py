@@ -176,7 +176,13 @@ class TestWithoutLocksOfTheSystem:
         assert str(path) in caught.value.hint
         assert os.listdir(tmp_path) == [path.name]
 
-    @pytest.mark.parametrize("text", [None, "", "{", "[]"])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *(None, "", "{", "[]", '{"pid": 1e999}'),
+            json.dumps({"host": socket.gethostname(), "pid": 10**30}),
+        ],
+    )
     def test_one_that_gives_none_any_more_does_not(self, tmp_path: Path, text: str | None) -> None:
         path = self.leave(tmp_path, 2 * ABANDONED)
         if text is not None:
@@ -198,6 +204,16 @@ class TestWithoutLocksOfTheSystem:
         self.leave(tmp_path, 0, host=socket.gethostname(), pid=int(ended.stdout))
         with held([tmp_path], OBJECT, "a", lock=no_locks):
             pass
+
+    def test_who_lost_it_leaves_it_to_the_one_who_has_it_now(self, tmp_path: Path) -> None:
+        """A machine that slept, and gave no sign of life meanwhile."""
+        with held([tmp_path], OBJECT, "first", lock=no_locks):
+            path = self.leave(tmp_path, 2 * ABANDONED)
+            second = held([tmp_path], OBJECT, "second", lock=no_locks)
+            second.__enter__()
+        assert path.exists(), "the first one took the second one's lock away"
+        second.__exit__(None, None, None)
+        assert os.listdir(tmp_path) == []
 
 
 class TestTheFileOfALock:
