@@ -19,7 +19,7 @@ from pathlib import Path
 from platformdirs import user_state_path
 
 from score._version import __version__
-from score.errors import NotFound, Refused, ScoreError
+from score.errors import NoSpace, NotFound, Refused, ScoreError
 from score.protocol.digests import is_md5
 from score.protocol.wire import Part, Specification, from_json, to_json
 from score.transfer.files import translate
@@ -129,8 +129,8 @@ def _is_ours(folder: Path, object_id: str, say: Say) -> bool:
 class UploadJournal:
     """The id of an upload in progress, beside the file (or in ``client.uploadStateDir``).
 
-    A folder that cannot be written to does not stop an upload: the state then lies in ``fallback``. Of an upload of
-    one part it is enough to know that it was begun from here.
+    A folder that cannot be written to, or is full, does not stop an upload: the state then lies in ``fallback``. Of
+    an upload of one part it is enough to know that it was begun from here.
     """
 
     def __init__(self, folder: Path, object_id: str, fallback: Path, say: Say = silence) -> None:
@@ -191,7 +191,7 @@ class UploadJournal:
         beside, fallback = self._folders
         try:
             self._keep_in(beside, name, data, md5)
-        except (NotFound, Refused):
+        except (NotFound, Refused, NoSpace):
             self._keep_in(fallback, name, data, md5)
 
     def _keep_in(self, folder: Path, name: str, data: bytes, md5: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -126,6 +127,26 @@ class TestUpload:
         assert (tmp_path / "fallback" / f".{OBJECT}" / "uploadId").read_bytes() == b"MmJi\n"
         unprivileged(journal.forget)
         assert list((tmp_path / "fallback").iterdir()) == []
+
+    def test_a_full_disk_does_not_stop_an_upload(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Who moves files away from it needs that most."""
+        folder = tmp_path / "full"
+        folder.mkdir()
+        make = os.open
+
+        def full(path: str, flags: int, *more: int) -> int:
+            if str(path).startswith(str(folder)) and flags & os.O_CREAT:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return make(path, flags, *more)
+
+        monkeypatch.setattr(os, "open", full)
+        journal = UploadJournal(folder, OBJECT, tmp_path / "fallback")
+        journal.intend()
+        journal.record("MmJi")
+        assert UploadJournal(folder, OBJECT, tmp_path / "fallback").upload_id() == "MmJi"
+        assert (tmp_path / "fallback" / f".{OBJECT}" / "uploadId").read_bytes() == b"MmJi\n"
+        journal.forget()
+        assert os.listdir(tmp_path / "fallback") == os.listdir(folder) == []
 
     def test_a_file_in_the_way_of_the_state_does_not_stop_an_upload(self, tmp_path: Path) -> None:
         (tmp_path / f".{OBJECT}").touch()
