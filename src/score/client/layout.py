@@ -12,6 +12,7 @@ from pathlib import Path
 from unicodedata import category
 
 from score.errors import Conflict, Invalid
+from score.protocol.ids import is_uuid
 from score.protocol.wire import Entity
 
 
@@ -32,8 +33,14 @@ _DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|\Z)")
 def plain(name: str, what: str, *, windows: bool = os.name == "nt") -> str:
     """``name``, which must be the name of a file in a folder and nothing else. Raises Invalid.
 
-    ``windows``: also none of a device, and none that Windows would take for another one.
+    ``windows``: also none of a device, and none that Windows would take for another one. Nor may it be that of the
+    state of a transfer, which is removed when that ends: a point and an object id, and perhaps more.
     """
+    if name[:1] == "." and is_uuid(name[1:37]):
+        raise Invalid(
+            f"{what} {name!r} from the metadata service is a name of a transfer's state; the file could be lost.",
+            hint="Download this object with --output-layout id.",
+        )
     odd = windows and (_DEVICE.match(name) or name.endswith((".", " ")) or any(c in '<>"|?*' for c in name))
     if odd or name in ("", ".", "..") or any(c in _SEPARATORS or category(c) in _HIDDEN for c in name):
         raise Invalid(

@@ -127,6 +127,21 @@ class TestPlaces:
         assert files(tmp_path) == ["out"]
         assert fetch(client, out, layout=Layout.ID, index=False)[0].state is State.DOWNLOADED
 
+    @pytest.mark.parametrize("suffix", ["", ".lock", ".owner", ".part", ".done"])
+    @pytest.mark.parametrize("data", [DATA, b"small"])
+    def test_a_name_of_the_state_of_a_transfer_is_refused(
+        self, client: Client, site: FaultyScore, song: FakeSong, out: Path, suffix: str, data: bytes
+    ) -> None:
+        """What lies there is removed when the transfer ends."""
+        site.fake.add(OBJECT, data)
+        for name, analysis in ((f".{OBJECT}{suffix}", ANALYSIS), ("a.bam", f".{OBJECT}{suffix}")):
+            song.register(name, analysis=analysis, object_id=OBJECT)
+            client.catalog._entities.clear()
+            error = failure(client, out, layout=Layout.BUNDLE, force=True, index=False)
+            assert isinstance(error, Invalid)
+            assert "the file could be lost" in error.message
+        assert files(out) == []
+
     def test_a_name_that_is_too_long_is_refused_before_a_byte_moves(
         self, client: Client, song: FakeSong, site: FaultyScore, out: Path
     ) -> None:
