@@ -6,7 +6,7 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -259,13 +259,9 @@ class RemoteObject:
 
     def _await(self, future: Future[bytes]) -> bytes:
         """What another thread fetches; Cancelled soon after the user asked to stop, whatever that one waits for."""
-        while True:
-            try:
-                return future.result(0.5)
-            except TimeoutError:
-                if future.done():
-                    raise
-                self._engine.stop.check()
+        while not future.done() and not wait((future,), 0.5).done:
+            self._engine.stop.check()
+        return future.result()
 
     def _register(self, numbers: Iterable[int]) -> list[_Run]:
         """Requests for blocks, which from now on are under way. Under the lock."""

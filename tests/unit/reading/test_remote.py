@@ -7,7 +7,7 @@ import random
 import threading
 import tracemalloc
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import pytest
 
@@ -476,6 +476,23 @@ def test_a_stream_goes_on_after_faults(site: FaultyScore, open_object: Open) -> 
     site.traffic.inject(Answer.unavailable(), path="/store/")
     site.fake.expire()
     assert b"".join(data for _, data in remote.stream([Span(5, 300_000)])) == DATA[5:300_005]
+
+
+def test_bytes_that_come_just_as_a_wait_for_them_ends_are_given_out(
+    site: FaultyScore, open_object: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class JustMissed(Future[bytes]):
+        """Its bytes come between the end of a wait and the look whether they are there."""
+
+        def result(self, timeout: float | None = None) -> bytes:
+            if timeout is not None:
+                wait([self])
+                raise TimeoutError
+            return super().result()
+
+    monkeypatch.setattr("score.reading.remote.Future", JustMissed)
+    remote = open_object()
+    assert b"".join(piece for _, piece in remote.stream([Span(0, 1000)])) == DATA[:1000]
 
 
 def test_a_stream_that_nobody_reads_to_its_end_stops(site: FaultyScore, open_object: Open) -> None:
