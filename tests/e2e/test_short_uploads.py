@@ -87,6 +87,18 @@ def test_another_file_than_the_registered_one_never_completes(site: Site, files:
     assert not site.has_object(files.id)
 
 
+def test_a_file_that_changed_when_it_was_sent_is_not_completed(site: Site, files: Registered) -> None:
+    """Though what was sent of it is what was registered: whose bytes these were nobody knows any more."""
+    gate = site.store.hold(method="PUT", path=site.path_of(files.id), after=100_000)
+    with site.start("upload", "--manifest", files.manifest) as client:
+        gate.wait_for_arrival()
+        files.paths[0].write_bytes(files.paths[0].read_bytes())
+        site.heal()
+        assert client.wait() == 8
+    assert "was changed" in client.stderr
+    assert not site.has_object(files.id)
+
+
 def test_what_is_there_is_no_failure_of_the_server(site: Site, files: Registered) -> None:
     """Run again, nothing is sent, and no answer is one that an operator is woken for."""
     site.run("upload", "--manifest", files.manifest)

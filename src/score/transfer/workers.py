@@ -21,10 +21,22 @@ class _Line:
     source: Iterator[Any]
     work: Callable[[Any], Any]
     ended: SimpleQueue[tuple[Any] | None] = field(default_factory=SimpleQueue)
+    following: tuple[Any] | None = None
     running: int = 0
     served: int = 0
     exhausted: bool = False
     failure: BaseException | None = None
+
+    def look(self) -> None:
+        """Have the next item, or know that there is none."""
+        if self.following is None and not self.exhausted:
+            try:
+                self.following = (next(self.source),)
+            except StopIteration:
+                self.exhausted = True
+            except BaseException as error:  # noqa: BLE001 - it is raised to whoever waits for the file
+                self.exhausted = True
+                self.failure = error
 
 
 class Workers:
@@ -54,9 +66,13 @@ class Workers:
         with self._changed:
             if self._closed:
                 raise Cancelled("Stopped.")
-            self._wake()
-            line.served = self._turn
-            self._lines.append(line)
+            line.look()
+            if line.exhausted:
+                line.ended.put(None)
+            else:
+                self._wake()
+                line.served = self._turn
+                self._lines.append(line)
         try:
             while (result := line.ended.get()) is not None:
                 yield result[0]
@@ -117,6 +133,8 @@ class Workers:
                 else:
                     line.failure = line.failure or failure
                     line.exhausted = True
+                if not line.running:
+                    line.look()  # a file that is done waits for no thread that has to do with others
                 self._end(line)
             del item, taken, failure
 
@@ -127,14 +145,10 @@ class Workers:
             if not waiting or self._closed:
                 return None
             line = min(waiting, key=lambda one: (one.running, one.served))
-            try:
-                item = next(line.source)
-            except StopIteration:
-                line.exhausted = True
-            except BaseException as error:  # noqa: BLE001 - likewise
-                line.exhausted = True
-                line.failure = error
-            else:
+            line.look()
+            if line.following is not None:
+                (item,) = line.following
+                line.following = None
                 self._turn += 1
                 line.served = self._turn
                 line.running += 1

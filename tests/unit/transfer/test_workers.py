@@ -213,6 +213,22 @@ def test_there_is_at_least_one_thread() -> None:
     workers.close()
 
 
+def test_a_file_that_is_done_waits_for_no_part_of_another() -> None:
+    """Else what has arrived would be lost where the other one hangs until the user gives up."""
+    workers = Workers(1)
+    steps = Steps()
+    steps.file(workers, "done", 1)
+    part = steps.next()
+    steps.file(workers, "hanging", 1)
+    steps.joined(workers, 2)
+    assert steps.end(part) == "hanging0"
+    steps.threads[0].join(30)
+    assert not steps.threads[0].is_alive()
+    assert list(workers.each([], str)) == []
+    steps.end_all()
+    workers.close()
+
+
 def test_closing_lets_no_file_end_as_if_it_were_done() -> None:
     """Neither the one under way nor those whose turn never came; none of them waits for ever either."""
     workers = Workers(1)
@@ -263,8 +279,9 @@ def no_more_threads() -> Iterator[Callable[[], None]]:
 
 def test_with_fewer_threads_than_wanted_all_is_done(workers: Workers, no_more_threads: Callable[[], None]) -> None:
     def items() -> Iterator[int]:
+        yield 0
         no_more_threads()
-        yield from range(5)
+        yield from range(1, 5)
 
     assert sorted(workers.each(items(), str)) == ["0", "1", "2", "3", "4"]
 
