@@ -43,6 +43,7 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
             access,
             run.client.settings.parallel,
             lambda path: run.screen.line(f"{path}: checksum known"),
+            manifest,
         )
         try:
             manifest.write_text(done.manifest.text(), "utf-8")
@@ -57,10 +58,17 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
 
 
 def _require_writable(path: Path) -> None:
+    """Raises where a manifest cannot be written there: Invalid where another file is, which is not overwritten."""
+    from score.client.manifest_source import Source
+    from score.client.manifests import is_upload
+    from score.errors import Invalid
     from score.transfer.files import translate
 
     try:
         found = path.exists()
+        there = Source(lambda: path.open("rb"), str(path), path.parent)
+        if path.is_file() and path.stat().st_size and not is_upload(there):
+            raise Invalid(f"--manifest: {path} is there already, and is no upload manifest.", hint="Name another.")
         path.open("ab").close()
         if not found:
             path.unlink()

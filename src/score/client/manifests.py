@@ -134,6 +134,21 @@ def parse_upload(source: Source) -> UploadManifest:
     return UploadManifest(header[0], tuple(entries))
 
 
+def can_hold(path: Path) -> bool:
+    """Whether a manifest can name a file at ``path``: text without control characters or blanks at its end."""
+    text = str(path)
+    return text == text.strip() and not any(category(character) in ("Cc", "Cs") for character in text)
+
+
+def is_upload(source: Source) -> bool:
+    """Whether a file begins as an upload manifest does, with the id of an analysis alone in its line."""
+    try:
+        _, header = next(_rows(source))
+    except Invalid:
+        return False
+    return is_uuid(header[0]) and not any(header[1:])
+
+
 def _has_control_characters(text: str) -> bool:
     """Whether a text holds what is no part of any name; blanks of every kind, and joiners, are parts of some."""
     return not text.isprintable() and any(category(character) == "Cc" for character in text)

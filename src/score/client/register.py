@@ -8,9 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import category
 
 from score.client.calls import Song
-from score.client.manifests import UploadEntry, UploadManifest
+from score.client.manifests import UploadEntry, UploadManifest, can_hold
 from score.errors import Conflict, Invalid, NotFound, Refused
 from score.transfer.files import md5_of_file, translate
 
@@ -44,19 +45,33 @@ def file_type(name: str) -> str:
     return _TYPES.get(suffix, suffix.lstrip(".").upper() or "UNKNOWN")
 
 
-def find_files(folder: Path) -> list[Path]:
-    """The files in a folder, not below it; hidden ones left out. Raises NotFound, Invalid, Refused."""
-    if folder.is_file():
-        raise Invalid(f"{folder} is a file.", hint="Name the folder that it is in.")
+def find_files(folder: Path, manifest: Path | None = None) -> list[Path]:
+    """The files in a folder, not below it; hidden ones left out, and ``manifest``, which is going to be written.
+    Raises NotFound, Invalid, Refused."""
     try:
+        if folder.is_file():
+            raise Invalid(f"{folder} is a file.", hint="Name the folder that it is in.")
         found = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+        if manifest is not None and manifest.is_file():
+            found = [path for path in found if not path.samefile(manifest)]
+        places = [path.resolve() for path in found]
     except OSError as error:
-        raise translate(error, folder) from error
-    if odd := [path.name for path in found if not path.name.isprintable()]:
+        raise translate(error, error.filename or folder) from error
+    if odd := [path.name for path in found if not _is_plain(path.name)]:
         raise Invalid(f"{folder} holds {odd[0]!r}, a name that no manifest can hold.", hint="Rename the file.")
+    if lost := [place for place in places if not can_hold(place)]:
+        raise Invalid(
+            f"{folder}: a file of it is {str(lost[0])!r}, a path that no manifest can hold.",
+            hint="Rename the folder, or give another path to it.",
+        )
     if not found:
         raise NotFound(f"{folder} holds no files.", hint="Files in folders below it are not looked for.")
     return found
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a manifest can hold the name, and nothing of it is hidden: a download would not write such a file."""
+    return can_hold(Path(name)) and all(c.isprintable() or category(c) == "Zs" for c in name)
 
 
 def register(
@@ -66,13 +81,15 @@ def register(
     access: str,
     threads: int,
     hashed: Callable[[Path], None] = lambda path: None,
+    manifest: Path | None = None,
 ) -> Registered:
     """Submit the files of a folder as one analysis of a study, which is made where it does not exist.
 
-    ``hashed`` is called as the MD5 of each file is known. Raises what finding and hashing the files raises, and
+    ``hashed`` is called as the MD5 of each file is known. ``manifest`` is where the manifest is going to be written:
+    an earlier one there is no file of the analysis. Raises what finding and hashing the files raises, and
     Refused where the metadata service's answer does not fit what was submitted.
     """
-    paths = find_files(folder)
+    paths = find_files(folder, manifest)
 
     def describe(path: Path) -> dict[str, object]:
         md5 = md5_of_file(path)

@@ -104,6 +104,19 @@ class TestUsage:
         assert says in err
         assert site.traffic.seen() == []
 
+    @pytest.mark.parametrize(
+        "content", [b"@read1\nACGT\n", b"\x1f\x8b\xff", b"object_id\n", f"{OBJECT}\tx\ty\n".encode()]
+    )
+    def test_no_file_but_a_manifest_is_overwritten_by_one(
+        self, run: Run, folder: Path, site: FaultyScore, song: FakeSong, content: bytes
+    ) -> None:
+        (folder / "a.fastq").write_bytes(content)
+        status, out, err = run("register", "--study-id", "S", "--dir", ".", "--manifest", "a.fastq")
+        assert (status, out) == (2, "")
+        assert "a.fastq is there already, and is no upload manifest" in err
+        assert (folder / "a.fastq").read_bytes() == content
+        assert site.traffic.seen() == song.traffic.seen() == []
+
     def test_no_server_is_explained(self, run: Run, folder: Path) -> None:
         (folder / "application.properties").unlink()
         status, out, err = run("url", "--object-id", OBJECT)

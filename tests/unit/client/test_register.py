@@ -142,11 +142,32 @@ class TestFiles:
         with pytest.raises(NotFound, match="holds no files"):
             find_files(tmp_path / "empty")
 
-    @pytest.mark.parametrize("name", ["a\tb.bam", "a\nb.bam"])
+    def test_the_manifest_that_is_going_to_be_written_is_none_of_them(self, folder: Path) -> None:
+        (folder / "manifest.txt").write_text(f"{ANALYSIS}\t\t\n")
+        (folder / "link.bam").symlink_to(folder / "a.bam")
+        found = find_files(folder, folder.parent / "files" / ".." / "files" / "manifest.txt")
+        assert [path.name for path in found] == ["a.bam", "a.bam.bai", "link.bam", "r 1.fq.gz"]
+        assert len(find_files(folder, folder / "absent.txt")) == 5
+
+    @pytest.mark.parametrize("name", ["a\tb.bam", "a\nb.bam", "a.bam ", "a.bam\xa0", os.fsdecode(b"\xff.bam")])
     def test_a_name_that_no_manifest_can_hold(self, folder: Path, name: str) -> None:
         (folder / name).touch()
         with pytest.raises(Invalid, match="a name that no manifest can hold"):
             find_files(folder)
+
+    def test_blanks_of_every_kind_are_parts_of_names(self, folder: Path) -> None:
+        (folder / "a\u202fb\xa0c.bam").touch()
+        assert "a\u202fb\xa0c.bam" in [path.name for path in find_files(folder)]
+
+    @pytest.mark.parametrize("name", ["of a run\n", "a\tb", os.fsdecode(b"\xe9")], ids=repr)
+    def test_a_folder_that_no_manifest_can_name(self, folder: Path, name: str) -> None:
+        odd = folder.rename(folder.parent / name)
+        with pytest.raises(Invalid, match="a path that no manifest can hold"):
+            find_files(odd)
+        (odd.parent / "plain").mkdir()
+        (odd.parent / "plain" / "a.bam").symlink_to(odd / "a.bam")
+        with pytest.raises(Invalid, match="a path that no manifest can hold"):
+            find_files(odd.parent / "plain")
 
     def test_pipes_are_not_waited_for(self, folder: Path) -> None:
         os.mkfifo(folder / "pipe")
