@@ -37,7 +37,8 @@ Both programs read their settings from these places; a later one wins over an ea
 
 1. defaults
 2. `application.yml`, `application.yaml`, `application.properties`, in the working folder, in its `conf/`, and at
-   `--spring.config.location`; then `application-<profile>.*` likewise
+   `spring.config.location` and `spring.config.additional-location` (files and folders, from the environment or the
+   command line); then `application-<profile>.*` likewise
 3. `.env`, then `.env.score`, in the working folder or its `conf/`
 4. the environment
 5. the command line: `--name=value`

@@ -9,6 +9,7 @@ from unicodedata import combining, east_asian_width
 
 from score.client.outcome import State
 from score.transfer.events import Checked, Ended, Event, Moved, PartDone, Planned, Verifying, Waiting
+from score.transfer.retry import ENDLESS
 
 WINDOW = 20.0
 """Seconds over which the present rate is taken."""
@@ -69,7 +70,8 @@ def _wait_texts(wait: Waiting, seconds: float) -> Sequence[str]:
     said = f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     why = wait.why.rstrip(".")
     short = why.rpartition(": ")[2]
-    count = f"retry {wait.attempt}/{wait.attempts - 1} in {said}"
+    limit = "" if wait.attempts >= ENDLESS else f"/{wait.attempts - 1}"
+    count = f"retry {wait.attempt}{limit} in {said}"
     return f"{count}: {why}", f"{count}: {short}", f"{said}: {short.removeprefix('the store answered ')}"
 
 

@@ -17,14 +17,14 @@ from score.config.sources import Values, load, wrong
 from score.errors import Misconfigured
 from score.protocol.blocks import LARGEST_BLOCK
 from score.transfer.http import Timeouts
-from score.transfer.retry import Patience
+from score.transfer.retry import ENDLESS, Patience
 
 # Of each setting what it means; its default, where it has one, stands in parentheses at the end.
 NAMES: Mapping[str, str] = {
     "accessToken": "API key or JWT for Score and Song (environment: ACCESSTOKEN)",
     "accessTokenFile": "file that holds the access token; read when accessToken is not set",
     "storage.url": "address of the Score server (environment: STORAGE_URL)",
-    "storage.retryNumber": "how often a call is made before it counts as failed (10)",
+    "storage.retryNumber": "how often a call is made before it counts as failed; negative: without end (10)",
     "storage.retryTimeout": "seconds before the first repetition; doubled each time (1)",
     "metadata.url": "address of Song (environment: METADATA_URL); the Score server's where not set",
     "metadata.ssl.enabled": "false: the certificate of Song is not looked at, and no token is sent there (true)",
@@ -133,7 +133,7 @@ def settings(values: Values, *, server: bool = True) -> Settings:
         token=_token(values),
         portal_url=_address(values, "portal.url"),
         patience=Patience(
-            attempts=values.integer("storage.retryNumber", 10, least=1),
+            attempts=_attempts(values),
             first_wait=values.number("storage.retryTimeout", 1.0),
         ),
         timeouts=Timeouts(
@@ -205,6 +205,14 @@ def display(values: Values) -> Display:
         silent=values.boolean("client.silent", False),
         ansi=values.boolean("client.ansi", False) if ansi is not None and ansi.text else None,
     )
+
+
+def _attempts(values: Values) -> int:
+    number = values.get("storage.retryNumber")
+    if number is not None and number.text.startswith("-"):
+        values.integer("storage.retryNumber", 10, least=-ENDLESS)
+        return ENDLESS
+    return values.integer("storage.retryNumber", 10, least=1)
 
 
 def _address(values: Values, name: str) -> str:

@@ -15,6 +15,7 @@ from score.errors import Misconfigured
 _QUOTED = re.compile(r"""(?P<quote>["'])(?P<inner>.*?)(?P=quote)\s*(?P<stray>[:;,]*)\s*(?P<comment>\#.*)?\Z""", re.S)
 _COMMENT = re.compile(r"(^|\s+)#.*\Z", re.S)
 _DOTENV = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][\w.\-\[\]]*)\s*=\s*(?P<value>.*)\Z")
+_TABS = re.compile(r"\t+(?=[ \t]*\r?$)", re.MULTILINE)
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.S)
 _ESCAPED = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
@@ -124,7 +125,8 @@ def read_yaml(text: str, file: str) -> list[Document]:
     import yaml  # 30 ms that only those pay who have such a file
 
     try:
-        roots: list[Any] = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+        # A tab at the end of a line is nothing to YAML, but an error to this reader of it.
+        roots: list[Any] = list(yaml.compose_all(_TABS.sub("", text), Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
         at = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise Misconfigured(f"{file}{at} is not YAML: {error.problem}.", hint="Mend that line.") from None

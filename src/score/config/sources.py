@@ -22,6 +22,8 @@ _PROFILE = re.compile(r"[\w.@+-]{1,100}")
 _CREDENTIALS = re.compile(r"://[^/?#]*@")
 """User and password in a URL."""
 _PLACEHOLDER = re.compile(r"\$\{([^${}:]+)(?::([^${}]*))?}")
+_LOCATIONS = ("spring.config.location", "spring.config.additional-location")
+"""Settings that name files of settings; those of a later one win."""
 _FRAMEWORK = {"spring", "logging", "log", "management", "endpoints", "debug", "trace"}
 """First words of Spring Boot's own options, which command lines for the reference hold."""
 # Kubernetes gives every service's address to every pod: S3_SERVICE_HOST, S3_PORT_9000_TCP, ...
@@ -140,7 +142,7 @@ def load(
     Raises Misconfigured: a file that cannot be read or is not in its format, a location that does not exist.
     """
     gathered = _Gathered(
-        {canonical(name): name for name in (*known, "spring.profiles.active", "spring.config.location")},
+        {canonical(name): name for name in (*known, "spring.profiles.active", *_LOCATIONS)},
         {canonical(bad): good for bad, good in (misspelled or {}).items()},
         tuple(prefix.lower() for prefix in prefixes),
     )
@@ -154,7 +156,10 @@ def load(
     variables = _Layer("environment", [Line(name, text) for name, text in environ.items()], comments=True)
     top = [*dotenv, variables, _Layer("option", options.lines, comments=False)]
 
-    places = [folder, folder / "conf", *_locations(gathered.merge(top).get("springconfiglocation"), folder)]
+    named = gathered.merge(top)
+    places = [folder, folder / "conf"]
+    for name in _LOCATIONS:
+        places += _locations(name, named.get(canonical(name)), folder)
     bottom = _files(places, "application", folder)
     active = tuple(profiles) or _active(gathered.merge([*_unconditional(bottom), *top]))
     for profile in active:
@@ -278,8 +283,8 @@ def _files(places: Iterable[Path], stem: str, folder: Path) -> list[tuple[str, D
     return documents
 
 
-def _locations(value: Value | None, folder: Path) -> list[Path]:
-    """The files and folders of ``spring.config.location``: a comma list, ``file:`` and ``optional:`` allowed."""
+def _locations(name: str, value: Value | None, folder: Path) -> list[Path]:
+    """The files and folders of one of ``_LOCATIONS``: a comma list, ``file:`` and ``optional:`` allowed."""
     places = []
     for word in re.split(r"[,;]", value.text if value else ""):
         optional, text = word.strip().startswith("optional:"), word.strip().removeprefix("optional:")
@@ -290,12 +295,12 @@ def _locations(value: Value | None, folder: Path) -> list[Path]:
             there = place.exists()
         except (OSError, ValueError):  # too long, or of signs that no name has
             assert value is not None
-            raise wrong("spring.config.location", value, "a list of files and folders") from None
+            raise wrong(name, value, "a list of files and folders") from None
         if there:
             places.append(place)
         elif not optional:
             raise Misconfigured(
-                f"spring.config.location ({value and value.origin}) names {place}, which is not there.",
+                f"{name} ({value and value.origin}) names {place}, which is not there.",
                 hint="Correct it, or write that file.",
             )
     return places

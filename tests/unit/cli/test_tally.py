@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from score.cli.tally import Tally, cells, duration, fit, size
 from score.transfer.events import Checked, Ended, Event, Moved, PartDone, Planned, Verifying, Waiting
+from score.transfer.retry import ENDLESS
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -172,6 +173,8 @@ def test_before_anything_is_known() -> None:
     assert tally.lines(79, 24, 5.0) == ["waiting for an answer"]
     tally.take(Waiting("asking", "GET http://score: no connection.", 8, 1, 10), 5.0)
     assert tally.lines(79, 24, 5.0) == ["retry 1/9 in 8.0 s: GET http://score: no connection"]
+    tally.take(Waiting("asking", "GET http://score: no connection.", 8, 1, ENDLESS), 5.0)
+    assert tally.lines(79, 24, 5.0) == ["retry 1 in 8.0 s: GET http://score: no connection"]
     tally.files = 3
     assert tally.lines(79, 24, 15.0) == ["0/3 files, 0 B, 0 B/s"]
 

@@ -69,6 +69,14 @@ def test_a_file_is_read_and_the_environment_and_the_command_line_win(tmp_path: P
     )
 
 
+@pytest.mark.parametrize("number", ["-1", "-10"])
+def test_a_negative_number_of_tries_is_no_end_of_them(number: str) -> None:
+    """As with the reference's client."""
+    patience = load(f"--storage.retryNumber={number}", STORAGE_URL=URL).patience
+    assert patience.attempts > 10**9
+    assert patience.wait(patience.attempts, 0.5) < 60
+
+
 def test_slashes_at_the_end_of_addresses_are_taken_off() -> None:
     assert load(STORAGE_URL="http://s:1//", METADATA_URL="http://m/song/").metadata_url == "http://m/song"
     assert load(STORAGE_URL="http://s:1//").storage_url == "http://s:1"

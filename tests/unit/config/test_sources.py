@@ -194,6 +194,13 @@ def test_yaml_keeps_the_spelling_of_scalars_and_joins_lists(tmp_path: Path) -> N
     assert values.text("server.cors.allowedOrigins") == "http://a,http://b"
 
 
+def test_tabs_at_the_ends_of_yaml_lines_are_nothing(tmp_path: Path) -> None:
+    """As in the file within the reference's client, which its YAML reader takes."""
+    write(tmp_path, "application.yml", "s3:\n  secretKey: 1\t\n\t\n  accessKey: 'a'\t \r\nserver.port: 2 # b\t")
+    values = read(tmp_path)
+    assert [values.text(name) for name in ("s3.secretKey", "s3.accessKey", "server.port")] == ["1", "a", "2"]
+
+
 def test_indexed_names_are_joined_in_order(tmp_path: Path) -> None:
     arguments = ["--server.cors.allowed-origins[1]=b", "--server.cors.allowed-origins[0]=a"]
     assert read(tmp_path, arguments=arguments).text("server.cors.allowedOrigins") == "a,b"
@@ -250,6 +257,19 @@ def test_a_location_is_a_file_or_a_folder(tmp_path: Path) -> None:
     assert read(tmp_path, environ={"SPRING_CONFIG_LOCATION": "optional:nowhere/"}).get("server.port") is None
     with pytest.raises(Misconfigured, match="nowhere, which is not there"):
         read(tmp_path, arguments=["--spring.config.location=nowhere"])
+
+
+def test_so_is_an_additional_one(tmp_path: Path) -> None:
+    """The reference's client is started with one: the folder ``conf`` of where it is installed."""
+    write(tmp_path, "one/application.properties", "server.port=1\ns3.endpoint=http://one")
+    write(tmp_path, "two/application.properties", "server.port=2")
+    for name in ("SPRING_CONFIG_ADDITIONAL_LOCATION", "SPRING_CONFIG_ADDITIONALLOCATION"):
+        assert read(tmp_path, environ={name: f"file:{tmp_path}/one/"}).text("server.port") == "1"
+    both = ["--spring.config.location=one", "--spring.config.additional-location=two"]
+    values = read(tmp_path, arguments=both)
+    assert (values.text("server.port"), values.text("s3.endpoint")) == ("2", "http://one")
+    with pytest.raises(Misconfigured, match=r"^spring.config.additional-location .*nowhere, which is not there"):
+        read(tmp_path, arguments=["--spring.config.additional-location=nowhere"])
 
 
 def test_unknown_names_are_reported_under_our_prefixes_only(tmp_path: Path) -> None:
