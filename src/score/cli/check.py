@@ -12,7 +12,7 @@ from score.cli import exits, options
 @click.command()
 @click.option(
     "--output-dir",
-    type=click.Path(path_type=Path),
+    type=options.Place(path_type=Path),
     default=".",
     show_default="the working folder",
     metavar="DIR",

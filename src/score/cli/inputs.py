@@ -12,7 +12,7 @@ from score.client.manifest_source import LARGEST, STDIN, Source, fetch
 from score.client.manifests import DownloadManifest, UploadEntry, UploadManifest
 from score.client.shards import share
 from score.errors import Invalid, NotFound
-from score.protocol.ids import is_uuid
+from score.protocol.ids import check_object_id, is_uuid
 
 Shard = tuple[int, int] | None
 Sized = list[tuple[str, int | None]]
@@ -25,10 +25,10 @@ def source(run: Session, manifest: str) -> Source:
 
 def read_ids(ids: Sequence[str]) -> Iterator[str]:
     """Object ids, those of standard input in the place of ``-``, also with commas between them, as the reference's
-    client takes them. Raises Invalid where there are none on standard input."""
-    for object_id in (one for given in ids for one in given.split(",") if one):
+    client takes them. Raises Invalid for what is none, and where there are none on standard input."""
+    for object_id in (one for given in ids for one in given.strip(",").split(",")):
         if object_id != STDIN:
-            yield object_id
+            yield check_object_id(object_id)
             continue
         words = [word for line in sys.stdin.read(LARGEST).splitlines() for word in line.partition("#")[0].split()]
         if not words:

@@ -16,6 +16,7 @@ import click
 import platformdirs
 
 from score.cli import exits
+from score.cli import options as given
 from score.cli.daemon import daemonize as to_background
 from score.cli.progress import Screen
 from score.cli.session import read
@@ -43,10 +44,11 @@ class Log(Screen):
 
 @click.command()
 @click.option(
-    "--mount-point", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Empty folder to mount on."
+    "--mount-point", required=True, type=given.Place(path_type=Path), metavar="DIR", help="Empty folder to mount on."
 )
 @click.option(
     "--manifest",
+    type=given.NAME,
     metavar="FILE",
     help="Only the objects of this manifest, and their index files: a path, a URL, or a UUID of the portal.",
 )

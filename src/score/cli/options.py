@@ -40,6 +40,28 @@ def setting(name: str, of: str, convert: Callable[[Any], object] = str, **attrib
     return click.option(name, expose_value=False, callback=take, **attributes)
 
 
+EMPTY = "it is empty. Is a variable of the script not set?"
+
+
+class Name(click.types.StringParamType):
+    """A text that names something, which an empty one never does."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The text. A usage error where it is empty."""
+        return super().convert(value, param, ctx) if value != "" else self.fail(EMPTY, param, ctx)
+
+
+class Place(click.Path):
+    """A file or folder; an empty name would mean the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path. A usage error where it is empty."""
+        return super().convert(value, param, ctx) if value != "" else self.fail(EMPTY, param, ctx)
+
+
+NAME = Name()
+
+
 class Shard(_Type):
     """``I/N``: the I-th of N shares, counted from 1."""
 
@@ -97,7 +119,7 @@ as_document = kept("--json", "document", is_flag=True, help="One JSON document o
 report = kept(
     "--report",
     "report",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=Place(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write a line for each object as it ends: state, bytes, seconds, MD5, error; tab separated.",
 )
@@ -115,7 +137,7 @@ retries = setting(
 state_dir = setting(
     "--state-dir",
     "client.uploadStateDir",
-    type=click.Path(),
+    type=Place(),
     metavar="DIR",
     help="Folder for the state of uploads (client.uploadStateDir); beside each file where not given.",
 )
@@ -155,7 +177,7 @@ def manifest(of: str, **attributes: Any) -> Callable[[F], F]:
     """``--manifest``."""
     said = f"Manifest of the {of}: a path, a URL, a UUID known to the portal, or - for standard input."
     return click.option(
-        "--manifest", type=click.Path(allow_dash=True, path_type=str), metavar="FILE", help=said, **attributes
+        "--manifest", type=Place(allow_dash=True, path_type=str), metavar="FILE", help=said, **attributes
     )
 
 
@@ -166,13 +188,14 @@ def selection(command: F) -> F:
         click.option(
             "--object-id",
             "object_ids",
+            type=NAME,
             multiple=True,
             metavar="ID...",
             help="Object ids; several may follow; - for those on standard input, one a line.",
         ),
         click.argument("more_ids", nargs=-1, metavar=""),
-        click.option("--analysis-id", metavar="ID", help="All files of an analysis; needs --study-id."),
-        click.option("--study-id", "--program-id", metavar="ID", help="Study of the analysis."),
+        click.option("--analysis-id", type=NAME, metavar="ID", help="All files of an analysis; needs --study-id."),
+        click.option("--study-id", "--program-id", type=NAME, metavar="ID", help="Study of the analysis."),
     )
     for option in reversed(options):
         command = option(command)
@@ -201,5 +224,7 @@ def require_one_selection(
         raise click.UsageError("--analysis-id and --study-id belong together.")
     if more_ids and not ids:
         raise click.UsageError(f"What is {more_ids[0]!r}? Object ids follow --object-id.")
+    if "" in more_ids:
+        raise click.UsageError(f"An object id after --object-id: {EMPTY}")
     if [manifest is not None, bool(ids), analysis is not None].count(True) != 1:
         raise click.UsageError("Give one of --manifest, --object-id, or --analysis-id with --study-id.")

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from score.cli import exits
+from score.cli import exits, options
 
 
 @click.command()
-@click.option("--study-id", required=True, metavar="ID", help="Study; made if it does not exist.")
+@click.option("--study-id", type=options.NAME, required=True, metavar="ID", help="Study; made if it does not exist.")
 @click.option(
-    "--dir", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder of the files."
+    "--dir", "folder", required=True, type=options.Place(path_type=Path), metavar="DIR", help="Folder of the files."
 )
 @click.option(
-    "--manifest", required=True, type=click.Path(path_type=Path), metavar="OUT", help="Upload manifest to write."
+    "--manifest", required=True, type=options.Place(path_type=Path), metavar="OUT", help="Upload manifest to write."
 )
 @click.option(
     "--access",
@@ -77,8 +77,8 @@ def _require_writable(path: Path) -> None:
 
 
 @click.command()
-@click.option("--study-id", required=True, metavar="ID", help="Study.")
-@click.option("--analysis-id", required=True, metavar="ID", help="Analysis.")
+@click.option("--study-id", type=options.NAME, required=True, metavar="ID", help="Study.")
+@click.option("--analysis-id", type=options.NAME, required=True, metavar="ID", help="Analysis.")
 @click.pass_context
 def publish(ctx: click.Context, study_id: str, analysis_id: str) -> int:
     """Publish an analysis whose files are all uploaded, so that they can be downloaded."""

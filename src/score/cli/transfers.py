@@ -20,13 +20,18 @@ REHEARSED = "; nothing was moved"
 
 @click.command()
 @options.manifest("files")
-@click.option("--object-id", metavar="ID", help="Object id of a single file, as registered.")
-@click.option("--file", "file", type=click.Path(path_type=Path), metavar="FILE", help="The file to upload.")
+@click.option("--object-id", type=options.NAME, metavar="ID", help="Object id of a single file, as registered.")
+@click.option("--file", "file", type=options.Place(path_type=Path), metavar="FILE", help="The file to upload.")
 @click.option("--md5", metavar="MD5", help="MD5 that the file must have; if not given, the registered one.")
-@click.option("--analysis-id", metavar="ID", help="All files of an analysis, found in --dir; needs --study-id.")
-@click.option("--study-id", "--program-id", metavar="ID", help="Study of the analysis.")
 @click.option(
-    "--dir", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the files of the analysis."
+    "--analysis-id",
+    type=options.NAME,
+    metavar="ID",
+    help="All files of an analysis, found in --dir; needs --study-id.",
+)
+@click.option("--study-id", "--program-id", type=options.NAME, metavar="ID", help="Study of the analysis.")
+@click.option(
+    "--dir", "folder", type=options.Place(path_type=Path), metavar="DIR", help="Folder of the files of the analysis."
 )
 @click.option("--force", is_flag=True, help="Replace an object that exists, or an upload begun elsewhere.")
 @options.dry_run
@@ -71,13 +76,14 @@ def upload(
     from score.client import manifests
     from score.client.manifests import UploadEntry
     from score.client.rehearsal import rehearse_uploads
+    from score.protocol.ids import check_object_id
 
     with session(ctx) as run:
         entries: Sequence[UploadEntry]
         if manifest is not None:
             entries = manifests.parse_upload(inputs.source(run, manifest)).entries
         elif object_id is not None and file is not None:
-            entries = [UploadEntry(object_id, file, md5 or "")]
+            entries = [UploadEntry(check_object_id(object_id), file, md5 or "")]
         else:
             assert study_id is not None
             assert analysis_id is not None
@@ -91,7 +97,7 @@ def upload(
 
 
 @click.command()
-@click.option("--output-dir", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where to.")
+@click.option("--output-dir", required=True, type=options.Place(path_type=Path), metavar="DIR", help="Where to.")
 @options.selection
 @options.layout
 @click.option("--offset", type=click.IntRange(0), default=0, help="First byte of the object to download.")
@@ -170,14 +176,16 @@ def download(
 
 
 @click.command()
-@click.option("--object-id", required=True, metavar="ID", help="Object id.")
+@click.option("--object-id", type=options.NAME, required=True, metavar="ID", help="Object id.")
 @options.as_json
 @click.pass_context
 def url(ctx: click.Context, object_id: str) -> int:
     """Print a URL of an object for any HTTP client. Whoever has it can read the object while it lasts."""
     from score.cli.session import session
+    from score.protocol.ids import check_object_id
 
     with session(ctx, live=False) as run:
+        check_object_id(object_id)
         run.client.connect(verify=False)
         found = run.client.url(object_id)
         if ctx.obj["json"]:

@@ -10,7 +10,9 @@ from score.cli import options
 
 
 @click.command()
-@click.option("--output-dir", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where they are.")
+@click.option(
+    "--output-dir", required=True, type=options.Place(path_type=Path), metavar="DIR", help="Where they are."
+)
 @options.selection
 @options.layout
 @options.index

@@ -29,22 +29,29 @@ TYPES = ("trimmed", "merged", "cross")
 
 
 @click.command()
-@click.option("--object-id", "object_ids", multiple=True, metavar="ID", help="Object to look at.")
+@click.option("--object-id", "object_ids", type=options.NAME, multiple=True, metavar="ID", help="Object to look at.")
 @click.option(
-    "--input-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Local file to look at."
+    "--input-file", type=options.Place(path_type=Path, dir_okay=False), metavar="FILE", help="Local file to look at."
 )
 @click.option(
     "--input-file-index",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.Place(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Index of --input-file; else the one beside it, else one is built for this run.",
 )
 @options.manifest("objects")
-@click.option("--query", "queries", multiple=True, metavar="REGION...", help="Regions, such as chr1:1000-2000.")
+@click.option(
+    "--query",
+    "queries",
+    type=options.NAME,
+    multiple=True,
+    metavar="REGION...",
+    help="Regions, such as chr1:1000-2000.",
+)
 @click.argument("more_queries", nargs=-1, metavar="")
 @click.option(
     "--bed-query",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.Place(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="BED file of regions, in the place of --query.",
 )
@@ -65,12 +72,14 @@ TYPES = ("trimmed", "merged", "cross")
     show_default=True,
     help="One file for each input with all regions; one file out of all inputs; or one for each input and region.",
 )
-@click.option("--output-dir", type=click.Path(path_type=Path), metavar="DIR", help="Where to; else standard output.")
+@click.option(
+    "--output-dir", type=options.Place(path_type=Path), metavar="DIR", help="Where to; else standard output."
+)
 @click.option("--output-index", is_flag=True, help="Write an index beside each file.")
 @click.option("--stdout", is_flag=True, help="To standard output, whatever --output-dir says.")
 @click.option(
     "--reference-file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.Place(path_type=Path, dir_okay=False),
     metavar="FASTA",
     help="Reference of CRAM; else REF_PATH and what is in the file.",
 )
@@ -118,6 +127,8 @@ def view(
         raise click.UsageError("--input-file-index belongs to --input-file.")
     if more_queries and not queries:
         raise click.UsageError(f"What is {more_queries[0]!r}? Regions follow --query.")
+    if "" in more_queries:
+        raise click.UsageError(f"A region after --query: {options.EMPTY}")
     if queries and bed_query is not None:
         raise click.UsageError("Give --query or --bed-query, not both.")
     kind = OutputType(output_type.lower())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -115,6 +116,57 @@ class TestUsage:
         assert (status, out) == (2, "")
         assert "a.fastq is there already, and is no upload manifest" in err
         assert (folder / "a.fastq").read_bytes() == content
+        assert site.traffic.seen() == song.traffic.seen() == []
+
+    @pytest.mark.parametrize(
+        ("words", "option"),
+        [
+            (f"upload --object-id {OBJECT} --file _", "--file"),
+            ("upload --object-id _ --file f", "--object-id"),
+            ("upload --manifest _", "--manifest"),
+            ("upload --analysis-id a --study-id s --dir _", "--dir"),
+            ("upload --analysis-id _ --study-id s --dir d", "--analysis-id"),
+            ("upload --manifest m --state-dir _", "--state-dir"),
+            ("upload --manifest m --report _", "--report"),
+            ("download --output-dir d --object-id _", "--object-id"),
+            (f"download --output-dir d --object-id {OBJECT} _", "--object-id"),
+            (f"download --output-dir _ --object-id {OBJECT}", "--output-dir"),
+            ("download --output-dir d --manifest _", "--manifest"),
+            ("download --output-dir d --analysis-id a --study-id _", "--study-id"),
+            (f"verify --output-dir _ --object-id {OBJECT}", "--output-dir"),
+            ("url --object-id _", "--object-id"),
+            ("manifest --manifest _", "--manifest"),
+            ("view --object-id _ --header-only", "--object-id"),
+            ("view --input-file _ --header-only", "--input-file"),
+            (f"view --object-id {OBJECT} --output-dir _", "--output-dir"),
+            (f"view --object-id {OBJECT} --query _", "--query"),
+            ("mount --mount-point _", "--mount-point"),
+            ("register --study-id s --dir _ --manifest m", "--dir"),
+            ("register --study-id s --dir d --manifest _", "--manifest"),
+            ("publish --study-id s --analysis-id _", "--analysis-id"),
+            ("check --output-dir _", "--output-dir"),
+        ],
+    )
+    def test_a_variable_of_a_script_that_is_not_set_is_no_value(
+        self, run: Run, folder: Path, site: FaultyScore, song: FakeSong, words: str, option: str
+    ) -> None:
+        """An empty name would mean the current folder, or nothing at all, and that would be a success."""
+        status, out, err = run(*("" if word == "_" else word for word in words.split()))
+        assert (status, out) == (2, "")
+        assert re.search(f"Error: .*{option}.*empty", err), err
+        assert site.traffic.seen() == song.traffic.seen() == []
+        assert sorted(os.listdir(folder)) == ["application.properties"]
+
+    def test_what_is_no_object_id_is_told_before_a_server_is_asked(
+        self, run: Run, folder: Path, site: FaultyScore, song: FakeSong
+    ) -> None:
+        """As the reference's client does it; a server that is away would be waited for first."""
+        for words in ("url", "download --output-dir d", "verify --output-dir d", "upload --file f"):
+            given = [OBJECT, "x"] if "output-dir" in words else ["x"]
+            status, _, err = run(*words.split(), "--object-id", *given)
+            assert status == 2
+            assert "'x' is not an object id" in err
+        assert run("download", "--output-dir", "d", "--object-id", ",")[0] == 2
         assert site.traffic.seen() == song.traffic.seen() == []
 
     def test_no_server_is_explained(self, run: Run, folder: Path) -> None:

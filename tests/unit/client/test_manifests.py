@@ -19,6 +19,7 @@ from score.client.manifest_source import LONGEST_LINE, Source, fetch
 from score.client.manifest_source import download as download_manifest
 from score.client.manifests import (
     DOWNLOAD_HEADER,
+    DownloadManifest,
     UploadEntry,
     UploadManifest,
     parse,
@@ -186,6 +187,19 @@ class TestDownload:
     )
     def test_the_same_in_other_hands(self, text: str) -> None:
         assert parse_download(source(text)).ids == (ONE, TWO)
+
+    @pytest.mark.parametrize("name", ["File UUID", "", "file_uuid"])
+    def test_columns_by_their_place_where_the_header_has_other_words(self, name: str) -> None:
+        """The reference's client does not look at the header of the eleven columns."""
+        header = f"Repo code\tFile ID\t{name}\tFormat\tName\tSize\tmd5sum\tIndex\tDonor\tProject\tStudy"
+        text = download(ONE, header=header) + f"aws\tFI2\t{TWO}\tBAM\ty.bam\t7\t{MD5}\t{ONE}\t\t\t\n"
+        found = parse(source(text))
+        assert found == DownloadManifest({ONE: 5, TWO: 7}, (ONE,))
+
+    def test_eleven_columns_of_something_else(self) -> None:
+        text = "\n".join(["\t".join("abcdefghijk"), "\t".join(map(str, range(11)))])
+        with pytest.raises(Invalid, match="line 2: '2' is not an object id"):
+            parse(source(text))
 
     @pytest.mark.parametrize(
         ("text", "says"),
