@@ -63,9 +63,6 @@ that means an object store, so that nobody writes to a disk unawares.
 
 A server that is asked for something that is not built yet says so and does not start: `server.ssl.bundle`."""
 
-FOREIGN = """\
-`mount.logging`, which the reference's client has, is accepted and read by nothing yet."""
-
 
 def table(*head: str) -> list[str]:
     """The head of a table."""
@@ -154,7 +151,9 @@ def commands_page() -> str:
     lines += ["", "# Commands of score-server", "", "Without a command the server runs. "]
     lines[-1] += "[Settings](settings.md) come from the same places for all of them, or as `--name=value`."
     lines += ["Their exit status is 0, or 1 where something is wrong.", "", *table("command", "meaning")]
-    lines += [f"| `{f'{name} {options}'.strip()}` | {cell(says)} |" for name, (options, says) in COMMANDS.items()]
+    lines += [
+        f"| `{cell(f'{name} {options}'.strip())}` | {cell(says)} |" for name, (options, says) in COMMANDS.items()
+    ]
     return "\n".join([*lines, ""])
 
 

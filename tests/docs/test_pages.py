@@ -87,6 +87,16 @@ def test_settings_within_sentences_exist(page: Path) -> None:
             assert canonical(name) in known, f"{named(page)}: {span}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_lines_of_tables_have_as_many_cells_as_their_heads(page: Path) -> None:
+    """A ``|`` within a cell ends it, in backticks too; what follows is then not shown."""
+    head = 0
+    for line in re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL).splitlines():
+        bars = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        head = head or bars if bars else 0
+        assert bars == head, f"{named(page)}: {line}"
+
+
 def test_extras_that_pages_install_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     for page in PAGES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -139,7 +140,21 @@ class TestExitStatuses:
         site.heal()
         site.run(*words)
 
+    def test_1(self, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Which nothing asks for: a library that is not as it was installed."""
+        (tmp_path / "broken").mkdir()
+        (tmp_path / "broken" / "msgspec.py").write_text("raise LookupError('within')\n")
+        monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'broken'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        words = ("url", "--object-id", str(uuid.uuid4()))
+        with site.start(*words, prefix=["env", "-u", "SCORE_DEBUG"]) as client:
+            told = client.conclude(exits.INTERNAL).stderr
+        assert "a defect of this program: LookupError" in told
+        assert "SCORE_DEBUG=1" in told
+        assert "Traceback" not in told
+        with site.start(*words) as client:  # with SCORE_DEBUG=1, as all programs of the tests
+            assert client.wait() == exits.INTERNAL
+            assert "Traceback" in client.stderr
 
-def test_1_is_for_defects_only() -> None:
-    """It cannot be provoked from outside; ``tests/unit/cli/test_commands.py`` makes a defect."""
+
+def test_there_are_no_others() -> None:
     assert exits.MEANINGS.keys() == {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130}

@@ -180,8 +180,50 @@ def test_settings_of_the_reference_that_mean_nothing_here_are_silent(tmp_path: P
     assert [name.name for name in values.unknown] in ([], ["CLIENT_SSL_TRUSTSTORE"])
 
 
-def test_every_setting_is_described() -> None:
-    assert all(NAMES.values())
+OTHER = {
+    "accessToken": TOKEN,
+    "storage.url": "http://other:1",
+    "storage.retryNumber": "3",
+    "storage.retryTimeout": "0.5",
+    "metadata.url": "http://other:1",
+    "metadata.ssl.enabled": "false",
+    "portal.url": "http://other:1",
+    "client.ansi": "true",
+    "client.silent": "true",
+    "client.quiet": "true",
+    "client.connectTimeoutSeconds": "5",
+    "client.readTimeoutSeconds": "5",
+    "client.uploadStateDir": "/elsewhere",
+    "transport.parallel": "2",
+    "transport.memory": "0.5",
+    "reading.cache.disk": "1",
+    "reading.cache.folder": "/elsewhere",
+    "azure.blockSize": "1000",
+    "defaultProfile": "az",
+    "client.ssl.custom": "false",
+    "client.ssl.trustStore": "other.pem",
+    "client.ssl.trustStorePassword": "other",
+    "client.ssl.trustName": "other",
+    "client.ssl.keyStore": "other.p12",
+    "client.ssl.keyStorePassword": "other",
+    "client.ssl.keyAlias": "other",
+}
+"""Of each setting another value than its default."""
+TLS = ("--client.ssl.trustStore=ca.pem", "--client.ssl.keyStore=me.p12")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_is_described_and_counts(name: str, tmp_path: Path) -> None:
+    assert NAMES[name]
+    if name in ("transport.fileFrom", "client.ssl.trustStoreType", "client.ssl.keyStoreType", "mount.logging"):
+        return  # without effect, as their descriptions say; that of the mount is read by the mount
+    (tmp_path / "token").write_text(TOKEN)
+    plain = [f"--storage.url={URL}", *(TLS if name.startswith("client.ssl.") else ())]
+    value = OTHER.get(name) or str(tmp_path / "token")
+    variable = {name.upper().replace(".", "_"): value}
+    given = [one for one in plain if not one.startswith(f"--{name}=")]  # an option wins over a variable
+    before, after = read(plain, {}, tmp_path), read(given, variable, tmp_path)
+    assert (settings(before), display(before)) != (settings(after), display(after))
 
 
 def test_a_client_finds_its_settings_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
