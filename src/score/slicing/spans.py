@@ -118,12 +118,14 @@ def _blocks(file: Input, index: BinnedIndex, wanted: Wanted, numbers: dict[str, 
             references.add(number)
         certain = certain and bool(found)
         chunks += found
-    if wanted.ranges and not (certain and index.knows_after(max(end for _, end in chunks))):
-        _check_end(file, index)
+    unseen = wanted.ranges and not (certain and index.knows_after(max(end for _, end in chunks)))
     if wanted.unplaced:
         references.add(UNPLACED)
-        end = file.data.size - (len(EOF) if is_whole(file) else 0)
-        chunks.append((index.end_of_placed() or file.header.end, bgzf.pointer(end, 0)))
+        rest = file.data.size - (len(EOF) if is_whole(file) else 0)
+        chunks.append((index.end_of_placed() or file.header.end, bgzf.pointer(rest, 0)))
+        unseen = unseen or chunks[-1][0] >= chunks[-1][1]
+    if unseen:
+        _check_end(file, index)
     joined = [Chunk(*one) for one in coalesce((c for c in chunks if c[0] < c[1]), gap=2 * GAP, most=_MOST, shift=16)]
     names = sorted(numbers, key=numbers.__getitem__) if file.kind.format is Format.VCF else None
     yield from _trim(Chunk(0, file.header.end), iter([file.prefix]))
@@ -225,10 +227,12 @@ def _containers(file: Input, index: ContainerIndex, wanted: Wanted, numbers: dic
         holding = index.containers(numbers[contig], ranges) if contig in numbers else []
         found.update(holding)
         certain = certain and bool(holding) and holding[-1] != index.last
+    if wanted.unplaced:
+        holding = index.containers(cram.UNPLACED, [])
+        found.update(holding)
+        certain = certain and index.last in holding  # after which all is read to the end of the file
     if not certain:
         _check_end(file, index)
-    if wanted.unplaced:
-        found.update(index.containers(cram.UNPLACED, []))
     yield file.prefix[: file.header.end]
     pieces: list[Span] = []
     for begin in sorted(found):

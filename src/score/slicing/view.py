@@ -16,7 +16,7 @@ from score.genomics.indexes import Index
 from score.slicing import indexes, merging, names, spans
 from score.slicing.feed import Feed
 from score.slicing.records import STDOUT, Format, Task, copy_reads, pysam
-from score.slicing.regions import Missing, Region, Wanted, parse, refuse
+from score.slicing.regions import UNPLACED, Missing, Region, Wanted, parse, refuse
 from score.slicing.sources import Input
 from score.slicing.variants import Undeclared, copy_variants
 from score.transfer.files import translate
@@ -114,11 +114,12 @@ def _slices(item: Item, request: Request) -> list[_Slice]:
     if request.header_only:
         return [_Slice(["header"], lambda: spans.header_only(file) if file.header else spans.whole(file))]
     if not request.sliced:
-        if not spans.is_whole(file):
-            item.note("it has no end-of-file mark; it may have been cut short")
+        _note_end(item)
         return [_Slice([], lambda: spans.whole(file))]
     index = _find_index(item, request)
     regions, judge = _regions(item, request, index)
+    if index is None or any(region.contig == UNPLACED for region in regions):
+        _note_end(item)
 
     def slice_(what: list[str], some: list[Region]) -> _Slice:
         wanted = Wanted(some, contained=request.contained)
@@ -128,6 +129,12 @@ def _slices(item: Item, request: Request) -> list[_Slice]:
     if request.type is OutputType.CROSS:
         return [slice_([_text(region)], [region]) for region in dict.fromkeys(regions)]
     return [slice_(_said(request), regions)]
+
+
+def _note_end(item: Item) -> None:
+    """For what is read to the end of a file: no index tells where that is."""
+    if not spans.is_whole(item.file):
+        item.note("it has no end-of-file mark; it may have been cut short")
 
 
 def view_merged(items: Sequence[Item], request: Request) -> Written:

@@ -54,6 +54,42 @@ def test_a_file_without_an_end(files: Any, slice_file: Slice, tmp_path: Path, no
     assert notes == ["it has no end-of-file mark; it may have been cut short"]
     (unplaced,) = slice_file(made, "*")
     assert unplaced.records == 50
+    assert len(notes) == 2, "reads without a place are all that is left of the file, wherever that ends"
+    slice_file(made, "chr1:1-3000")
+    assert len(notes) == 2
+
+
+def test_all_of_a_file_without_an_end_is_read_for_regions(
+    files: Any, slice_file: Slice, tmp_path: Path, notes: list[str]
+) -> None:
+    made = copy(files.of("tbi"), tmp_path, files.of("tbi").read_bytes().removesuffix(EOF), b"none", suffix=".tbi")
+    slice_file(made, "chr2:1-3000", scan=True)
+    assert "it has no end-of-file mark; it may have been cut short" in notes
+
+
+@pytest.mark.parametrize("kind", ["bam", "straddling", "csi"])
+def test_reads_without_a_place_of_a_file_that_was_cut_short_before_them(
+    kind: str, files: Any, slice_file: Slice, tmp_path: Path
+) -> None:
+    data = files.of(kind).read_bytes()
+    cut = copy(files.of(kind), tmp_path, data[: len(data) // 2], suffix=".csi" if kind == "csi" else ".bai")
+    with pytest.raises(Integrity, match=r"do not fit: byte .* is beyond its end"):
+        slice_file(cut, "*")
+
+
+@pytest.mark.parametrize("kind", ["bam", "cram"])
+def test_reads_without_a_place_by_an_index_that_does_not_know_them(
+    kind: str, files: Any, slice_file: Slice, tmp_path: Path
+) -> None:
+    """That of the file as it was before they were added; and the other way round."""
+    older = first_contigs(files.of(kind), tmp_path, files.reference, "chr1")
+    suffix = SUFFIXES.get(kind, ".bai")
+    index, newer = older.with_name(older.name + suffix), files.of(kind)
+    for path, wrong in ((newer, index), (older, newer.with_name(newer.name + suffix))):
+        with pytest.raises(Integrity, match="and its index do not fit"):
+            slice_file(path, "*", index=wrong)
+    (none,) = slice_file(older, "*", index=index)
+    assert none.records == 0, "and of its own file it says the truth"
 
 
 def test_a_damaged_block(files: Any, slice_file: Slice, tmp_path: Path) -> None:
