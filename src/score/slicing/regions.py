@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
+from decimal import Decimal
 from typing import NamedTuple
 
 from score.errors import Invalid
@@ -82,16 +83,14 @@ def _split(text: str, contigs: Collection[str]) -> tuple[str, str]:
 
 
 def _number(digits: str, scale: str) -> int:
-    return (
-        int(float(digits.replace(",", "")) * _SCALE[scale.lower()]) if scale else int(float(digits.replace(",", "")))
-    )
+    return int(Decimal(digits.replace(",", "")) * _SCALE[scale.lower()])  # a float would be one less for 1.001k
 
 
 def read_bed(text: str, name: str) -> list[Region]:
     """The regions of a BED file: contig, begin counted from 0, end. Raises Invalid, naming the line that is wrong."""
     found = []
     for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.startswith(("#", "track", "browser")):
+        if not line.strip() or line.startswith("#") or line.split(maxsplit=1)[0] in ("track", "browser"):
             continue
         cells = line.split("\t") if "\t" in line else line.split()
         try:
