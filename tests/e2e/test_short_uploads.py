@@ -89,7 +89,7 @@ def test_another_file_than_the_registered_one_never_completes(site: Site, files:
 
 def test_a_file_that_changed_when_it_was_sent_is_not_completed(site: Site, files: Registered) -> None:
     """Though what was sent of it is what was registered: whose bytes these were nobody knows any more."""
-    gate = site.store.hold(method="PUT", path=site.path_of(files.id), after=100_000)
+    gate = site.store.hold(method="PUT", path=site.path_of(files.id), after=50_000)
     with site.start("upload", "--manifest", files.manifest) as client:
         gate.wait_for_arrival()
         files.paths[0].write_bytes(files.paths[0].read_bytes())

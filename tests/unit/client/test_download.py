@@ -385,6 +385,23 @@ class TestResuming:
         assert "was replaced in the store" in outcome.error.message
         assert not (out / "a.bam").exists()
 
+    def test_new_urls_of_another_object_are_not_used(
+        self, make_client: MakeClient, site: FaultyScore, out: Path
+    ) -> None:
+        """Also where nothing but the server tells them apart: without MD5s, and perhaps without ETags."""
+        site.fake.add(OBJECT, DATA, whole_md5=False, part_md5s=False)
+        gate = site.traffic.hold(path="/store/", skip=1)
+        client = make_client(parallel=1)
+        transfer = client.begin(client.download, [OBJECT], out)
+        gate.wait_for_arrival()
+        site.fake.add(OBJECT, DATA[::-1] + b"x", whole_md5=False, part_md5s=False)
+        site.fake.expire()
+        site.traffic.heal()
+        (outcome,) = transfer.result()
+        assert isinstance(outcome.error, Conflict)
+        assert "was replaced in the store" in outcome.error.message
+        assert [exchange.status for exchange in site.traffic.seen(path="/store/")] == [206, 403]
+
     def test_an_object_that_was_replaced_in_between_is_fetched_anew(
         self, client: Client, site: FaultyScore, out: Path
     ) -> None:

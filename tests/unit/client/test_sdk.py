@@ -182,6 +182,17 @@ class TestTransfers:
         transfer.cancel()
         assert transfer.done
 
+    def test_closing_the_client_ends_what_waits(
+        self, client: Client, stored: str, site: FaultyScore, tmp_path: Path
+    ) -> None:
+        """Else its threads would keep the program from ending for as long as patience lasts."""
+        site.traffic.inject(Answer.unavailable(30), path="^/download/", times=None)
+        transfer = client.begin(client.download, [stored], tmp_path / "out")
+        site.traffic.wait_for(1, path="^/download/")
+        client.close()
+        with pytest.raises(Cancelled):
+            transfer.result()
+
     def test_a_cancelled_client_begins_nothing(self, client: Client, stored: str, tmp_path: Path) -> None:
         client.cancel()
         with pytest.raises(Cancelled):

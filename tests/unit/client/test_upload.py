@@ -308,6 +308,16 @@ class TestResuming:
         assert (planned.parts, planned.done_parts) == (6, 3)
         assert planned.done == sum(len(DATA[(number - 1) * PART : number * PART]) for number in done)
 
+    def test_an_upload_whose_parts_are_not_the_file_is_not_gone_on_with(
+        self, client: Client, site: FaultyScore, path: Path
+    ) -> None:
+        self.interrupt(client, site, path)
+        site.fake.uploads[OBJECT].parts.pop()
+        with pytest.raises(Conflict, match="its state cannot be used"):
+            client.upload(path, OBJECT, MD5)
+        assert site.puts == []
+        assert site.fake.objects == {}
+
     def test_a_file_that_changed_since_is_sent_anew(self, client: Client, site: FaultyScore, path: Path) -> None:
         """Its finished parts hold the bytes of before: completing them would make an object of both."""
         path.write_bytes(DATA[::-1])
