@@ -58,15 +58,19 @@ def places(path: Path, chosen: Path | None) -> list[Path]:
     return folders
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes, *, lasting: bool = False) -> None:
     """Write a small file whole or not at all; readable by its owner only, for it may hold signed URLs. It is always a
-    new one, so that nobody else has it open."""
+    new one, so that nobody else has it open. ``lasting``: whole after a power cut too, which costs a wait for the
+    disk, and is for that without which a transfer would start over."""
     passing = path.with_name(f"new-{path.name}")
     try:
         passing.unlink(missing_ok=True)
         descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(passing, path)
     except OSError as error:
         raise _unwritable(error, path) from error
@@ -198,7 +202,7 @@ class UploadJournal:
         _make(folder)
         if name == _ID:
             _mark(folder, self._object_id, md5)
-        _write(folder / name, data)
+        _write(folder / name, data, lasting=name == _ID)
 
     def _remove(self, *names: str) -> None:
         for folder in self._folders:
@@ -269,7 +273,7 @@ class DownloadJournal:
         if self._keeps_parts:
             if not self._is_shared:
                 _mark(self._folder, self._object_id)
-            _write(self._meta, to_json(specification))
+            _write(self._meta, to_json(specification), lasting=True)
 
     def keep_nothing(self, file: Path | None) -> None:
         """Gather the bytes of an object of one part in ``file``; for None, beside the folder that there would be."""

@@ -399,3 +399,33 @@ class TestStateThatCannotBeUsed:
                 DownloadJournal(tmp_path, OBJECT).begin(SPECIFICATION)
 
         unprivileged(run)
+
+
+def test_what_a_transfer_cannot_do_without_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a power cut leaves no empty file. For the rest nobody waits: a few parts are moved again at worst."""
+    synced: set[int] = set()
+    lasting = set()
+    sync, replace = os.fsync, os.replace
+
+    def noted(descriptor: int) -> None:
+        sync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def moved(passing: Path, path: Path) -> None:
+        if passing.stat().st_ino in synced:
+            assert passing.stat().st_size
+            lasting.add(path.name)
+        replace(passing, path)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "replace", moved)
+    upload = UploadJournal(tmp_path / "up", OBJECT, tmp_path / "fallback")
+    upload.intend()
+    upload.record("MmJi", "77af7bd4d2e09a88ee103dc9724f36e5")
+    download = DownloadJournal(tmp_path, OBJECT)
+    download.begin(SPECIFICATION)
+    download.keep_etag('"abc"')
+    download.record(SPECIFICATION.parts[0])
+    assert lasting == {"uploadId", "meta"}
