@@ -100,6 +100,8 @@ class Uploads:
             raise AlreadyExists(f"An upload of {object_id} is in progress.", hint="Ask for its status.")
         key = self._layout.object(object_id)
         await asyncio.gather(*[self.drop(object_id, upload) for upload in older])
+        if older and not overwrite:
+            await self._refuse_existing(object_id)  # one of them may have been completed meanwhile
         upload = await self._objects.begin(key)
         plan = Plan.cut(plan_upload(size, self._rules.part_size, limits.smallest_part))
         urls = self._objects.sign_parts(key, upload, list(plan.parts()), self._rules.url_life)

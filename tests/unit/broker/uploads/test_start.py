@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
 from score.errors import AlreadyExists, Conflict, Invalid, NotFound, NotReady
-from score.storage.base import UploadId, stored_part
+from score.storage.base import ObjectStat, ObjectStore, UploadId, stored_part
 
 from .conftest import LAYOUT, Site, Test, md5, refused, start
 
@@ -85,5 +86,40 @@ def test_a_second_start_replaces_the_first(run: Callable[[Test], None]) -> None:
         assert (await uploads.status(object_id, 4)).upload_id == second["uploadId"]
         with refused(NotFound):
             await stored_part(site.objects, LAYOUT.object(object_id), UploadId(first["uploadId"]), 1)
+
+    run(test)
+
+
+class Meanwhile:
+    """A store; something happens just before the second look at an object."""
+
+    def __init__(self, store: ObjectStore, happens: Callable[[], Any]) -> None:
+        self._store = store
+        self._happens = happens
+        self._looks = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def stat(self, key: str) -> ObjectStat | None:
+        self._looks += 1
+        if self._looks == 2:
+            await self._happens()
+        return await self._store.stat(key)
+
+
+def test_an_upload_that_ends_while_another_is_started_is_not_replaced_unasked(run: Callable[[Test], None]) -> None:
+    async def test(site: Site) -> None:
+        first, object_id = site.server(), await site.register()
+        begun = await start(first, object_id, 3)
+        await site.put_part(first, begun, 1, b"abc")
+        objects = Meanwhile(site.objects, lambda: first.complete(object_id, begun["uploadId"]))
+        other = Site(cast("ObjectStore", objects), site.state, site.registry)
+        with refused(AlreadyExists, "exists"):
+            await start(other.server(), object_id, 4)
+        assert await site.keys() == []
+        assert [upload async for upload in site.objects.open_uploads()] == []
+        assert await site.objects.get(LAYOUT.object(object_id)) == b"abc"
+        assert (await site.final(object_id))["uploadId"] == begun["uploadId"]
 
     run(test)
