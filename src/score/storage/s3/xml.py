@@ -162,7 +162,7 @@ def parse(document: bytes, name: str = "") -> Element:
         raise Integrity("The store's answer has a document type declaration, which no answer of S3 has.")
     parser = XMLParser(encoding="utf-8")  # noqa: S314 - no entities without a declaration, and none hides in UTF-8
     try:
-        parser.feed(document)
+        parser.feed(document.lstrip())  # some stores send blanks while they think, before everything else
         root: Element = parser.close()
     except ParseError as error:
         raise Integrity(f"The store's answer is not XML: {error}.") from error

@@ -179,6 +179,21 @@ def test_an_error_in_a_completion_that_says_200(proxy: FaultProxy, settings: S3S
     assert not proxy.traffic.seen(method="HEAD")
 
 
+@pytest.mark.parametrize("blanks", [b" \n ", b"\n"], ids=repr)
+def test_blanks_that_a_store_sends_while_it_thinks_are_no_answer(
+    proxy: FaultProxy, settings: S3Settings, blanks: bytes
+) -> None:
+    head = b'<?xml version="1.0" encoding="UTF-8"?>\n'
+    proxy.traffic.inject(Answer(200, blanks + head + COMPLETED % str(ETAG).encode()), method="POST", times=1)
+    proxy.traffic.inject(found(5, ETAG), method="HEAD", times=1)
+    assert run(settings, OPERATIONS["complete"]).etag == ETAG
+    proxy.traffic.forget()
+    proxy.traffic.inject(Answer(200, blanks + Answer.failure().body), method="POST", times=None)
+    with pytest.raises(Unavailable, match="InternalError"):
+        run(settings, OPERATIONS["complete"])
+    assert len(proxy.traffic.seen(method="POST")) == 3
+
+
 def test_a_completion_that_fails_for_ever_since_the_upload_is_gone(proxy: FaultProxy, settings: S3Settings) -> None:
     """Ceph says 500 to it; the object decides whether it was completed before."""
     proxy.traffic.inject(Answer.failure(), method="POST", times=None)
