@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ssl
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_network
@@ -15,7 +16,10 @@ from aiohttp import web
 
 from score.auth import calls
 from score.auth.apikeys import ApiKeys, KeyServer
+from score.auth.base import Identity
+from score.auth.jwt import Jwts
 from score.auth.keycloak import Realm, RealmPermissions
+from score.auth.keysets import KeySet, read_pem
 from score.client.client import Client
 from score.client.manifest_source import fetch
 from score.client.settings import Settings
@@ -312,6 +316,52 @@ def test_no_redirection_takes_keys_and_secrets_elsewhere(elsewhere: Elsewhere, s
     assert isinstance(scopes, Unavailable)
     assert all(str(status) in str(probe) for probe in probes)
     assert elsewhere.traffic.seen() == []
+
+
+@pytest.mark.parametrize("safe", [True, False], ids=["https", "http"])
+def test_no_redirection_has_keys_fetched_without_tls(tmp_path: Path, safe: bool) -> None:
+    """A key that proves tokens and is asked for over TLS comes over TLS, whoever sends on; to another address with
+    TLS a redirection is followed."""
+    authority = Authority()
+
+    async def run(ego: FakeEgo) -> Identity | ScoreError:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            wants_key = b" /key " in await reader.readuntil(b"\r\n\r\n")
+            there = f"https://127.0.0.1:{port}/key" if safe else ego.public_key_url
+            body = ego.public_key.encode() if wants_key else b""
+            head = "200 OK\r\n" if wants_key else f"302 Found\r\nlocation: {there}\r\n"
+            writer.write(f"HTTP/1.1 {head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
+            await writer.drain()
+            writer.close()
+
+        context = authority.issue().context(tmp_path)
+        server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        trusted = ssl.create_default_context(cadata=authority.pem().decode())
+        jwts = Jwts(KeySet(f"https://127.0.0.1:{port}/asked", read_pem, tls=trusted))
+        token = ego.issue_jwt("score.READ")
+        try:
+            async with asyncio.timeout(20):
+                while True:
+                    problem = await jwts.probe()
+                    if "not been fetched yet" not in problem:
+                        break
+                    await asyncio.sleep(0)
+                assert safe or "without TLS" in problem
+                return await jwts.identify(token)
+        except ScoreError as error:
+            return error
+        finally:
+            await jwts.close()
+            server.close()
+
+    with FakeEgo() as ego:
+        found = asyncio.run(run(ego))
+    if safe:
+        assert isinstance(found, Identity)
+        assert "score.READ" in found.scopes
+    else:
+        assert isinstance(found, Unavailable)
 
 
 @pytest.mark.parametrize(

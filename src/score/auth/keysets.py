@@ -218,6 +218,9 @@ class KeySet:
         self._looked = self._clock()
         try:
             async with self._session.get(self._location, headers=ONWARD.get()) as answer:
+                hops = (*answer.history, answer)
+                if self._location.lower().startswith("https:") and any(hop.url.scheme != "https" for hop in hops):
+                    raise self._away("it sends on to an address without TLS")
                 if answer.status != 200:
                     raise self._away(str(answer.status))
                 text = (await body_of(answer)).decode(errors="replace")
