@@ -28,6 +28,8 @@ LARGEST_ANSWER: Final = 256 * 1024 * 1024
 """Bytes. A listing or a state document is far below it."""
 _IDLE = 15.0
 """Seconds after which a connection that nobody used is not used again: stores and proxies hang up then."""
+_LONGEST = 5
+"""Times as long as it may be silent an answer may take in all: else one that trickles has its connection for ever."""
 _PROXY_PATIENCE = 30.0
 """Seconds without a byte after which a proxy is given up."""
 _BODILESS = frozenset({204, 304})
@@ -59,6 +61,7 @@ class Http:
         self._connect_timeout = connect_timeout
         self._tls = tls
         self._proxy = _proxy(origin)
+        self._limit = limit
         self._free = asyncio.Semaphore(limit)
         self._idle: deque[_Connection] = deque()
         self._open: set[_Connection] = set()
@@ -83,8 +86,10 @@ class Http:
     ) -> Answer:
         """The answer to one request; ``what`` names it in messages, ``target`` is path and query as they are sent.
 
-        ``read_timeout``: seconds without a byte after which to give up. A kept connection that turns out to be closed
-        is replaced by a new one at once, so every request must be one that may be sent twice.
+        ``read_timeout``: seconds without a byte after which to give up, and five times as many for the whole answer.
+        Where all connections are in use, one has to become free within the time for making one. A kept connection
+        that turns out to be closed is replaced by a new one at once, so every request must be one that may be sent
+        twice.
 
         Raises Unavailable where there is no whole answer, Refused where no secure connection can be made, Integrity
         where the answer has more than ``most`` bytes.
@@ -93,8 +98,9 @@ class Http:
             target = self._origin + target
             headers = {**headers, **self._proxy.credentials}
         request = _compose(method, target, self._authority, headers, body)
+        await self._wait_for_turn(what)
         try:
-            async with self._free:
+            try:
                 while True:
                     connection, kept = await self._connection()
                     try:
@@ -109,6 +115,8 @@ class Http:
                     if connection.usable:
                         self._keep(connection)
                     return answer
+            finally:
+                self._free.release()
         except ssl.SSLError as error:
             raise Refused(f"No secure connection to the store for {what}: {_reason(error)}.") from None
         except TimeoutError:
@@ -119,6 +127,19 @@ class Http:
             raise Integrity(f"The store answers {error} bytes, not {most}, to {what}.") from None
         except OSError as error:
             raise Unavailable(f"The connection to the store failed at {what}: {_reason(error)}.") from None
+
+    async def _wait_for_turn(self, what: str) -> None:
+        if not self._free.locked():
+            await self._free.acquire()
+            return
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Unavailable(
+                f"None of {self._limit} connection(s) to the store became free in time for {what}.",
+                hint="The store is slow, or there are too many calls at once.",
+            ) from None
 
     def _keep(self, connection: _Connection) -> None:
         now = connection.since = time.monotonic()
@@ -183,6 +204,7 @@ class _Connection(asyncio.Protocol):
         self._head = False
         self._heard = 0.0
         self._patience = 0.0
+        self._end = 0.0
 
     @property
     def usable(self) -> bool:
@@ -214,6 +236,7 @@ class _Connection(asyncio.Protocol):
         self._status = 0
         self._head, self._most, self._patience = head, most, patience
         self._heard = self._loop.time()
+        self._end = self._heard + _LONGEST * patience
         timer = self._loop.call_later(patience, self._watch)
         self._transport.write(request)
         try:
@@ -223,10 +246,10 @@ class _Connection(asyncio.Protocol):
             timer.cancel()
 
     def _watch(self) -> None:
-        """Give up where nothing was heard for too long."""
+        """Give up where nothing was heard for too long, or the answer does not end."""
         if self._answer is None or self._answer.done():
             return
-        left = self._heard + self._patience - self._loop.time()
+        left = min(self._heard + self._patience, self._end) - self._loop.time()
         if left > 0:
             self._loop.call_later(left, self._watch)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,10 +74,12 @@ async def ask(http: Http, method: str = "GET", body: bytes = b"", **more: float)
     return await http.request("the test", method, "/key?signature=secret", {"x-a": "1"}, body, **wanted)  # type: ignore[arg-type]
 
 
-def run(*answers: bytes, work: Callable[[Http, Scripted], Awaitable[None]], limit: int = 4) -> None:
+def run(
+    *answers: bytes, work: Callable[[Http, Scripted], Awaitable[None]], limit: int = 4, connect_timeout: float = 15.0
+) -> None:
     async def main() -> None:
         async with asyncio.timeout(30), scripted(*answers) as script:
-            http = Http(f"http://127.0.0.1:{script.port}", limit=limit)
+            http = Http(f"http://127.0.0.1:{script.port}", limit=limit, connect_timeout=connect_timeout)
             try:
                 await work(http, script)
             finally:
@@ -228,6 +230,44 @@ def test_a_store_that_says_nothing_is_given_up() -> None:
         assert script.connections == 2  # the first may still get its answer
 
     run(OK, OK, work=work)
+
+
+def test_an_answer_that_never_ends_is_given_up() -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                await writer.drain()
+                await asyncio.sleep(0)
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(endless, "127.0.0.1", 0)
+        http = Http(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with asyncio.timeout(30):
+            with pytest.raises(Unavailable, match="did not answer in time"):
+                await ask(http, read_timeout=0.05)
+        await http.close()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(main())
+
+
+def test_a_call_does_not_wait_for_its_turn_for_ever() -> None:
+    async def work(http: Http, script: Scripted) -> None:
+        script.hold = asyncio.Event()
+        first = asyncio.create_task(ask(http))
+        await script.asked.wait()
+        with pytest.raises(Unavailable, match="1 connection"):
+            await ask(http)
+        script.hold.set()
+        script.hold = None
+        assert (await first).body == b"ok"
+        assert (await ask(http)).body == b"ok"  # the turn that nobody took is not lost
+
+    run(OK, OK, work=work, limit=1, connect_timeout=0.05)
 
 
 def test_a_call_that_is_cancelled_leaves_no_connection_in_use() -> None:

@@ -27,17 +27,21 @@ from yarl import URL
 from score._version import __version__
 from score.errors import Integrity, Refused, Unavailable
 from score.protocol.onward import ONWARD, REQUEST_ID
+from score.protocol.parts import Span
 from score.storage.azure import xml
 from score.storage.azure.faults import clock_skew, delays, translate
 from score.storage.azure.settings import AzureSettings
 from score.storage.azure.signing import Policy, encode_path, encode_query, sign_request
 from score.storage.base import Blocks
+from score.storage.http import LARGEST_ANSWER
 
 Query = Sequence[tuple[str, str]]
 PAGE: Final = 5000
 """Entries of a page of a listing: the most that Azure gives."""
 PROBE_TIMEOUT: Final = 10.0
 """Seconds: who asks whether the store is well wants to know soon."""
+_LONGEST = 5
+"""Times as long as it may be silent an answer may take in all."""
 
 
 class Answer(NamedTuple):
@@ -106,10 +110,13 @@ class AzureClient:
         """Get Blob Properties. NotFound."""
         return await self._call("HEAD", blob)
 
-    async def get(self, blob: str, span: str = "") -> Answer:
-        """Get Blob, of a small blob or a small range; the status is 200, 206 or 416. NotFound."""
-        headers = {"range": span} if span else {}
-        return await self._call("GET", blob, headers=headers, expected=(200, 206, 416))
+    async def get(self, blob: str, span: Span | None = None) -> Answer:
+        """Get Blob, of a small blob or a small range; the status is 200, 206 or 416. NotFound, Integrity where more
+        comes than was asked for."""
+        if span is None:
+            return await self._call("GET", blob, expected=(200, 206, 416))
+        headers = {"range": span.http_range}
+        return await self._call("GET", blob, headers=headers, expected=(200, 206, 416), most=span.length)
 
     async def put(self, blob: str, body: bytes) -> None:
         """Put Blob, of a small blob."""
@@ -155,6 +162,7 @@ class AzureClient:
         expected: tuple[int, ...] = (200,),
         read_timeout: float | None = None,
         attempts: int | None = None,
+        most: int = LARGEST_ANSWER,
     ) -> Answer:
         """The answer, once it has an expected status. Raises what the last attempt failed with."""
         what = f"{method} of {f'{blob} in ' if blob else ''}container {self.settings.container}"
@@ -162,7 +170,7 @@ class AzureClient:
         give_up = time.monotonic() + self.settings.patience
         while True:
             try:
-                answer = await self._exchange(what, method, blob, query, headers or {}, body, read_timeout)
+                answer = await self._exchange(what, method, blob, query, headers or {}, body, read_timeout, most)
                 if answer.status in expected:
                     if "x-ms-request-id" not in answer.headers and "x-ms-version" not in answer.headers:
                         raise Integrity(
@@ -187,15 +195,20 @@ class AzureClient:
         headers: Mapping[str, str],
         body: bytes,
         read_timeout: float | None,
+        most: int,
     ) -> Answer:
-        """One attempt. Raises Unavailable where there is no whole answer."""
+        """One attempt. Raises Unavailable where there is no whole answer, Integrity for more than ``most`` bytes."""
         path = self.path(blob)
         onward = ONWARD.get()
         if REQUEST_ID in onward:
             headers = {**headers, "x-ms-client-request-id": onward[REQUEST_ID]}  # which Azure's own logs have
         signed = sign_request(self.settings.account, self.key, method, path, query, headers, len(body), self.clock())
+        silence = read_timeout or self.settings.read_timeout
         timeout = aiohttp.ClientTimeout(
-            sock_connect=self.settings.connect_timeout, sock_read=read_timeout or self.settings.read_timeout
+            total=_LONGEST * silence,
+            connect=self.settings.connect_timeout,  # with the wait for one of the connections
+            sock_connect=self.settings.connect_timeout,
+            sock_read=silence,
         )
         try:
             async with self._open_session().request(
@@ -207,7 +220,11 @@ class AzureClient:
                 timeout=timeout,
                 allow_redirects=False,
             ) as answer:
-                return Answer(answer.status, answer.headers, await answer.read())
+                limit = most if answer.status in (200, 206) else LARGEST_ANSWER
+                content = await _read(answer, limit)
+                if content is None:
+                    raise Integrity(f"The store answers more than {limit} bytes to {what}.")
+                return Answer(answer.status, answer.headers, content)
         except aiohttp.ClientSSLError as error:
             raise Refused(f"No secure connection to the store for {what}: {_reason(error)}.") from None
         except TimeoutError:
@@ -229,6 +246,18 @@ class AzureClient:
                 proxy=_proxy(self.origin),
             )
         return self._session
+
+
+async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes | None:
+    """The body of an answer; None where it has more bytes, of which no more are read."""
+    pieces: list[bytes] = []
+    left = most
+    async for piece in answer.content.iter_any():
+        left -= len(piece)
+        if left < 0:
+            return None
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _proxy(origin: str) -> str | None:

@@ -108,7 +108,7 @@ class AzureStore:
             if await self.stat(key) is None:
                 raise NotFound(f"There is no object {key} in container {self.name}.")
             return b""
-        answer = await self._client.get(key, span.http_range)
+        answer = await self._client.get(key, span)
         if answer.status == 416 or len(answer.body) < span.length:
             raise Invalid(f"Object {key} in container {self.name} ends before byte {span.end}.")
         if answer.status != 206 or len(answer.body) != span.length:
