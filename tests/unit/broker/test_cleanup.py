@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
@@ -152,6 +153,30 @@ def test_state_without_upload_and_uploads_without_state(run: Callable[[Test], No
         assert (await site.keys(), await site.open()) == (set(), set())
 
     run(test)
+
+
+def test_records_without_an_upload_live_as_long_as_the_youngest_of_them(tmp_path: Path) -> None:
+    """As a server of the reference leaves them that is about to write its ``.meta`` anew."""
+
+    async def main() -> None:
+        store, registry = LocalStore(tmp_path, "bucket", base=str), EmbeddedRegistry(tmp_path)
+        await registry.create_study(STUDY, {})
+        site = Site(store, store, registry)
+        started = await site.start()
+        await store.delete(LAYOUT.upload_meta(*started))
+        keys = [LAYOUT.record(*started, RECORD.changed(part_number=number)) for number in (1, 2, 3)]
+        for key in keys:
+            await store.put(key, b"")
+        aged = (datetime.now(UTC) - 2 * LIFE).timestamp()
+        for key in (keys[0], keys[2]):
+            os.utime(tmp_path / "bucket" / key, (aged, aged))
+        assert await site.found(0) == set()
+        os.utime(tmp_path / "bucket" / keys[1], (aged, aged))
+        assert await site.found(0) == {started}
+        for one in (registry, store):
+            await one.close()
+
+    asyncio.run(main())
 
 
 def test_nothing_of_others_is_touched(run: Callable[[Test], None]) -> None:

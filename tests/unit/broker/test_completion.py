@@ -25,7 +25,7 @@ from score.broker.access import Access
 from score.broker.cleanup import Cleanup, Swept
 from score.broker.state import Layout, read_record
 from score.broker.uploads import UploadRules, Uploads
-from score.errors import Conflict, NotFound
+from score.errors import Conflict, Integrity, NotFound
 from score.metadata.base import AnalysisState
 from score.metadata.embedded import EmbeddedRegistry
 from score.protocol.parts import MIB
@@ -88,6 +88,14 @@ class Opaque(LocalStore):
 
     async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:
         return await super().complete(key, upload, [replace(part, etag=part.etag[3:35][::-1]) for part in parts])
+
+
+class Short(LocalStore):
+    """A store that says of an object it has just made that a byte is missing."""
+
+    async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:
+        made = await super().complete(key, upload, parts)
+        return replace(made, size=made.size - 1)
 
 
 def _opaque(part: StoredPart) -> StoredPart:
@@ -601,3 +609,23 @@ def test_whatever_was_recorded_the_final_meta_tells_what_the_object_is(run: Run,
         await upload.check_complete(DATA[0], held)
 
     run(test)
+
+
+@pytest.mark.parametrize("same_server", [True, False])
+def test_an_object_of_another_size_than_its_parts_is_no_success(tmp_path: Path, same_server: bool) -> None:
+    async def main() -> None:
+        objects = Short(tmp_path, "object", base=lambda: "http://x")
+        state, registry = LocalStore(tmp_path, "state", base=str), EmbeddedRegistry(tmp_path)
+        await registry.create_study(STUDY, {})
+        site = Site(objects, state, registry)
+        upload, server = await site.start(await site.register()), site.server()
+        for number, piece in enumerate(DATA, 1):
+            etag = await upload.send(number, piece)
+            await server.finish_part(upload.object_id, upload.id, number, md5(piece), etag)
+        with pytest.raises(Integrity, match=f"{SIZE - 1} bytes"):
+            await (server if same_server else site.server()).complete(upload.object_id, upload.id)
+        assert await upload.final() is None
+        for one in (registry, objects, state):
+            await one.close()
+
+    asyncio.run(main())

@@ -219,6 +219,33 @@ def test_an_answer_too_many_is_never_that_of_the_next_request(answer: bytes) -> 
     run(answer, work=work)
 
 
+def test_a_connection_on_which_something_comes_unasked_is_closed() -> None:
+    async def main() -> None:
+        asked, closed = asyncio.Event(), asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(OK)
+            await asked.wait()
+            writer.write(b"HTTP/1.1 403 Forb")  # half of it, so that the rest would be of the next answer
+            with suppress(ConnectionError):
+                await reader.read()
+            closed.set()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        http = Http(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        assert (await ask(http)).body == b"ok"
+        asked.set()
+        async with asyncio.timeout(20):
+            await closed.wait()
+        await http.close()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(main())
+
+
 def test_a_store_that_says_nothing_is_given_up() -> None:
     async def work(http: Http, script: Scripted) -> None:
         script.hold = asyncio.Event()

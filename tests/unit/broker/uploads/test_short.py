@@ -131,6 +131,18 @@ class TestShort:
 
         run(test)
 
+    def test_an_md5_that_the_stores_etag_contradicts_completes_nothing(self, run: Callable[[Test], None]) -> None:
+        async def test(site: Site) -> None:
+            object_id = await site.register()
+            uploads = site.server()
+            spec = await start(uploads, object_id, 3)
+            await site.send(spec["parts"][0], b"abc")
+            with pytest.raises(Conflict, match="another MD5"):
+                await uploads.finish_part(object_id, spec["uploadId"], 1, md5(b"xyz"), md5(b"abc"), complete=True)
+            assert not await uploads.exists(object_id)
+
+        run(test)
+
     def test_a_start_afresh_replaces_nothing(self, run: Callable[[Test], None]) -> None:
         async def test(site: Site) -> None:
             object_id = await site.register()
