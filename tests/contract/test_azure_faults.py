@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import urllib3
 
 from score.errors import Conflict, Integrity, NotFound, Refused, ScoreError, Unavailable
+from score.protocol.parts import Span
 from score.storage.azure.client import AzureClient
 from score.storage.azure.settings import AzureSettings
 from score.storage.azure.store import AzureStore
+from score.storage.base import PlannedPart, UploadId
 from score.testing.faults import Answer, LoseResponse, Reset
 from score.testing.proxy import FaultProxy
 
@@ -94,6 +98,27 @@ def test_what_does_not_pass_is_told(
     assert azurite.key not in str(caught.value)
     assert "SharedKey" not in str(caught.value)
     assert len(proxy.traffic.seen(path=KEY)) == (3 if error is Unavailable else 1)
+
+
+def test_blocks_that_are_dropped_half_way_leave_no_object(use: Callable[..., Any], proxy: FaultProxy) -> None:
+    """Where there is no blob yet, an empty one takes the blocks along, and may be all that is left."""
+
+    async def drop(store: AzureStore) -> None:
+        await store.probe()  # which reads the policies that URLs are made by
+        (url,) = store.sign_parts(KEY, UploadId("none"), [PlannedPart(1, Span(0, 3))], timedelta(minutes=5))
+        put = f"{url}&comp=block&blockid=QUFBQQ%3D%3D"
+        with urllib3.PoolManager(retries=False) as http:
+            assert (await asyncio.to_thread(http.request, "PUT", put, body=b"abc")).status == 201
+        proxy.traffic.inject(Answer.s3(500, "InternalError", "Sorry."), method="DELETE", path=KEY, times=None)
+        with pytest.raises(Unavailable):
+            await store.abort(KEY, UploadId("none"))
+        proxy.traffic.heal()
+        assert (await store.blocks(KEY)).uncommitted == []
+        assert await store.stat(KEY) is None
+        await store.put(KEY, b"")
+        assert await store.stat(KEY) is not None, "an empty object that somebody put there is one"
+
+    use(drop)
 
 
 def test_a_missing_container_is_not_a_missing_object(proxy: FaultProxy, azurite: Azurite) -> None:

@@ -9,7 +9,7 @@ What Azure does its own way is dealt with here:
 - A range cannot be bound to a URL: all parts of a download share one.
 - Blocks belong to the blob, not to an upload, and lie there until they are committed, for a week at most. To drop
   them, the blocks that make the blob are committed again; a blob that was put in one piece is copied onto itself;
-  where there is no blob yet, an empty one is made and deleted.
+  where there is no blob yet, an empty one is made and deleted, which until then is marked as none.
 - A URL may not say what its stored policy says, so the policies are read, and again every five minutes.
 """
 
@@ -55,6 +55,9 @@ _POLICIES_KEPT, _POLICIES_RETRIED = 300.0, 15.0
 _AT_ONCE = 32
 """Deletions under way at a time."""
 _META = "x-ms-meta-"
+_DROPPING = "scoredropping"
+"""User metadata of an empty blob that is only there to take blocks along, and that a crash may leave behind: it is
+none. Who puts a blob in its place replaces the metadata too."""
 _KEPT_PROPERTIES = ("content-type", "content-encoding", "content-language", "content-disposition", "cache-control")
 
 
@@ -78,9 +81,10 @@ class AzureStore:
     async def stat(self, key: str) -> ObjectStat | None:
         await self._renew_policies()
         try:
-            return _object_stat(key, await self._client.head(key))
+            found = _object_stat(key, await self._client.head(key))
         except NotFound:
             return None
+        return None if _DROPPING in found.metadata and not found.size else found
 
     async def get(self, key: str) -> bytes:
         return (await self._client.get(key)).body
@@ -249,7 +253,8 @@ class AzureStore:
     async def _drop_unborn(self, key: str) -> None:
         """Drop the blocks of a blob that does not exist: one without bytes takes them along."""
         try:
-            made = await self._client.put_block_list(key, build_block_list([]), {"if-none-match": "*"})
+            headers = {"if-none-match": "*", f"{_META}{_DROPPING}": "blocks"}
+            made = await self._client.put_block_list(key, build_block_list([]), headers)
             await self._client.delete(key, made.headers.get("etag", "").strip('"'))
         except (Conflict, NotFound):
             return  # somebody else wrote or deleted it meanwhile
