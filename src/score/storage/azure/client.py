@@ -271,6 +271,8 @@ def _proxy(origin: str) -> str | None:
 def _reason(error: BaseException) -> str:
     """Why a connection failed, in words that hold nothing of the request."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, ssl.SSLError) and cause.reason:  # whose number is none of the system's
+        return cause.reason
     if isinstance(cause, OSError) and cause.errno:
         # Names that are not resolved have numbers of their own.
         return (cause.strerror or "") if isinstance(cause, socket.gaierror) else os.strerror(cause.errno)

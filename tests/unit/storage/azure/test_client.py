@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from score.errors import Integrity, ScoreError, Unavailable
+from score.errors import Integrity, Refused, ScoreError, Unavailable
 from score.protocol.parts import MIB, Span
 from score.storage.azure.client import AzureClient
 from score.storage.azure.settings import AzureSettings
@@ -78,5 +78,24 @@ def test_a_call_does_not_wait_for_its_turn_for_ever() -> None:
         server.close()
         await server.wait_closed()
         return caught.value
+
+    asyncio.run(main())
+
+
+def test_a_secure_connection_that_is_refused_says_why() -> None:
+    async def alert(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(bytes([21, 3, 3, 0, 2, 2, 80]))  # a fatal alert: internal_error
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(alert, "127.0.0.1", 0)
+        endpoint = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/account"
+        store = AzureStore(AzureClient(AzureSettings("account", KEY, "container", endpoint, retry_limit=0)))
+        with pytest.raises(Refused, match="TLSV1_ALERT_INTERNAL_ERROR"):
+            await store.get("key")
+        await store.close()
+        server.close()
+        await server.wait_closed()
 
     asyncio.run(main())
