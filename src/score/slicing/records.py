@@ -9,7 +9,7 @@ import contextlib
 import errno
 import importlib.util
 import select
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -98,7 +98,8 @@ def copy_reads(fd: int, opened: Callable[[], None], task: Task, check: Callable[
             raise Invalid(f"{task.name} is {source.format}, and not SAM, BAM or CRAM.", hint="Name another file.")
         header = source.header
         if not task.original:
-            header = library.AlignmentHeader.from_text(with_program(str(header), task))
+            contigs = dict(zip(source.references, source.lengths, strict=True))
+            header = library.AlignmentHeader.from_text(with_program(with_contigs(str(header), contigs), task))
         mode = {Format.SAM: "wh", Format.BAM: "wb", Format.CRAM: "wc"}[task.format]
         options = [b"no_ref=1"] if task.format is Format.CRAM and reference is None else None
         count = 0
@@ -140,6 +141,20 @@ def _select_reads(source: Any, sink: Any, task: Task, check: Callable[[], None])
                 continue
         sink.write(read)
         count += 1
+
+
+def with_contigs(text: str, contigs: Mapping[str, int]) -> str:
+    """A SAM header with a line for every contig, in their order: that of a BAM need not have them, since its records
+    refer to another list. pysam then adds them behind an empty line, where others see the end of the header."""
+    lines = text.splitlines()
+    sequences = [line for line in lines if line.startswith("@SQ\t")]
+    known = {cell[3:]: line for line in sequences for cell in line.split("\t") if cell.startswith("SN:")}
+    if [*known] == [*contigs] and "" not in lines:
+        return text
+    first = 1 if lines and lines[0].startswith("@HD\t") else 0
+    declared = [known.get(name) or f"@SQ\tSN:{name}\tLN:{length}" for name, length in contigs.items()]
+    rest = [line for line in lines[first:] if line and not line.startswith("@SQ\t")]
+    return "".join(f"{line}\n" for line in [*lines[:first], *declared, *rest])
 
 
 def with_program(text: str, task: Task) -> str:

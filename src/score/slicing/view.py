@@ -285,7 +285,7 @@ def _copy(item: Item, request: Request, format: Format, target: Path, slice_: _S
         header_only=request.header_only,
         original=request.original_header,
         reference=request.reference,
-        command=request.command,
+        command=_one_line(request.command),
         version=request.version,
         text=spans.header_text(file) if file.kind and file.kind.format is formats.Format.VCF else b"",
         judge=slice_.judge,
@@ -294,6 +294,11 @@ def _copy(item: Item, request: Request, format: Format, target: Path, slice_: _S
         return _feed(item, slice_, task)
     except Undeclared as error:
         return _feed(item, slice_, replace(task, declared=error.lines))
+
+
+def _one_line(text: str) -> str:
+    """What ends a line of a header, or a cell of one, is a blank."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _feed(item: Item, slice_: _Slice, task: Task) -> int:

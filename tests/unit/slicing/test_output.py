@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ import pysam.bcftools
 import pytest
 
 from score.errors import Conflict, Integrity, Invalid, NoSpace, NotFound
+from score.genomics.bgzf import EOF, deflate
 from score.slicing.feed import Feed
 from score.slicing.inputs import local
 from score.slicing.names import output
@@ -41,9 +43,54 @@ def test_reads_in_every_format(kind: str, format: str, files: Any, slice_file: S
     assert count == found.records == int(pysam.view("-c", str(files.of("bam")), REGION))
 
 
+@pytest.mark.parametrize(
+    ("text", "original"),
+    [
+        (b"", False),
+        (b"", True),
+        (b"@HD\tVN:1.6\n@CO\tx\n", False),
+        (b"@HD\tVN:1.6\n@SQ\tSN:c2\tLN:2000\tM5:x\n", False),
+    ],
+)
+@pytest.mark.parametrize("format", ["sam", "bam"])
+def test_a_bam_whose_text_does_not_name_its_contigs(
+    format: str, text: bytes, original: bool, slice_file: Slice, tmp_path: Path
+) -> None:
+    """Its records refer to the list behind the text; old programs write none into the text."""
+    sam = "@SQ\tSN:c1\tLN:1000\n@SQ\tSN:c2\tLN:2000\n"
+    sam += "".join(f"r{name}\t0\t{name}\t11\t60\t4M\t*\t0\t0\tACGT\tFFFF\n" for name in ("c1", "c2"))
+    (tmp_path / "named.sam").write_text(sam)
+    named, bare = tmp_path / "named.bam", tmp_path / "bare.bam"
+    pysam.view("-b", "--no-PG", "-o", str(named), str(tmp_path / "named.sam"), catch_stdout=False)
+    with pysam.BGZFile(str(named)) as file:
+        data = file.read()
+    (length,) = struct.unpack_from("<i", data, 4)
+    bare.write_bytes(deflate(b"BAM\1" + struct.pack("<i", len(text)) + text + data[8 + length :]) + EOF)
+    (found,) = slice_file(bare, "c2", format=Format(format), original_header=original)
+    assert found.records == 1
+    with pysam.AlignmentFile(str(found.path)) as file:
+        assert file.references == ("c1", "c2")
+        assert file.lengths == (1000, 2000)
+        assert [(read.query_name, read.reference_name) for read in file.fetch(until_eof=True)] == [("rc2", "c2")]
+        assert original or str(file.header).startswith(text[:11].decode())
+
+
 def test_cram_is_written_without_a_reference_too(files: Any, slice_file: Slice) -> None:
     (found,) = slice_file(files.of("bam"), REGION, format=Format.CRAM, reference=None)
     assert int(pysam.view("-c", str(found.path))) == found.records > 0
+
+
+@pytest.mark.parametrize(("kind", "format"), [("bam", "sam"), ("bam", "bam"), ("tbi", "vcf"), ("tbi", "bcf")])
+def test_a_command_of_several_lines_is_one_of_the_header(
+    kind: str, format: str, files: Any, slice_file: Slice
+) -> None:
+    """Names of files may hold what ends a line, or a cell of one."""
+    command = "score-client view --bed-query 'a\tSN:b\n@CO\tc\r##x=y'"
+    (found,) = slice_file(files.of(kind), "chr2:1-500", command=command, format=Format(format))
+    said = " ".join(command.split())
+    assert [line for line in header_of(found.path).splitlines() if "@CO c" in line and said in line]
+    assert not [line for line in header_of(found.path).splitlines() if line.startswith(("@CO\tc", "##x"))]
+    assert found.records > 0
 
 
 @pytest.mark.parametrize("kind", ["vcf", "tbi", "bcf"])
