@@ -148,6 +148,7 @@ def mount(
             trace=values.boolean("mount.logging", False),
         )
         mounts.append(fuse.Mount(tree, point, chosen, f"score:{urlsplit(settings.storage_url).netloc}"))
+        client.stop.check()  # a signal that came before there was a mount to end
 
         def mounted() -> None:
             repository.start()

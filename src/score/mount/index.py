@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from score.client.records import Record
+from score.errors import Conflict
 from score.protocol.wire import Entity
 
 FORMAT = 1
@@ -50,20 +52,25 @@ class Index:
     def __init__(self, path: Path | None = None) -> None:
         """``path`` is where the list is kept; a file that is none, or of another format, is replaced.
 
-        Raises OSError where it cannot be written.
+        Raises OSError where it cannot be written; here and later Conflict where the database fails: the disk is full,
+        or the file was damaged.
         """
         self._lock = threading.RLock()
+        self._path = path
         if path is None:
             self._db = _open("")
             return
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        try:
-            self._db = _open(str(path))
-        except sqlite3.DatabaseError:
-            for leftover in path.parent.glob(f"{path.name}*"):
-                leftover.unlink(missing_ok=True)
-            self._db = _open(str(path))
+        with self._told():
+            try:
+                self._db = _open(str(path))
+            except sqlite3.OperationalError:
+                raise  # it is in use, or the disk is full
+            except sqlite3.DatabaseError:
+                for leftover in path.parent.glob(f"{path.name}*"):
+                    leftover.unlink(missing_ok=True)
+                self._db = _open(str(path))
 
     def close(self) -> None:
         """Give back the database."""
@@ -82,34 +89,36 @@ class Index:
 
     def begin(self) -> int:
         """Begin to fill the list; gives the number of this run."""
-        with self._lock, self._db:
+        with self._writing():
             self._db.execute("UPDATE state SET run = run + 1")
         return int(self._one("SELECT run FROM state")[0])
 
     def add(self, entities: Iterable[Entity], run: int) -> None:
         """Add files, or see again those that are there."""
         rows = [(one.id, one.gnos_id, one.file_name, one.project_code, run) for one in entities]
-        with self._lock, self._db:
+        with self._writing():
             self._db.executemany(
-                "INSERT INTO bundle (analysis, run) VALUES (?, ?) ON CONFLICT DO UPDATE SET run = excluded.run",
+                "INSERT INTO bundle (analysis, run) VALUES (?, ?) ON CONFLICT DO UPDATE "
+                "SET run = max(run, excluded.run)",  # another process may list as well
                 dict.fromkeys((row[1], run) for row in rows),
             )
             self._db.executemany(
                 "INSERT INTO file (object, analysis, name, study, run) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
-                "SET analysis = excluded.analysis, name = excluded.name, study = excluded.study, run = excluded.run",
+                "SET analysis = excluded.analysis, name = excluded.name, study = excluded.study, "
+                "run = max(run, excluded.run)",
                 rows,
             )
 
     def finish(self, run: int) -> None:
         """The list is filled: what was not seen in this run or a later one is gone."""
-        with self._lock, self._db:
+        with self._writing():
             self._db.execute("DELETE FROM file WHERE run < ?", (run,))
             self._db.execute("DELETE FROM bundle WHERE run < ?", (run,))
             self._db.execute("UPDATE state SET complete = 1")
 
     def learn(self, records: Iterable[Record]) -> None:
         """Note what is now known of objects."""
-        with self._lock, self._db:
+        with self._writing():
             self._db.executemany(
                 "UPDATE file SET size = ?2, modified = coalesce(?3, modified) WHERE object = ?1",
                 [(one.object_id, one.size, one.modified) for one in records],
@@ -147,8 +156,25 @@ class Index:
         return [File(*row) for row in self._all(f"SELECT {_FILE} FROM file {where}", values)]  # noqa: S608
 
     def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        with self._lock:
+        with self._lock, self._told():
             return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._lock, self._told(), self._db:
+            yield
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors of the database as one of Score."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            place = "temporary files" if self._path is None else str(self._path)
+            raise Conflict(
+                f"The list of files cannot be kept in {place}: {error}.",
+                hint="Is the disk full? Unmount, delete a kept list, and mount again.",
+            ) from None
 
     def _one(self, query: str) -> Any:
         return self._all(query)[0]

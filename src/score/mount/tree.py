@@ -90,6 +90,8 @@ class Tree:
         self._numbers = itertools.count(1)
         self._open: dict[int, tuple[str, Handle]] = {}
         self._versions: OrderedDict[str, str] = OrderedDict()
+        self._corrected: dict[str, int] = {}
+        """Objects of which the kernel may still remember another size than this one, which they have."""
         self._complaints: OrderedDict[str, float] = OrderedDict()
         self._began = time.time_ns()
         self._owner = {"st_uid": os.getuid(), "st_gid": os.getgid()}
@@ -105,6 +107,9 @@ class Tree:
                 file = self._repository.sized(found, lambda: self._following(found))
             except (Forbidden, NotReady, Unauthenticated):
                 return self._attributes(stat.S_IFREG, 0, self._began)
+            with self._lock:
+                if self._corrected.get(file.object_id) == file.size:
+                    del self._corrected[file.object_id]  # now the kernel is told
             modified = self._began if file.modified is None else int(file.modified * 1e9)
             return self._attributes(stat.S_IFREG | self._readable, file.size or 0, modified)
 
@@ -141,12 +146,14 @@ class Tree:
             handle = self._handles.acquire(file.object_id, path.lstrip("/"))
             size = handle.remote.size
             if file.size != size:
-                # The kernel was told another size, and would end there.
-                info.direct_io = 1
                 if file.size is not None:
                     self._say(f"{path}: {size:,} bytes, not {file.size:,} as registered.")
                 self._repository.found(file, size)
             with self._lock:
+                if file.size != size:
+                    self._corrected[file.object_id] = size
+                if file.object_id in self._corrected:
+                    info.direct_io = 1  # the kernel was told another size, and would end there
                 info.keep_cache = int(self._versions.get(file.object_id) == handle.remote.version)
                 self._versions[file.object_id] = handle.remote.version
                 self._versions.move_to_end(file.object_id)

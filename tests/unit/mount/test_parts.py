@@ -157,6 +157,25 @@ def test_what_is_gone_leaves_a_kept_list_and_sizes_stay(make: Callable[[], Index
     assert again.bundle("a") == [File(1, "id-1", "a", "other name", "S", 7, 12.5)]
 
 
+def test_two_mounts_that_list_at_the_same_time_lose_nothing(make: Callable[[], Index]) -> None:
+    one, other = make(), make()
+    first, second = one.begin(), other.begin()
+    other.add([entity(1), entity(2, analysis="b")], second)
+    one.add([entity(1), entity(2, analysis="b")], first)
+    other.finish(second)
+    assert other.count == 2
+    assert len(other.bundles(0, 10)) == 2
+
+
+def test_a_list_that_is_damaged_meanwhile_is_told_of(make: Callable[[], Index], tmp_path: Path) -> None:
+    index = make()
+    run = index.begin()
+    (tmp_path / "kept.sqlite").write_bytes(b"something else" * 1000)
+    for use in (lambda: index.count, lambda: index.add([entity(1)], run), lambda: index.bundle("a")):
+        with pytest.raises(Conflict, match=r"The list of files cannot be kept in .*kept\.sqlite: .*Is the disk full"):
+            use()
+
+
 def test_a_file_that_is_no_list_is_replaced(make: Callable[[], Index], tmp_path: Path) -> None:
     (tmp_path / "kept.sqlite").write_bytes(b"something else" * 100)
     index = make()
