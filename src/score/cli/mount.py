@@ -69,14 +69,7 @@ class Log(Screen):
     metavar="NAME=VALUE,...",
     help="Options of FUSE, such as allow_other; and nonempty, to mount over files.",
 )
-@click.option(
-    "--verify-connection",
-    type=bool,
-    default=True,
-    show_default=True,
-    metavar="BOOLEAN",
-    help="First fetch a small object from the store, to see that it can be reached.",
-)
+@given.verify_connection
 @click.pass_context
 def mount(
     ctx: click.Context,

@@ -100,14 +100,14 @@ class Duration(_Seconds):
         return float(seconds)
 
 
-verify_connection = click.option(
-    "--verify-connection",
-    type=bool,
-    default=True,
-    show_default=True,
-    metavar="BOOLEAN",
-    help="First fetch a small object from the store, to see that it can be reached.",
-)
+def verification(says: str) -> Callable[[F], F]:
+    """``--verify-connection``."""
+    return click.option(
+        "--verify-connection", type=bool, default=True, show_default=True, metavar="BOOLEAN", help=says
+    )
+
+
+verify_connection = verification("First fetch a small object from the store, to see that it can be reached.")
 as_json = kept(
     "--json",
     "json",

@@ -87,7 +87,7 @@ TYPES = ("trimmed", "merged", "cross")
     "--allow-missing-contig", is_flag=True, help="Warn of contigs that the header does not have, and go on."
 )
 @click.option("--scan", is_flag=True, help="Where there is no index, read all of the file for the regions.")
-@options.verify_connection
+@options.verification("Where the store gives nothing, fetch a small object from it, to tell more of the reason.")
 @click.pass_context
 def view(
     ctx: click.Context,

@@ -33,8 +33,10 @@ GRACE = 5.0
 REQUESTS = 64
 """Reads that the kernel may ask for beforehand."""
 THREADS = 32
-OURS = frozenset({"max_read", "rw", "subtype", "auto_unmount", "sync_read", "async_read"})
+OURS = frozenset({"max_read", "rw", "subtype", "auto_unmount", "sync_read", "async_read", "foreground"})
 """Options of FUSE that would break the mount, or are its own."""
+THEIRS = frozenset({"self", "operations", "mountpoint", "raw_fi", "encoding", "errors"})
+"""What mfusepy would take for its own parameters."""
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _WAKE = signal.SIGUSR1
 
@@ -48,7 +50,9 @@ def parse_options(given: Sequence[str]) -> dict[str, str | bool]:
             continue
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or (equals and not value):
             raise Invalid(f"--options: {word!r} is no option of a mount.", hint="Such as allow_other,uid=1000.")
-        if name in OURS:
+        if name == "ro":  # as it is
+            continue
+        if name in OURS | THEIRS:
             raise Invalid(
                 f"--options: {name} cannot be chosen; the mount is read-only and sets it itself.",
                 hint="Leave it out.",

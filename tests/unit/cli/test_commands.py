@@ -16,7 +16,7 @@ import pytest
 
 from score._version import described
 from score.cli.main import main, split
-from score.testing.faults import Answer
+from score.testing.faults import Answer, Reset
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
 
@@ -246,6 +246,23 @@ class TestUpload:
         (folder / "a.bam").write_bytes(b"x")
         assert run("upload", "--object-id", OBJECT, "--file", "a.bam", "--verify-connection", value)[0] == 0
         assert bool(site.traffic.seen(path="/download/ping")) is asked
+
+    @pytest.mark.parametrize("value", ["true", "false"])
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("download", "--object-id", OBJECT, "--output-dir", "out"),
+            ("verify", "--object-id", OBJECT, "--output-dir", "out", "--repair"),
+            ("view", "--object-id", OBJECT, "--header-only"),  # only where the store gives nothing
+        ],
+        ids=lambda words: words[0],
+    )
+    def test_the_store_is_tried_out_unless_that_is_not_wanted(
+        self, run: Run, folder: Path, site: FaultyScore, registered: None, words: tuple[str, ...], value: str
+    ) -> None:
+        site.traffic.inject(Reset(), path=f"^/store/{OBJECT}", times=None)
+        assert run(*words, "--verify-connection", value)[0] == 5
+        assert bool(site.traffic.seen(path="/download/ping")) is (value == "true")
 
     def test_one_bad_file_of_a_manifest_is_named_in_the_end(self, run: Run, folder: Path, site: FaultyScore) -> None:
         (folder / "a.bam").write_bytes(DATA)

@@ -498,6 +498,25 @@ def test_folders_that_cannot_be_mounted_on(start: Start, point: Path) -> None:
     assert "Unmounted" not in result.stderr
 
 
+def test_options_that_are_in_force_anyhow_or_cannot_be(put: Put, point: Path, start: Start, mount: MountIt) -> None:
+    put("a.bam", DATA)
+    with mount("--options", "ro,kernel_cache", "--options", "fsname=ours", "--verify-connection", "false"):
+        assert os.listdir(point) == [ANALYSIS]
+        assert f"ours {point} fuse.score ro," in Path("/proc/mounts").read_text()
+    for name in ("rw", "foreground", "raw_fi=1", "mountpoint=/tmp", "operations", "encoding=x", "self"):
+        with start("mount", "--mount-point", point, "--options", name) as client:
+            assert f"--options: {name.partition('=')[0]} cannot be chosen" in client.conclude(2).stderr
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_the_store_is_tried_out_unless_that_is_not_wanted(
+    put: Put, site: FaultyScore, mount: MountIt, value: str
+) -> None:
+    put("a.bam", DATA)
+    with mount("--verify-connection", value):
+        assert bool(site.traffic.seen(path="/download/ping")) is (value == "true")
+
+
 def test_over_files_where_that_is_wanted(put: Put, point: Path, mount: MountIt) -> None:
     put("a.bam", DATA)
     (point / "file").write_text("x")
