@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from score._version import __version__
 from score.cli import exits, options
@@ -26,6 +28,8 @@ Open = Callable[[], "AbstractContextManager[Item]"]
 
 FORMATS = ("sam", "bam", "cram", "vcf", "bcf")
 TYPES = ("trimmed", "merged", "cross")
+_BETWEEN = re.compile(r",(?!\d{3}(?:[,-]|\Z))")
+"""A comma between two regions, not one within a number."""
 
 
 @click.command()
@@ -142,7 +146,7 @@ def view(
         raise click.UsageError(f"--reference-file {reference_file}: there is no such file.")
     regions = tuple(read_bed(_text(bed_query), str(bed_query))) if bed_query is not None else None
     request = Request(
-        queries=(*queries, *more_queries),
+        queries=tuple(one for query in (*queries, *more_queries) for one in _BETWEEN.split(query)),
         bed=regions,
         bed_name=bed_query.name if bed_query is not None else "",
         contained=contained,
@@ -292,17 +296,18 @@ def _text(path: Path) -> str:
 
 
 def _command(ctx: click.Context) -> str:
-    """The command line for the header of what is written: the options of ``view``, not settings: a token is one."""
+    """The command line for the header of what is written: the options of ``view`` that were given, not settings: a
+    token is one."""
     words = ["score-client", "view"]
     for parameter in ctx.command.params:
-        value = ctx.params.get(parameter.name or "")
-        if value in (None, False, ()) or ctx.get_parameter_source(parameter.name or "") is None:
+        name = parameter.name or ""
+        if ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
             continue
-        option = parameter.opts[0] if parameter.opts[0].startswith("--") else ""
-        if value is True:
+        option = parameter.opts[0] if isinstance(parameter, click.Option) else ""
+        if getattr(parameter, "is_flag", False):
             words.append(option)
             continue
-        values = value if isinstance(value, tuple) else (value,)
-        for one in values:
-            words += [word for word in (option, str(one)) if word]
+        value = ctx.params[name]
+        for one in value if isinstance(value, tuple) else (value,):
+            words += [word for word in (option, str(one).lower() if isinstance(one, bool) else str(one)) if word]
     return shlex.join(words)

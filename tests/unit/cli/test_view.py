@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
@@ -243,6 +244,45 @@ def test_bed_files_that_are_none(content: bytes | None, said: str, run: Run, sam
     status, out, err = run(*LOCAL, "--bed-query", "panel.bed")
     assert (status, out) == (4 if content is None else 2, "")
     assert said in err
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("chr1:1-10,chr2",), ["r5", "r5"]),
+        (("chr1:1,000-2,000",), ["r1500"]),
+        (("chr1:1,000-2,000,chr1:1-10", "chr2:1-1,000"), ["r5", "r1500", "r5"]),
+    ],
+)
+def test_regions_with_commas_between_them(
+    words: tuple[str, ...], found: list[str], run: Run, folder: Path, put: Put
+) -> None:
+    """As the reference's client takes lists; those within a number are left out of account."""
+    one = put(1, "sample.bam", ("chr1", 5), ("chr1", 1500), ("chr2", 5))
+    status, out, err = run("view", "--object-id", one, "--query", *words)
+    assert status == 0, err
+    assert [line.split("\t")[0] for line in out.splitlines() if line[0] != "@"] == found
+
+
+def test_the_command_in_the_header_can_be_given_again(run: Run, folder: Path, put: Put) -> None:
+    one = put(1, "sample.bam", ("chr1", 5), ("chr2", 5))
+    words = [
+        "view",
+        "--object-id",
+        one,
+        "--query",
+        "chr1:1-90",
+        "chr2",
+        "--contained",
+        "--verify-connection",
+        "false",
+    ]
+    status, out, _ = run(*words)
+    assert status == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("@PG\tID:score")]
+    command = shlex.split(line.partition("\tCL:")[2])
+    assert sorted(command) == sorted(["score-client", *words])
+    assert run(*command[1:]) == (0, out, "")
 
 
 def test_only_records_within_a_region(run: Run, sample: Path, folder: Path) -> None:
