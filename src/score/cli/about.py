@@ -8,12 +8,13 @@ import sys
 import click
 
 from score._version import described
+from score.cli.output import write
 
 
 @click.command()
 def version() -> None:
     """Show the version of this client, and its commit."""
-    click.echo(f"score-client {described()} (Score protocol v1, Python {platform.python_version()}, {sys.platform})")
+    write(f"score-client {described()} (Score protocol v1, Python {platform.python_version()}, {sys.platform})")
 
 
 @click.command(name="help")
@@ -23,7 +24,7 @@ def help(ctx: click.Context, command: str | None) -> None:
     """Show the help of a command."""
     top = ctx.find_root()
     if command is None:
-        click.echo(top.get_help())
+        write(top.get_help())
         return
     assert isinstance(top.command, click.Group)
     found = top.command.get_command(top, command)
@@ -32,7 +33,7 @@ def help(ctx: click.Context, command: str | None) -> None:
             f"No such command: {command}. Commands are {', '.join(top.command.list_commands(top))}."
         )
     with click.Context(found, parent=top, info_name=command) as inner:
-        click.echo(found.get_help(inner))
+        write(found.get_help(inner))
 
 
 @click.command()
@@ -48,4 +49,4 @@ def completion(ctx: click.Context, shell: str) -> None:
 
     made = get_completion_class(shell)
     assert made is not None
-    click.echo(made(ctx.find_root().command, {}, "score-client", "_SCORE_CLIENT_COMPLETE").source())
+    write(made(ctx.find_root().command, {}, "score-client", "_SCORE_CLIENT_COMPLETE").source())

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from score.cli import exits, options
+from score.cli.output import write
 
 
 @click.command()
@@ -33,7 +34,7 @@ def check(ctx: click.Context, output_dir: Path) -> int:
                     "check", name=finding.name, ok=finding.error is None, text=finding.text, remedy=finding.remedy
                 )
             else:
-                click.echo(str(finding))
+                write(str(finding))
             if finding.error is not None:
                 status = status or exits.of_error(finding.error)
         return run.end(status)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from score.cli import exits, options
+from score.cli.output import write
 
 
 @click.command()
@@ -17,7 +18,7 @@ def config(ctx: click.Context) -> int:
 
     shown = settings.shown(read(ctx))
     for line in [shown.document()] if ctx.obj["document"] else shown.lines():
-        click.echo(line)
+        write(line)
     return exits.USAGE if shown.missing else exits.OK
 
 
@@ -36,19 +37,19 @@ def info(ctx: click.Context, verbose: bool) -> int:
     token = by_name["accessToken"] if by_name["accessToken"].value else by_name["accessTokenFile"]
     if ctx.obj["document"]:
         rows = [row for row in whole.rows if verbose or row.name in _SHORT]
-        click.echo(Shown(whole.profiles, rows, whole.warnings, whole.missing).document())
+        write(Shown(whole.profiles, rows, whole.warnings, whole.missing).document())
         return exits.OK
     where = f"set ({token.origin})" if token.value else "not set (accessToken, ACCESSTOKEN, --accessToken)"
     storage, metadata = by_name["storage.url"], by_name["metadata.url"]
-    click.echo(f"Profile:      {', '.join(whole.profiles)}")
-    click.echo(f"Storage URL:  {storage.value or 'not set (storage.url, STORAGE_URL, --storage.url)'}")
-    click.echo(f"Metadata URL: {metadata.value or 'not set (metadata.url, METADATA_URL, --metadata.url)'}")
-    click.echo(f"Access token: {where}")
+    write(f"Profile:      {', '.join(whole.profiles)}")
+    write(f"Storage URL:  {storage.value or 'not set (storage.url, STORAGE_URL, --storage.url)'}")
+    write(f"Metadata URL: {metadata.value or 'not set (metadata.url, METADATA_URL, --metadata.url)'}")
+    write(f"Access token: {where}")
     if verbose:
-        click.echo("\nSettings made:")
+        write("\nSettings made:")
         for row in whole.rows:
             if row.origin not in ("default", "not set", "storage.url"):
-                click.echo(f"  {row.name}={row.value}  # {row.origin}")
+                write(f"  {row.name}={row.value}  # {row.origin}")
     for warning in whole.warnings:
         click.echo(f"Warning: {warning}", err=True)
     return exits.OK

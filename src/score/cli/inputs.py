@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from score.cli.session import Session
 from score.client import analysis_files, manifests
-from score.client.manifest_source import LARGEST, STDIN, Source, fetch
+from score.client.manifest_source import STDIN, Source, fetch, read_stdin
 from score.client.manifests import DownloadManifest, UploadEntry, UploadManifest
 from score.client.shards import share
 from score.errors import Invalid, NotFound
@@ -30,7 +29,8 @@ def read_ids(ids: Sequence[str]) -> Iterator[str]:
         if object_id != STDIN:
             yield check_object_id(object_id)
             continue
-        words = [word for line in sys.stdin.read(LARGEST).splitlines() for word in line.partition("#")[0].split()]
+        lines = read_stdin().decode("utf-8-sig", "replace").splitlines()
+        words = [word for line in lines for word in line.partition("#")[0].split()]
         if not words:
             raise Invalid("Standard input holds no object ids.", hint="Give one a line.")
         for word in words:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gc
+import io
 import os
 import re
 import signal
@@ -126,8 +128,9 @@ def cli(ctx: click.Context, profile: str | None, quiet: bool, silent: bool, ansi
 
 def _show_version(context: click.Context) -> None:
     from score._version import described
+    from score.cli.output import write
 
-    click.echo(f"score-client {described()}")
+    write(f"score-client {described()}")
     context.exit()
 
 
@@ -157,38 +160,72 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt = _Interrupt()
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:  # not where a shell runs it in the background
+        signal.signal(signal.SIGINT, interrupt)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
-        signal.signal(signal.SIGHUP, _interrupt)
-    words, settings = split(sys.argv[1:] if arguments is None else arguments)
+        signal.signal(signal.SIGHUP, interrupt)
+    _prepare_streams()
     gc.set_threshold(20_000, 10, 10)  # imports make no garbage, and the usual 700 is a tenth of their time
+    try:
+        status = _run(sys.argv[1:] if arguments is None else arguments)
+        if status == exits.INTERRUPTED:
+            # Threads may still wait for the network; all state on the disk is as good as after any crash.
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)
+    except KeyboardInterrupt:  # once more, while the first one was told of
+        os._exit(exits.INTERRUPTED)
+    gc.freeze()  # or the end of the process looks through all modules for garbage, which takes a tenth of a short one
+    sys.exit(status)
+
+
+def _prepare_streams() -> None:
+    """Let standard streams that are closed lead nowhere: the next file would get their number, and what is written
+    to the one it. Let no name stop standard output: bytes that are no text go out as they came in, and what another
+    encoding than UTF-8 does not have as its number, as on standard error."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - it lasts as long as the program
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper) and out.errors == "strict":
+        is_utf8 = codecs.lookup(out.encoding).name == "utf-8"
+        out.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run a command; its exit status."""
+    words, settings = split(arguments)
     run: dict[str, Any] = {"settings": settings}
     try:
         status = cli.main(args=words, prog_name="score-client", standalone_mode=False, obj=run)
-        status = status if isinstance(status, int) else exits.OK
+        return status if isinstance(status, int) else exits.OK
     except click.ClickException as error:
-        error.show()
-        status = exits.USAGE
+        with contextlib.suppress(OSError):
+            error.show()
         hint = f"score-client help {run.get('command') or ''}".rstrip()
         _record_end(run, Invalid(error.format_message(), hint=hint))
+        return exits.USAGE
     except click.exceptions.Exit as error:
-        status = error.exit_code
+        return error.exit_code
     except ScoreError as error:
         complain(error)
-        status = exits.of_error(error)
         _record_end(run, error)
+        return exits.of_error(error)
     except (KeyboardInterrupt, click.Abort):
         interrupted = Cancelled(
             "Interrupted; what is finished is kept.", hint="Run the same command again to go on from there."
         )
         _say(str(interrupted))
-        status = exits.INTERRUPTED
         _record_end(run, interrupted)
+        return exits.INTERRUPTED
     except (BrokenPipeError, SystemExit) as error:
         if isinstance(error, SystemExit) and error.code != 1:
             raise  # click has answered a shell that completes a command
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who read the output has seen enough; click says it by 1
-        status = exits.INTERRUPTED
+        return exits.INTERRUPTED
     except Exception as error:  # the last line of defence: a defect is told as one, without a page of code
         defect = exits.Defect(
             f"a defect of this program: {type(error).__name__}. Nothing was reported done that is not.",
@@ -198,15 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get("SCORE_DEBUG"):
             raise
         complain(defect)
-        status = exits.INTERNAL
-    if status == exits.INTERRUPTED:
-        # Threads may still wait for the network; all state on the disk is as good as after any crash.
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(status)
-    gc.freeze()  # or the end of the process looks through all modules for garbage, which takes a tenth of a short one
-    sys.exit(status)
+        return exits.INTERNAL
 
 
 def complain(error: ScoreError) -> None:
@@ -233,8 +262,18 @@ def _say(text: str) -> None:
         click.echo(text, err=True)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+class _Interrupt:
+    """The handler of the signals by which users end a program. The first two interrupt what is under way, and then
+    what is waited for because of that; who asks a third time wants nothing more of it."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self._count += 1
+        if self._count > 2:
+            os._exit(exits.INTERRUPTED)
+        raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from score.cli import options
+from score.cli.output import write
 
 
 @click.command()
@@ -25,7 +26,7 @@ def manifest(ctx: click.Context, manifest: str) -> int:
         source = inputs.source(run, manifest)
         if not ctx.obj["json"]:
             for line in source.lines():
-                click.echo(line, nl=False)
+                write(line, end="")
         found = parse(source)
         if isinstance(found, UploadManifest):
             missing = [entry for entry in found.entries if not os.path.isfile(entry.path)]

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from score.cli import exits, options
+from score.cli.output import write
 
 
 @click.command()
@@ -53,7 +54,7 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
         files = "1 file" if count == 1 else f"{count} files"
         run.screen.line(f"{files} registered as analysis {done.analysis_id} of {study_id}.")
         run.screen.line(f"Next: score-client upload --manifest {manifest}")
-        click.echo(done.analysis_id)
+        write(done.analysis_id)
     return exits.OK
 
 

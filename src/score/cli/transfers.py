@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from score.cli import options
+from score.cli.output import write
 
 if TYPE_CHECKING:
     from score.client.manifests import UploadEntry
@@ -191,5 +192,5 @@ def url(ctx: click.Context, object_id: str) -> int:
         if ctx.obj["json"]:
             run.records.write("url", object_id=object_id, url=found)
         else:
-            click.echo(found)
+            write(found)
         return run.end()

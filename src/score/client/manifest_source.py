@@ -109,7 +109,7 @@ def fetch(spec: str, portal_url: str, http: Http, persist: Persist = _once) -> S
     ``portal.url``), and what a URL answers.
     """
     if spec == STDIN:
-        return Source.of(_read_all(sys.stdin.buffer, "Standard input"), "Standard input")
+        return Source.of(read_stdin(), "Standard input")
     if is_uuid(spec):
         if not portal_url:
             raise Invalid(
@@ -132,6 +132,14 @@ def fetch(spec: str, portal_url: str, http: Http, persist: Persist = _once) -> S
         raise translate(error, path) from error
     except ValueError:
         raise Invalid(f"{spec[:100]!r} cannot be the name of a file.", hint="Check --manifest.") from None
+
+
+def read_stdin() -> bytes:
+    """Standard input to its end. Raises Invalid where that is too much, Refused where it cannot be read."""
+    try:
+        return _read_all(sys.stdin.buffer, "Standard input")
+    except OSError as error:
+        raise translate(error, "Standard input") from error
 
 
 def _read_all(file: BinaryIO, name: str) -> bytes:

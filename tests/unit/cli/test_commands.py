@@ -427,7 +427,89 @@ class TestOutput:
         assert "secret" not in err
 
 
+class TestStreams:
+    """Standard streams that are full, closed, or of another encoding."""
+
+    @staticmethod
+    def with_stream(
+        words: list[str], redirection: str, folder: Path, **environ: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        script = f'exec "$@" {redirection}'
+        return subprocess.run(
+            ["sh", "-c", script, "sh", *CLIENT, *words],
+            cwd=folder,
+            env={**os.environ, **environ},
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+
+    @pytest.mark.parametrize(
+        "words",
+        [["version"], ["help"], ["config"], ["info"], ["completion", "bash"], ["url", "--object-id", OBJECT]],
+        ids=" ".join,
+    )
+    def test_standard_output_that_is_full(self, folder: Path, registered: None, words: list[str]) -> None:
+        ended = self.with_stream(words, ">/dev/full", folder)
+        assert ended.returncode == 10
+        assert b"Error: Standard output: No space left on device." in ended.stderr
+
+    def test_standard_error_that_is_full(self, folder: Path) -> None:
+        assert self.with_stream(["upload", "--nosuch"], "2>/dev/full", folder).returncode == 2
+
+    def test_standard_error_that_is_closed(self, folder: Path, registered: None) -> None:
+        words = ["download", "--object-id", OBJECT, "--output-dir", "out"]
+        ended = self.with_stream(words, "2>&-", folder)
+        assert (ended.returncode, ended.stdout) == (0, b"")
+        assert (folder / "out" / "a.bam").read_bytes() == DATA
+        ended = self.with_stream(["upload", "--nosuch"], "2>&-", folder)
+        assert (ended.returncode, ended.stdout) == (2, b"")
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (["download", "--output-dir", "d", "--object-id", "-"], b"Standard input holds no object ids."),
+            (["download", "--output-dir", "d", "--manifest", "-"], b"Standard input is empty."),
+        ],
+    )
+    def test_standard_input_that_is_closed(self, folder: Path, words: list[str], says: bytes) -> None:
+        ended = self.with_stream(words, "<&-", folder)
+        assert ended.returncode == 2
+        assert says in ended.stderr
+
+    def test_standard_input_that_is_no_text(self, folder: Path) -> None:
+        (folder / "ids").write_bytes(b"\xff\xfe\n")
+        words = ["download", "--output-dir", "d", "--object-id", "-"]
+        ended = self.with_stream(words, "<ids", folder, PYTHONIOENCODING="utf-8:strict")
+        assert ended.returncode == 2
+        assert b"is not an object id." in ended.stderr
+
+    def test_names_that_are_no_text_go_out_as_they_came_in(self, folder: Path) -> None:
+        words = ["config", "--client.uploadStateDir=" + os.fsdecode(b"\xff")]
+        ended = self.with_stream(words, "", folder, PYTHONIOENCODING="utf-8:strict")
+        assert ended.returncode == 0
+        assert b"client.uploadStateDir=\xff " in ended.stdout
+
+    def test_what_an_encoding_does_not_have(self, folder: Path) -> None:
+        ended = self.with_stream(["help", "download"], "", folder, PYTHONIOENCODING="latin-1")
+        assert ended.returncode == 0
+        assert b"(.bai, .tbi \\u2026)" in ended.stdout
+
+
 class TestInterruption:
+    def test_again_and_again_it_ends_without_a_word_about_the_program(
+        self, folder: Path, site: FaultyScore, registered: None
+    ) -> None:
+        gate = site.traffic.hold(path=f"/store/{OBJECT}", skip=2)
+        words = [*CLIENT, "download", "--object-id", OBJECT, "--output-dir", "out"]
+        with subprocess.Popen(words, cwd=folder, stderr=subprocess.PIPE, text=True) as client:
+            gate.wait_for_arrival()
+            while client.poll() is None:
+                client.send_signal(signal.SIGINT)
+            assert client.stderr is not None
+            assert "Traceback" not in client.stderr.read()
+        assert client.returncode == 130
+
     @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
     @pytest.mark.parametrize("command", ["upload", "download"])
     def test_it_ends_at_once_and_says_how_to_go_on(
