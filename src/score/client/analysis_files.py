@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from unicodedata import normalize
 
 from score.client.manifests import UploadEntry
@@ -83,10 +84,16 @@ def find(files: Iterable[Registered], folder: Path) -> list[UploadEntry]:
 def _walk(folder: Path) -> Iterator[Path]:
     """The files of a folder and of those below it; hidden folders are left out, links to folders not followed."""
 
-    def fail(error: OSError) -> None:
+    def fail(error: OSError) -> NoReturn:
         raise translate(error, error.filename or folder) from error
 
-    if not folder.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False
+    except OSError as error:
+        fail(error)
+    if not is_folder:
         raise NotFound(f"{folder} is no folder.", hint="--dir names the folder that the files are in.")
     for place, below, names in os.walk(folder, onerror=fail):
         below[:] = sorted(name for name in below if not name.startswith("."))

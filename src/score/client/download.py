@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,7 +169,7 @@ class Download:
 
     def _require_same(self, target: Path, wanted: Specification, whole: str | None) -> None:
         """Raises AlreadyExists where the file there is not the object, by size and MD5."""
-        if not target.is_file() or not self._is_whole:
+        if not os.path.isfile(target) or not self._is_whole:
             raise AlreadyExists(f"{target} is there already.", hint=_REPLACE)
         size = target.stat().st_size
         if size != wanted.object_size:

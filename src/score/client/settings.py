@@ -125,8 +125,6 @@ def settings(values: Values, *, server: bool = True) -> Settings:
     if not storage and server:
         raise no_server()
     profile = values.text("defaultProfile", "s3")
-    state = values.text("client.uploadStateDir")
-    cache = values.text("reading.cache.folder")
     return Settings(
         storage_url=storage,
         metadata_url=_address(values, "metadata.url") or storage,
@@ -140,13 +138,13 @@ def settings(values: Values, *, server: bool = True) -> Settings:
             connect=values.number("client.connectTimeoutSeconds", 60.0, least=0.1),
             read=values.number("client.readTimeoutSeconds", 60.0, least=0.1),
         ),
-        upload_state=Path(state).expanduser() if state else None,
+        upload_state=values.path("client.uploadStateDir"),
         parallel=values.integer("transport.parallel", 6, least=1, most=256),
         memory=values.number("transport.memory", 1.0, least=0.001),
         default_profile=profile,
         block_size=values.integer("azure.blockSize", 104_857_600, least=1, most=LARGEST_BLOCK),
         cache_disk=values.number("reading.cache.disk", 0.0),
-        cache_folder=Path(cache).expanduser() if cache else None,
+        cache_folder=values.path("reading.cache.folder"),
         tls=tls.read_tls(values),
         verify_metadata=values.boolean("metadata.ssl.enabled", True),
     )
@@ -188,9 +186,8 @@ def advice(values: Values) -> list[str]:
         said.append(
             "metadata.ssl.enabled is false: whoever answers in place of Song is believed; no token is sent there."
         )
-    file = values.text("accessTokenFile")
-    if file and not values.text("accessToken") and os.name == "posix":
-        path = Path(file).expanduser()
+    path = values.path("accessTokenFile")
+    if path is not None and not values.text("accessToken") and os.name == "posix":
         with contextlib.suppress(OSError):  # one that is not there is told of where it is read
             if path.stat().st_mode & 0o077:
                 said.append(f"accessTokenFile: {path} can be read by others. Make it yours alone: chmod 600 {path}")
@@ -233,11 +230,11 @@ def _token(values: Values) -> str:
     token = values.text("accessToken").strip()
     if token:
         return _plausible(token, "accessToken")
-    file = values.text("accessTokenFile")
-    if not file:
+    file = values.path("accessTokenFile")
+    if file is None:
         return ""
     try:
-        return _plausible(Path(file).expanduser().read_text("utf-8").strip(), f"accessTokenFile: {file}")
+        return _plausible(file.read_text("utf-8").strip(), f"accessTokenFile: {file}")
     except (OSError, UnicodeDecodeError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "not a text file"
         raise Misconfigured(

@@ -49,7 +49,10 @@ class Location:
                 f"{self.setting} names {self.text[:200]!r}, which is within a Java program.",
                 hint="Give the path of a file.",
             )
-        return Path(re.sub(r"\Afile:(//(?=/))?", "", self.text)).expanduser()
+        try:
+            return Path(re.sub(r"\Afile:(//(?=/))?", "", self.text)).expanduser()
+        except RuntimeError:
+            raise self.wrong("there is no such user") from None
 
     def read(self) -> bytes:
         """The bytes of the file. Misconfigured where they cannot be had, or are a Java key store."""

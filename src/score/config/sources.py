@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,16 @@ class Values:
         value = self.get(name)
         return value.text if value and value.text else default
 
+    def path(self, name: str) -> Path | None:
+        """A setting that is a path, ``~`` at its start being the user's folder. Raises Misconfigured."""
+        value = self.get(name)
+        if value is None or not value.text:
+            return None
+        try:
+            return Path(value.text).expanduser()
+        except RuntimeError:
+            raise wrong(name, value, "a path, with a user that there is after ~,") from None
+
     def boolean(self, name: str, default: bool) -> bool:
         """A setting that is ``true`` or ``false``. Raises Misconfigured."""
         value = self.get(name)
@@ -150,7 +161,7 @@ def load(
     dotenv = [
         _Layer(_label(file, folder), document.lines)
         for file in (folder / ".env", folder / "conf" / ".env", folder / ".env.score", folder / "conf" / ".env.score")
-        if file.is_file()
+        if _is_there(file)
         for document in read_dotenv(_text(file))
     ]
     variables = _Layer("environment", [Line(name, text) for name, text in environ.items()], comments=True)
@@ -255,13 +266,28 @@ def _label(file: Path, folder: Path) -> str:
     return str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)
 
 
+def _is_there(file: Path) -> bool:
+    """Whether there is such a file. Raises Misconfigured where it cannot be told, as in a folder of another user."""
+    try:
+        return stat.S_ISREG(file.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: OSError) -> Misconfigured:
+    return Misconfigured(
+        f"The settings in {file} cannot be read: {error.strerror}.",
+        hint="Have it made readable, or start in another folder.",
+    )
+
+
 def _text(file: Path) -> str:
     try:
         raw = file.read_bytes()
     except OSError as error:
-        raise Misconfigured(
-            f"The settings in {file} cannot be read: {error.strerror}.", hint="Have it made readable."
-        ) from error
+        raise _unreadable(file, error) from error
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -272,11 +298,11 @@ def _files(places: Iterable[Path], stem: str, folder: Path) -> list[tuple[str, D
     """The documents of every file of that name, lowest first. A place may be a file itself."""
     documents = []
     for place in places:
-        if place.is_file() and stem != "application":
+        if _is_there(place) and stem != "application":
             continue
-        files = [place] if place.is_file() else [place / f"{stem}.{kind}" for kind in ("yml", "yaml", "properties")]
+        files = [place] if _is_there(place) else [place / f"{stem}.{kind}" for kind in ("yml", "yaml", "properties")]
         for file in files:
-            if file.is_file():
+            if _is_there(file):
                 label, text = _label(file, folder), _text(file)
                 read = read_yaml(text, label) if file.suffix in (".yml", ".yaml") else read_properties(text)
                 documents += [(label, document) for document in read]

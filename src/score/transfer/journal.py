@@ -102,6 +102,12 @@ def _make(folder: Path) -> None:
         raise _unwritable(error, folder) from error
 
 
+def _is_folder(path: Path) -> bool:
+    """Whether a folder of state is there; one in a folder that may not be searched, as the home of another user, is
+    none of ours."""
+    return os.path.isdir(path)
+
+
 def _mark(folder: Path, object_id: str, md5: str = "") -> None:
     """Say what the state in ``folder`` is: its form, the oldest form whose readers understand it, the object, and the
     MD5 that it has to have, in hex, where that is known."""
@@ -144,7 +150,7 @@ class UploadJournal:
 
     def upload_id(self) -> str | None:
         """The recorded id; None where nothing was begun from here. Nonsense where the file is damaged."""
-        for folder in self._folders:
+        for folder in filter(_is_folder, self._folders):
             path = folder / _ID
             try:
                 text = path.read_bytes().decode("utf-8", "replace").strip()
@@ -159,7 +165,7 @@ class UploadJournal:
     @property
     def begun(self) -> bool:
         """Whether there is state of an upload, readable or not."""
-        return any(folder.is_dir() for folder in self._folders)
+        return any(map(_is_folder, self._folders))
 
     def intend(self) -> None:
         """Record that an upload is being started, before the server is asked: its answer may get lost."""
@@ -172,7 +178,7 @@ class UploadJournal:
     @property
     def intended(self) -> bool:
         """Whether a start was asked for from here whose answer never came."""
-        return any((folder / _INTENT).is_file() for folder in self._folders)
+        return any(os.path.isfile(folder / _INTENT) for folder in self._folders)
 
     def md5(self) -> str:
         """The MD5 that the file had to have when its upload was begun, in hex; empty where nobody knows."""
@@ -206,7 +212,7 @@ class UploadJournal:
 
     def _remove(self, *names: str) -> None:
         for folder in self._folders:
-            if not folder.is_dir():
+            if not _is_folder(folder):
                 continue
             for name in names:
                 with contextlib.suppress(OSError):
@@ -235,7 +241,7 @@ class DownloadJournal:
     def begun(self) -> bool:
         """Whether there is state of a download, readable or not. That of an upload, which lies in the same folder, is
         none."""
-        return self._folder.is_dir() and (not self._is_shared or self._meta.exists())
+        return _is_folder(self._folder) and (not self._is_shared or self._meta.exists())
 
     @property
     def _is_shared(self) -> bool:

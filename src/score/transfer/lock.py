@@ -160,9 +160,9 @@ def _take(path: Path, name: str, lock: SystemLock) -> _Taken | None:
 
 def _explain(path: Path, name: str, error: OSError) -> None:
     """Nothing, where a lock cannot be kept in this folder; raises where one is there that is not ours to open."""
-    if path.is_symlink():
+    if os.path.islink(path):  # which, unlike those of Path, raises nothing where a folder may not be searched
         raise Refused(f"{path} is a link, where the lock of a transfer is kept.", hint="Remove it.") from error
-    if error.errno in (errno.EACCES, errno.EPERM) and path.exists():
+    if error.errno in (errno.EACCES, errno.EPERM) and os.path.lexists(path):
         if sys.platform != "win32":
             with contextlib.suppress(OSError, KeyError):
                 name = f"{name} ({path} is of user {path.owner()})"

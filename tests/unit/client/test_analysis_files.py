@@ -10,6 +10,7 @@ import pytest
 from score.client.analysis_files import Registered, find, read_records
 from score.client.manifests import UploadEntry
 from score.errors import Invalid, NotFound, Refused
+from score.testing.privileges import unprivileged
 
 ONE = "5c0eca11-0000-4000-8000-000000000001"
 TWO = "5c0eca11-0000-4000-8000-000000000002"
@@ -65,6 +66,14 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         find([file(f"{number}.bam") for number in range(30)], tmp_path)
     with pytest.raises(NotFound, match="no folder"):
         find([file("a.bam")], tmp_path / "missing")
+
+
+def test_a_folder_within_one_that_may_not_be_searched(tmp_path: Path) -> None:
+    (tmp_path / "shut" / "in").mkdir(parents=True)
+    (tmp_path / "shut").chmod(0)
+    with pytest.raises(Refused, match="shut/in: Permission denied"):
+        unprivileged(lambda: find([file("a.bam")], tmp_path / "shut" / "in"))
+    (tmp_path / "shut").chmod(0o700)
 
 
 def test_a_link_that_leads_nowhere_is_no_file(tmp_path: Path) -> None:

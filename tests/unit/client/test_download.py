@@ -177,10 +177,12 @@ class TestPlaces:
     def test_an_output_folder_that_cannot_be_written_to_is_named(
         self, client: Client, site: FaultyScore, out: Path
     ) -> None:
-        out.mkdir(mode=0o555)
-        error = unprivileged(lambda: failure(client, out))
-        assert isinstance(error, Refused)
-        assert "Permission denied" in error.message
+        for mode in (0o555, 0o444):
+            out.mkdir(mode=mode)
+            error = unprivileged(lambda: failure(client, out))
+            assert isinstance(error, Refused)
+            assert "Permission denied" in error.message
+            out.rmdir()
         assert site.gets == []
 
     def test_a_disk_that_is_too_small_is_seen_before_a_byte_moves(

@@ -9,6 +9,7 @@ import pytest
 
 from score.config.sources import Values, canonical, load
 from score.errors import Misconfigured
+from score.testing.privileges import unprivileged
 
 KNOWN = [
     "s3.endpoint", "s3.accessKey", "s3.secretKey", "s3.sigV4Enabled", "s3.data.directory",
@@ -310,6 +311,26 @@ def test_options_take_both_forms(tmp_path: Path) -> None:
     assert values.text("s3.endpoint") == "http://x"
     assert values.rest == ("word",)
     assert read(tmp_path, arguments=["--s3.secretKey=a # b"]).text("s3.secretKey") == "a # b"
+
+
+@pytest.mark.parametrize("shut", [".", "conf"])
+def test_a_folder_that_may_not_be_searched_is_named(tmp_path: Path, shut: str) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / shut).chmod(0)
+    try:
+        with pytest.raises(Misconfigured, match=r"\.env cannot be read: Permission denied") as caught:
+            unprivileged(lambda: read(tmp_path))
+    finally:
+        (tmp_path / shut).chmod(0o700)
+    assert "start in another folder" in caught.value.hint
+
+
+def test_a_path_of_a_user_that_there_is_not(tmp_path: Path) -> None:
+    values = read(tmp_path, environ={"S3_ENDPOINT": "~nobody of that name/x", "S3_ACCESSKEY": "~/x"})
+    with pytest.raises(Misconfigured, match=r"s3.endpoint \(environment S3_ENDPOINT\) is .*: a path"):
+        values.path("s3.endpoint")
+    assert values.path("s3.accessKey") == Path.home() / "x"
+    assert values.path("s3.secretKey") is None
 
 
 def test_typed_values_say_what_is_expected_and_where(tmp_path: Path) -> None:

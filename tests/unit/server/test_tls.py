@@ -375,7 +375,13 @@ async def _probe(settings: Any) -> tuple[str, str, str]:
 
 
 def test_outgoing_settings_are_checked(tmp_path: Path, place: Place) -> None:
-    for text, said in (("nowhere", "cannot be read"), (place("x", b"x"), "no PKCS#12"), ("classpath:x", "Java")):
+    wrong = {
+        "nowhere": "cannot be read",
+        "~no one/x": "no such user",
+        place("x", b"x"): "no PKCS#12",
+        "classpath:x": "Java",
+    }
+    for text, said in wrong.items():
         settings = read_settings([f"--outgoing.ssl.trust-store={text}"], {}, tmp_path).settings
         with pytest.raises(Misconfigured, match=said) as error:
             outgoing_context(settings)

@@ -148,6 +148,22 @@ class TestUpload:
         journal.forget()
         assert os.listdir(tmp_path / "fallback") == os.listdir(folder) == []
 
+    def test_a_home_that_may_not_be_searched_does_not_stop_an_upload(self, tmp_path: Path) -> None:
+        (tmp_path / "home").mkdir(mode=0)
+        journal = UploadJournal(tmp_path, OBJECT, tmp_path / "home" / "uploads")
+
+        def run() -> None:
+            assert journal.upload_id() is None
+            assert not journal.begun
+            journal.intend()
+            assert journal.intended
+            journal.record("MmJi")
+            assert journal.upload_id() == "MmJi"
+            journal.forget()
+            assert not journal.begun
+
+        unprivileged(run)
+
     def test_a_file_in_the_way_of_the_state_does_not_stop_an_upload(self, tmp_path: Path) -> None:
         (tmp_path / f".{OBJECT}").touch()
         journal = UploadJournal(tmp_path, OBJECT, tmp_path / "fallback")

@@ -267,6 +267,16 @@ class TestTheFileOfALock:
         with held([tmp_path], OBJECT, "first") as file:
             assert file is None
 
+    @LOCKS
+    def test_is_none_in_a_folder_that_may_not_be_searched(self, tmp_path: Path, lock: SystemLock) -> None:
+        (tmp_path / "shut").mkdir(mode=0o600)
+
+        def file() -> Path | None:
+            with held([tmp_path / "shut"], OBJECT, "first", lock=lock) as file:
+                return file
+
+        assert unprivileged(file) is None
+
     def test_is_none_where_the_system_keeps_no_locks(self, tmp_path: Path) -> None:
         with held([tmp_path], OBJECT, "first", lock=no_locks) as file:
             assert file is None
