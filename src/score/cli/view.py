@@ -28,8 +28,8 @@ Open = Callable[[], "AbstractContextManager[Item]"]
 
 FORMATS = ("sam", "bam", "cram", "vcf", "bcf")
 TYPES = ("trimmed", "merged", "cross")
-_BETWEEN = re.compile(r",(?!\d{3}(?:[,-]|\Z))(?![^{]*})")
-"""A comma between two regions, not one within a number, nor within the braces around a name."""
+_BETWEEN = re.compile(r",(?!\d{3}(?:[,-]|\Z))")
+"""A comma between two regions, not one within a number."""
 
 
 @click.command()
