@@ -80,6 +80,9 @@ class BlockUploads:
             raise AlreadyExists(f"An upload of {object_id} is in progress.", hint="Ask for its status.")
         upload = await self._objects.begin(key)
         await self._objects.abort(key, upload)
+        if older and not overwrite and await self._objects.stat(key) is not None:
+            # One of them was committed meanwhile, and its completion ends it.
+            raise AlreadyExists(f"The object {object_id} exists.", hint="Ask for overwrite to replace it.")
         await self._forget(object_id, older)
         if stat is not None:
             stat = await self._objects.stat(key)  # dropping blocks may have given it another ETag

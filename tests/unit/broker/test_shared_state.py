@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -20,7 +21,7 @@ from score.broker.access import Access
 from score.broker.blocks import BlockUploads
 from score.broker.state import Layout
 from score.broker.uploads import UploadRules, Uploads
-from score.errors import Conflict
+from score.errors import AlreadyExists, Conflict
 from score.metadata.embedded import EmbeddedRegistry
 from score.protocol.blocks import UPLOAD_FIELD, block_id
 from score.protocol.digests import to_hex
@@ -29,7 +30,7 @@ from score.storage.azure.client import AzureClient
 from score.storage.azure.settings import AzureSettings
 from score.storage.azure.store import AzureStore
 from score.storage.azure.xml import build_block_list
-from score.storage.base import ObjectStore
+from score.storage.base import BlockStore, ObjectStore, UploadId
 from score.storage.local import LocalStore
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.store import open_stores
@@ -188,6 +189,56 @@ def test_calls_of_one_upload_to_azure_go_to_any_server(azurite: Azurite, tmp_pat
         assert stat is not None
         assert to_hex(stat.content_md5) == md5
         assert sorted(azurite.blobs(container)) == sorted([object_id, "heliograph"])
+
+    asyncio.run(test())
+
+
+class Meanwhile:
+    """A store; something happens just before blocks are dropped."""
+
+    def __init__(self, store: AzureStore, happens: Callable[[], None]) -> None:
+        self._store = store
+        self._happens = happens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def abort(self, key: str, upload: UploadId) -> None:
+        self._happens()
+        await self._store.abort(key, upload)
+
+
+@pytest.mark.needs("azurite")
+def test_an_upload_to_azure_that_is_committed_while_another_is_started_is_not_replaced_unasked(
+    azurite: Azurite, tmp_path: Path
+) -> None:
+    layout, container = Layout(""), f"race-{uuid.uuid4().hex[:12]}"
+    azurite.create_container(container)
+
+    async def test() -> None:
+        store = AzureStore(
+            AzureClient(AzureSettings(azurite.account, azurite.key, container, endpoint=azurite.endpoint))
+        )
+        registry = EmbeddedRegistry(tmp_path)
+        await registry.create_study("S", {})
+        object_id, data = await register(registry), b"abc"
+        md5, block = hashlib.md5(data).hexdigest(), block_id(0, hashlib.md5(data).hexdigest())
+        uploads = BlockUploads(store, Access(registry), layout, timedelta(hours=1))
+        spec = json.loads(await uploads.start(object_id, len(data), md5))
+        url = spec["parts"][0]["url"]
+        put(url, f"block&blockid={quote(block, safe='')}", data)
+        late = Meanwhile(store, lambda: put(url, "blocklist", build_block_list([block]), upload=spec["uploadId"]))
+        with pytest.raises(AlreadyExists):
+            await BlockUploads(cast("BlockStore", late), Access(registry), layout, timedelta(hours=1)).start(
+                object_id, 7
+            )
+        await uploads.complete(object_id, spec["uploadId"])
+        assert azurite.call("GET", f"{container}/{object_id}")[1] == data
+        stat = await store.stat(object_id)
+        assert stat is not None
+        assert to_hex(stat.content_md5) == md5
+        await registry.close()
+        await store.close()
 
     asyncio.run(test())
 
