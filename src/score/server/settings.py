@@ -185,7 +185,10 @@ class Settings(BaseModel):
         5, alias="upload.retry.limit", ge=0, description="Repetitions of a call to the store."
     )
     upload_timeout: Whole = Field(
-        15_000, alias="upload.connection.timeout", ge=1, description="Milliseconds to wait for the store to connect."
+        15_000,
+        alias="upload.connection.timeout",
+        ge=1,
+        description="Milliseconds to wait for a connection to the store.",
     )
     clean_cron: Cron = Field(
         "0 0 0 * * ?",
