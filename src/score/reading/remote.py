@@ -101,6 +101,7 @@ class RemoteObject:
 
     def open(self) -> Specification:
         """Ask the server for the object, once; gives its specification, without URLs. See the class for errors."""
+        self.shared.check_process(self.name)
         with self._opening:
             if self._specification is None:
                 self._specification = self._begin()
@@ -130,6 +131,7 @@ class RemoteObject:
         beforehand what to read: past the cache, several requests at once, at most ``gap`` bytes fetched in vain
         between two spans. Spans are cut at the end of the object. Parts that come whole are compared with their MD5s.
         """
+        self.shared.check_process(self.name)
         whole = Span(0, self.size)
         wanted = ranges.coalesce(ranges.overlap(span, whole) for span in spans)
         coming = (piece for span in ranges.coalesce(wanted, gap) for piece in cut(span, REQUEST))
@@ -190,6 +192,7 @@ class RemoteObject:
 
     def _pieces(self, offset: int, length: int) -> Iterator[memoryview]:
         """The bytes of a read, block by block; a large one in several goes, so that little is held at a time."""
+        self.shared.check_process(self.name)
         if offset < 0 or length < 0:
             raise Invalid(
                 f"{self.name}: offset {offset} and length {length} must not be negative.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar
 
+from score.errors import Invalid
 from score.protocol.parts import MIB
 from score.protocol.wire import Part, Specification
 from score.reading.cache import BlockCache
@@ -71,6 +73,7 @@ class Shared:
         block: int | None = None,
     ) -> None:
         self.engine = engine
+        self._process = os.getpid()
         self.block = block or BLOCK
         self.cache = BlockCache(memory, self.block, disk, folder)
         self.parallel = parallel or max(engine.workers.parallel, 2)
@@ -92,6 +95,15 @@ class Shared:
         """Begin nothing more, and forget the cache. Reads under way end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.cache.close()
+
+    def check_process(self, name: str) -> None:
+        """Raises Invalid in a forked process: threads stay behind, and both would use the same connections and the
+        same file of the cache."""
+        if os.getpid() != self._process:
+            raise Invalid(
+                f"{name} was opened before this process was forked, and cannot be read in it.",
+                hint="Open it in the new process, by a client of its own.",
+            )
 
     def submit(self, call: Callable[[], object]) -> bool:
         """Let a thread do it; whether there are threads still."""

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import threading
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
 
 import pytest
 
-from score.errors import Cancelled, Conflict, Forbidden, Integrity, Invalid, NotFound, Refused, Unavailable
+from score.errors import (
+    Cancelled,
+    Conflict,
+    Forbidden,
+    Integrity,
+    Invalid,
+    NotFound,
+    Refused,
+    ScoreError,
+    Unavailable,
+)
 from score.protocol.parts import Span
 from score.reading import RemoteObject, Shared
 from score.reading.shared import Tally
@@ -499,3 +511,32 @@ def test_a_stream_that_nobody_reads_to_its_end_stops(site: FaultyScore, open_obj
     stream = open_object().stream([Span(0, 100), Span(500_000, 100)], gap=0)
     assert next(stream) == (0, DATA[:100])
     stream.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_is_told_to_open_it_anew(
+    site: FaultyScore, make_shared: Callable, open_object: Open, tmp_path: Path
+) -> None:
+    """It has no threads, and would write its blocks over those of the first one, in the same file."""
+    shared = make_shared(memory=2 * BLOCK, disk=12 * BLOCK, folder=tmp_path)
+    remote = open_object(shared)
+    for at in range(14):
+        remote.read_at(at * BLOCK, 1)
+    uses = [lambda at=at: remote.read_at(500_000 + at * BLOCK, 1) for at in range(0, 60, 3)]
+    uses += [lambda: remote.read_at(0, 99), lambda: next(remote.stream([Span(0, 9)]))]
+    child = os.fork()
+    if child == 0:
+        told = 0
+        for use in uses:
+            try:
+                use()
+            except Invalid as error:
+                told += "before this process was forked" in str(error)
+            except ScoreError:
+                break
+            if not told and use is uses[-2]:
+                break  # the last one would wait for a thread for ever
+        os._exit(told)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert remote.read_at(0, 14 * BLOCK) == DATA[: 14 * BLOCK]
+    assert status == len(uses)
