@@ -29,6 +29,7 @@ process SCORE_DOWNLOAD {
     """
 }
 
+// Nextflow writes the name of a file as a shell takes it; in quotes it would be another one.
 process SCORE_UPLOAD {
     tag "${object_id}"
     errorStrategy { task.exitStatus in [5, 130, 143] ? 'retry' : 'finish' }
@@ -42,7 +43,7 @@ process SCORE_UPLOAD {
 
     script:
     """
-    score-client --quiet upload --object-id '${object_id}' --file '${file}' ${md5 ? "--md5 '${md5}'" : ''} \\
+    score-client --quiet upload --object-id '${object_id}' --file ${file} ${md5 ? "--md5 '${md5}'" : ''} \\
         --client.uploadStateDir='${stateFolder(workflow)}' ${params.score_options}
     """
 }

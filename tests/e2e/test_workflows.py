@@ -317,6 +317,19 @@ class TestNextflow:
         assert result.id in said
         site.publish(result)
 
+    def test_names_of_files_may_hold_what_a_shell_takes_for_its_own(
+        self, site: Site, make_file: Maker, tmp_path: Path
+    ) -> None:
+        files = site.register([make_file("the reads' (1) & more.txt", 1000)])
+        workflow = f"""
+            include {{ SCORE_UPLOAD }} from './score'
+            workflow {{
+                SCORE_UPLOAD(Channel.of([[id: 'a'], '{files.id}', file("{files.paths[0]}", glob: false), '']))
+            }}
+        """
+        self.engine(tmp_path / "workflow", site, workflow)
+        site.publish(files)
+
     def test_the_example_of_the_page(
         self, site: Site, example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
