@@ -125,7 +125,10 @@ def look(data: Bytes) -> Input:
             if header is not None:
                 return Input(data, prefix, kind, header)
             length = min(2 * len(prefix), data.size)
-            prefix += data.read_at(len(prefix), length - len(prefix))
+            more = data.read_at(len(prefix), length - len(prefix))
+            if not more:
+                raise Damaged("it ends within its header, and was longer when it was opened.")
+            prefix += more
     except Damaged as error:
         raise Integrity(f"{data.name}: {error.message}", hint="The file is damaged, or was cut short.") from None
 

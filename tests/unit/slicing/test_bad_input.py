@@ -14,6 +14,7 @@ import pytest
 
 from score.errors import Integrity, Invalid, Misconfigured, NotFound
 from score.genomics.bgzf import EOF
+from score.slicing.sources import LocalBytes, look
 from score.slicing.view import Written
 
 Slice = Callable[..., list[Written]]
@@ -92,6 +93,15 @@ def test_reads_without_a_place_by_an_index_that_does_not_know_them(
     assert none.records == 0, "and of its own file it says the truth"
 
 
+def test_a_file_that_shrinks_while_its_header_is_read(files: Any, tmp_path: Path) -> None:
+    path = tmp_path / "shrinking.vcf"
+    path.write_bytes(files.of("vcf").read_bytes())
+    with LocalBytes(path) as data:
+        os.truncate(path, 40)
+        with pytest.raises(Integrity, match="was longer when it was opened"):
+            look(data)
+
+
 def test_a_damaged_block(files: Any, slice_file: Slice, tmp_path: Path) -> None:
     data = bytearray(files.of("straddling").read_bytes())
     data[len(data) // 2] ^= 0xFF
@@ -120,6 +130,24 @@ def test_an_index_of_another_file(files: Any, slice_file: Slice, tmp_path: Path)
     for region in ("chr1:200000-300000", "chr2", "6:1-2000"):
         with pytest.raises(Integrity, match="and its index do not fit"):
             slice_file(made, region)
+
+
+def reads_of(path: Path, *counts: int) -> Path:
+    """A BAM with an index: so many reads of the contigs c0, c1 and so on, all of one length, in one block."""
+    text = "".join(f"@SQ\tSN:c{number}\tLN:1000\n" for number in range(len(counts)))
+    for number, count in enumerate(counts):
+        text += f"r\t0\tc{number}\t9\t60\t4M\t*\t0\t0\tACGT\tFFFF\n" * count
+    path.with_suffix(".sam").write_text(text)
+    pysam.view("-b", "--no-PG", "-o", str(path), str(path.with_suffix(".sam")), catch_stdout=False)
+    pysam.index(str(path))
+    return path
+
+
+def test_an_index_of_the_same_blocks_with_other_records(slice_file: Slice, tmp_path: Path) -> None:
+    """Every block begins where it says so, and holds other contigs there."""
+    few, many = reads_of(tmp_path / "few.bam", 5, 15), reads_of(tmp_path / "many.bam", 10, 10)
+    with pytest.raises(Integrity, match="no record of the wanted contig begins where the index says so"):
+        slice_file(many, "c1", index=few.with_name("few.bam.bai"))
 
 
 def test_an_index_of_more_contigs(files: Any, slice_file: Slice, tmp_path: Path) -> None:
