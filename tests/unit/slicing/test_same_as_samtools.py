@@ -80,6 +80,31 @@ def test_reads_of_random_regions(kind: str, files: Any, slice_file: Callable[...
     assert some > 500
 
 
+@pytest.mark.needs("samtools")
+@pytest.mark.parametrize("shift", [10, 14, 18])
+def test_a_read_that_begins_far_before_the_region(
+    shift: int, files: Any, slice_file: Callable[..., list[Written]], tmp_path: Path
+) -> None:
+    """The smallest bins around its end are empty: a CSI tells only by those before them where its records begin."""
+    contig, made = 2_000_000_000, tmp_path / "long.bam"
+    text = f"@HD\tVN:1.6\tSO:coordinate\n@SQ\tSN:c\tLN:{contig}\n"
+    for at, cigar in ((5, "4M"), (100, "2M100000000N2M"), (contig - 3, "4M")):
+        text += f"r\t0\tc\t{at}\t60\t{cigar}\t*\t0\t0\tACGT\tFFFF\n"
+    (tmp_path / "long.sam").write_text(text)
+    pysam.view("-b", "-o", str(made), str(tmp_path / "long.sam"), catch_stdout=False)
+    pysam.index("-c", "-m", str(shift), str(made))
+    for region, count in (
+        ("c:100000102-100000103", 1),
+        ("c:100000104-100000104", 0),
+        (f"c:{contig}-{contig}", 1),
+        ("c:1-8", 1),
+        ("c:9-99", 0),
+    ):
+        found = written(slice_file(made, region))
+        assert found == samtools(made, files.reference, region), region
+        assert len(found) == count
+
+
 @pytest.mark.needs("bcftools")
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_variants_of_random_regions(kind: str, files: Any, slice_file: Callable[..., list[Written]]) -> None:
