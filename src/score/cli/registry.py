@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -33,9 +35,10 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
     """
     from score.cli.session import session
     from score.client.register import register as submit
+    from score.errors import ScoreError
     from score.transfer.files import translate
 
-    with session(ctx, live=False) as run:
+    with session(ctx, live=False) as run, _said_what_to_do():
         _require_writable(manifest)  # an analysis whose manifest cannot be written would be of no use
         done = submit(
             run.client.song,
@@ -49,13 +52,32 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
         try:
             manifest.write_text(done.manifest.text(), "utf-8")
         except OSError as error:
-            raise translate(error, manifest) from error
+            if manifest.is_file():  # no device
+                manifest.unlink()  # an upload from a part of it would look complete
+            told: ScoreError = translate(error, manifest)
+            raise type(told)(
+                f"{told.message.rstrip('.')}; the files are registered as analysis {done.analysis_id}.",
+                hint=f"score-client upload --study-id {study_id} --analysis-id {done.analysis_id} --dir {folder} "
+                "needs no manifest.",
+            ) from error
         count = len(done.manifest.entries)
         files = "1 file" if count == 1 else f"{count} files"
         run.screen.line(f"{files} registered as analysis {done.analysis_id} of {study_id}.")
         run.screen.line(f"Next: score-client upload --manifest {manifest}")
         write(done.analysis_id)
     return exits.OK
+
+
+@contextmanager
+def _said_what_to_do() -> Iterator[None]:
+    """For calls that are made once: a registration whose answer got lost would be made twice."""
+    from score.errors import Unavailable
+
+    try:
+        yield
+    except Unavailable as error:
+        error.hint = error.hint or "Run the same command again later; score-client check tells what is away."
+        raise
 
 
 def _require_writable(path: Path) -> None:
@@ -85,6 +107,6 @@ def publish(ctx: click.Context, study_id: str, analysis_id: str) -> int:
     """Publish an analysis whose files are all uploaded, so that they can be downloaded."""
     from score.cli.session import session
 
-    with session(ctx, live=False) as run:
+    with session(ctx, live=False) as run, _said_what_to_do():
         run.screen.line(run.client.song.publish(study_id, analysis_id))
     return exits.OK

@@ -90,6 +90,7 @@ def register(
     Refused where the metadata service's answer does not fit what was submitted.
     """
     paths = find_files(folder, manifest)
+    studies = song.studies()  # a registry that is away is noticed before hours of hashing
 
     def describe(path: Path) -> dict[str, object]:
         md5 = md5_of_file(path)
@@ -109,7 +110,7 @@ def register(
         files = list(pool.map(describe, paths))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    if study not in song.studies():
+    if study not in studies:
         with contextlib.suppress(Conflict):  # somebody else was faster
             song.create_study(study)
     payload: dict[str, object] = {"studyId": study, "analysisType": {"name": "files"}, "files": files, "samples": []}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import re
@@ -583,6 +584,52 @@ class TestStart:
 
 
 class TestRegistry:
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["register", "--study-id", "S", "--dir", "in", "--manifest", "m.txt"],
+            ["publish", "--study-id", "S", "--analysis-id", ANALYSIS],
+        ],
+        ids=lambda words: words[0],
+    )
+    def test_what_to_do_where_it_is_away(self, run: Run, folder: Path, song: FakeSong, words: list[str]) -> None:
+        (folder / "in").mkdir()
+        (folder / "in" / "a.bam").write_bytes(DATA)
+        song.traffic.inject(Reset(), times=None)
+        status, out, err = run(*words)
+        assert (status, out) == (5, "")
+        assert "Run the same command again later; score-client check tells what is away." in err
+        assert not (folder / "m.txt").exists()
+
+    @pytest.mark.parametrize(("limit", "status", "said"), [(True, 3, "File too large"), (False, 10, "No space left")])
+    def test_a_manifest_that_the_disk_has_no_room_for(
+        self, folder: Path, song: FakeSong, limit: bool, status: int, said: str
+    ) -> None:
+        (folder / "in").mkdir()
+        (folder / "in" / "a.bam").write_bytes(DATA)
+        answers = {
+            "/studies/all": ["S"],
+            "/submit/": {"analysisId": ANALYSIS, "status": "OK"},
+            "/files": [{"fileName": "a.bam", "objectId": OBJECT}],
+        }
+        for path, document in answers.items():
+            song.traffic.inject(Answer(200, json.dumps(document).encode()), path=path)
+        if not limit:
+            (folder / "m.txt").symlink_to("/dev/full")
+        words = [*CLIENT, "register", "--study-id", "S", "--dir", "in", "--manifest", "m.txt"]
+        script = f'{"ulimit -f 0;" if limit else ""} exec "$@"'
+        ended = subprocess.run(
+            ["sh", "-c", script, "sh", *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert (ended.returncode, ended.stdout) == (status, "")
+        assert f"m.txt: {said}" in ended.stderr
+        assert f"; the files are registered as analysis {ANALYSIS}." in ended.stderr
+        assert (
+            f"score-client upload --study-id S --analysis-id {ANALYSIS} --dir in needs no manifest." in ended.stderr
+        )
+        assert (folder / "m.txt").is_symlink() is not limit
+        assert not (folder / "m.txt").is_file()
+
     def test_a_manifest_that_cannot_be_written_registers_nothing(
         self, run: Run, folder: Path, song: FakeSong
     ) -> None:

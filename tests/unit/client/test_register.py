@@ -81,6 +81,14 @@ def test_a_new_study_is_made(client: Client, song: FakeSong, folder: Path) -> No
     assert json.loads(made.body)["studyId"] == "TEST-CA"
 
 
+def test_a_registry_that_is_away_is_noticed_before_anything_is_hashed(
+    client: Client, song: FakeSong, folder: Path
+) -> None:
+    song.traffic.inject(Answer(503), path="/studies/all", times=None)
+    with pytest.raises(Unavailable):
+        register(client.song, "TEST-CA", folder, "open", 2, lambda path: pytest.fail(f"{path} was hashed"))
+
+
 def test_a_study_that_somebody_else_made_meanwhile_will_do(client: Client, song: FakeSong, folder: Path) -> None:
     song.traffic.inject(Answer(409), method="POST", path="/studies/")
     script(song, studies=[])
