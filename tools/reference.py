@@ -63,6 +63,10 @@ that means an object store, so that nobody writes to a disk unawares.
 
 A server that is asked for something that is not built yet says so and does not start: `server.ssl.bundle`."""
 
+VARIABLES = """\
+Of the environment `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count too, and `SSL_CERT_FILE` and
+`SSL_CERT_DIR`, as with other programs, and `SCORE_DEBUG=1`, which shows the place of a defect."""
+
 
 def table(*head: str) -> list[str]:
     """The head of a table."""
@@ -102,7 +106,7 @@ def client_settings() -> Iterator[str]:
 def settings_page() -> str:
     """docs/settings.md."""
     server = ["## score-server", "", PROFILES, "", *server_settings()]
-    client = ["## score-client", "", *client_settings()]
+    client = ["## score-client", "", *client_settings(), "", VARIABLES]
     return "\n".join([MADE, "", "# Settings", "", SETTINGS, "", *server, "", *client, ""])
 
 

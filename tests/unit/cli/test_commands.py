@@ -331,12 +331,16 @@ class TestDownload:
         assert run("download", "--object-id", OBJECT, "--output-dir", "out", "--output-layout", layout)[0] == 0
         assert (folder / "out" / name).read_bytes() == DATA
 
-    def test_a_range(self, run: Run, folder: Path, registered: None) -> None:
+    def test_a_range(self, run: Run, folder: Path, registered: None, song: FakeSong, site: FaultyScore) -> None:
+        """Of the object alone: bytes of its index at those places are of no use."""
+        index = song.register("a.bam.bai", analysis=ANALYSIS)
+        site.fake.add(index.object_id, DATA)
         words = ["--object-id", OBJECT, "--output-dir", "out", "--offset", "100", "--length", "1000"]
         status, _, err = run("download", *words)
         assert status == 0
         assert "not verified" in err
         assert (folder / "out" / "a.bam").read_bytes() == DATA[100:1100]
+        assert os.listdir(folder / "out") == ["a.bam"]
 
     def test_a_manifest(self, run: Run, folder: Path, registered: None) -> None:
         (folder / "m.tsv").write_text(f"\ufeffrepo_code\tobject_id\r\n\r\naws\t{OBJECT}\r\n", "utf-8")

@@ -425,8 +425,9 @@ def test_redirects_are_not_followed(http: Http, store: FaultyScore) -> None:
     assert http.request("GET", f"{store.url}/profile", headers={"Authorization": "Bearer x"}).status == 302
 
 
-def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, store: FaultyScore) -> None:
-    monkeypatch.setenv("http_proxy", store.url.replace("http://", "user:pass%20word@"))
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
+def test_the_proxy_of_the_environment_is_used(name: str, monkeypatch: pytest.MonkeyPatch, store: FaultyScore) -> None:
+    monkeypatch.setenv(name, store.url.replace("http://", "user:pass%20word@"))
     monkeypatch.setenv("no_proxy", "direct.invalid")
     http = Http(2, Timeouts(connect=20, read=20))
     store.traffic.inject(Answer(200, b"from the proxy"))
