@@ -18,7 +18,7 @@ from score.transfer.checking import checked_md5
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Note, Planned
 from score.transfer.fetch import Fetch, Replaced
-from score.transfer.files import Source, Target, allocated, check_space, is_there
+from score.transfer.files import Source, Target, allocated, check_space, is_there, nearest_folder
 from score.transfer.journal import DownloadJournal
 
 _REPLACE = "To replace it: --force."
@@ -122,8 +122,7 @@ class Download:
         else:
             if not journal.begun:
                 self._require_free(journal)
-            folder = next(one for one in (self.out.absolute(), *self.out.absolute().parents) if one.is_dir())
-            check_space(folder, wanted.object_size - allocated(journal.data))
+            check_space(nearest_folder(self.out), wanted.object_size - allocated(journal.data))
         state = State.PRESENT if there else State.PLANNED
         return Outcome(self.entity.id, state, target, wanted.object_size, whole)
 

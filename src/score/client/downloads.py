@@ -15,7 +15,7 @@ from score.errors import Cancelled, ScoreError
 from score.protocol.wire import Entity
 from score.transfer.engine import Engine
 from score.transfer.events import Note
-from score.transfer.files import translate
+from score.transfer.files import make_folder
 from score.transfer.lock import Held, held
 
 
@@ -23,10 +23,7 @@ class Downloads:
     """The downloads of one call, into one folder, which is made. Raises where it cannot be."""
 
     def __init__(self, engine: Engine, score: Score, catalog: Catalog, wanted: Wanted) -> None:
-        try:
-            wanted.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise translate(error, wanted.out) from error
+        make_folder(wanted.out)
         self._engine = engine
         self._score = score
         self._catalog = catalog

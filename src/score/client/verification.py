@@ -20,7 +20,7 @@ from score.protocol.wire import Entity, Part, Specification
 from score.transfer.checking import checked_md5
 from score.transfer.engine import Engine
 from score.transfer.events import Note, Planned
-from score.transfer.files import Source, is_there, translate
+from score.transfer.files import Source, is_there, make_folder, translate
 from score.transfer.journal import DownloadJournal
 from score.transfer.lock import held
 
@@ -199,6 +199,8 @@ def verify(
     With ``repair`` what is damaged or missing is fetched again, and nothing else.
     """
     claims = Claims()
+    if repair:
+        make_folder(out)
 
     def one(entity: Entity) -> Outcome:
         alone = held([out], entity.id, str(place(out, layout, entity))) if repair else nullcontext()

@@ -18,6 +18,7 @@ from score.transfer.budget import LARGEST_CHUNK as CHUNK
 
 CHECK = "Check the path."
 """What to do, where nothing better is known."""
+OTHER_FOLDER = "Name another --output-dir."
 _UMASK = os.umask(0o077)  # it can only be read by setting it, which is safest before there are threads
 os.umask(_UMASK)
 _PLAIN = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -247,6 +248,31 @@ def check_space(folder: Path, needed: int) -> None:
             f"{folder}: {needed:,} bytes are needed and {free:,} are free.",
             hint="Free some space or name another --output-dir, then run the same command again.",
         )
+
+
+def nearest_folder(folder: Path) -> Path:
+    """``folder``, or the first above it that is there, in which it would be made. Raises Invalid where that is a
+    file, Refused where nothing can be made in it."""
+    place = folder
+    while place != place.parent and not is_there(place):
+        place = place.parent
+    if not os.path.isdir(place):
+        raise Invalid(f"{folder} cannot be the output folder: {place} is no folder.", hint=OTHER_FOLDER)
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise Refused(f"{folder}: nothing can be written in {place}.", hint=OTHER_FOLDER)
+    return place
+
+
+def make_folder(folder: Path) -> None:
+    """Make an output folder, and those above it, where they are not there. Raises Invalid where a file is in the way,
+    NoSpace, Refused."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        nearest_folder(folder)
+        raise translate(error, folder) from error
+    except OSError as error:
+        raise translate(error, folder) from error
 
 
 def allocated(path: Path) -> int:

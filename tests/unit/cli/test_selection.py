@@ -16,6 +16,7 @@ import pytest
 
 from score.cli.options import Duration
 from score.testing.faults import Answer, Reset
+from score.testing.privileges import unprivileged
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
 
@@ -224,6 +225,33 @@ class TestRehearsal:
     def test_of_a_download_into_a_new_folder(self, run: Run, folder: Path, registered: None) -> None:
         assert run(*DOWNLOAD, *ANALYSED, "--dry-run")[0] == 0
         assert not (folder / "out").exists()
+
+    @pytest.mark.parametrize("rehearsal", [["--dry-run"], []], ids=["rehearsed", "done"])
+    @pytest.mark.parametrize("place", ["file", "file/below"])
+    def test_of_a_download_into_a_file(
+        self, run: Run, folder: Path, registered: None, place: str, rehearsal: list[str]
+    ) -> None:
+        (folder / "file").touch()
+        status, _, err = run("download", "--output-dir", place, "--object-id", OTHER, *rehearsal)
+        assert status == 2
+        assert f"{place} cannot be the output folder: file is no folder." in err
+
+    def test_of_a_download_into_a_folder_that_nobody_may_write_to(
+        self, run: Run, folder: Path, registered: None
+    ) -> None:
+        (folder / "shut").mkdir(mode=0o555)
+        for place in ("shut", "shut/below/it"):
+            words = ("download", "--output-dir", place, "--object-id", OTHER, "--dry-run")
+            status, _, err = unprivileged(lambda words=words: run(*words))
+            assert status == 3
+            assert f"{place}: nothing can be written in shut." in err
+
+    def test_of_a_download_from_a_folder_that_is_gone(self, run: Run, folder: Path, registered: None) -> None:
+        settings = [f"--{line}" for line in (folder / "application.properties").read_text().splitlines()]
+        (folder / "gone").mkdir()
+        os.chdir(folder / "gone")
+        (folder / "gone").rmdir()
+        assert run("download", "--output-dir", "out", "--object-id", OTHER, "--dry-run", *settings)[0] in (0, 3, 4)
 
     def test_of_a_download_that_would_fail(self, run: Run, folder: Path, registered: None) -> None:
         (folder / "out").mkdir()

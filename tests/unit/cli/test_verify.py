@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -212,6 +213,11 @@ class TestRepair:
         path.unlink()
         assert run(*ONE, "--repair")[0] == 0
         assert path.read_bytes() == DATA
+
+    def test_a_folder_that_is_missing_is_as_any_new_one(self, run: Run, folder: Path, path: Path) -> None:
+        status, _, _ = run("verify", "--object-id", OBJECT, "--output-dir", "new/out", "--repair")
+        assert status == 0
+        assert stat.S_IMODE((folder / "new" / "out").stat().st_mode) == stat.S_IMODE(path.parent.stat().st_mode)
 
     def test_a_good_file_is_left_alone(self, run: Run, path: Path, site: FaultyScore) -> None:
         before = path.stat()
