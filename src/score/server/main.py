@@ -61,7 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(20_000, 10, 10)  # with 700 the search for garbage, of which there is little, costs a twentieth
     try:
         if words and words[0] in COMMANDS:
-            return run_command(words[0], words[1:])
+            try:
+                return run_command(words[0], words[1:])
+            except BrokenPipeError:
+                return _unread()
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server tells what it does with it
         reading = read_settings(words, os.environ, Path.cwd())
@@ -203,8 +206,18 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _print(text: str) -> int:
-    print(text, flush=True)  # noqa: T201
+    """Print a text; the exit status."""
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        return _unread()
     return 0
+
+
+def _unread() -> int:
+    """The exit status where nobody reads standard output any more, as of ``| head -1``: what comes leads nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 1
 
 
 if __name__ == "__main__":

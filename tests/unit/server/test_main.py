@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -194,3 +195,21 @@ def test_every_setting_is_listed_with_its_default(start: Start) -> None:
     assert "\nupload.partsize=20000000\n" in out
     assert "\ns3.sigV4Enabled=true\n" in out
     assert "\ns3.upload.expiration=6\n" in out
+
+
+@pytest.mark.parametrize("word", ["--help", "--settings", "config"])
+def test_a_reader_that_goes_away_is_no_defect(word: str, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [program("score-server"), word]
+    with os.fdopen(writing, "wb") as nobody:
+        ended = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=clean_environment(tmp_path),
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            timeout=120,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (1, b"")
