@@ -21,7 +21,7 @@ S3_PROFILES = {"s3", "default", "aws", "amazon", "collaboratory"}
 KNOWN_PROFILES = S3_PROFILES | {"azure", "secure", "prod", "dev", "ssl", "local"}
 PREFIXES = (
     "server", "s3", "bucket", "upload", "download", "object", "azure", "metadata", "auth", "local", "insecure",
-    "outgoing", "htsget",
+    "outgoing", "htsget", "clean",
 )  # fmt: skip
 MISSPELLED = {
     "upload.connectionltimeout": "upload.connection.timeout",

@@ -276,6 +276,14 @@ def test_the_time_out_as_the_public_pages_misspell_it_counts(tmp_path: Path) -> 
     assert "upload.connection.timeout" in said
 
 
+@pytest.mark.parametrize("name", ["clean.enabled", "CLEAN_ENABLED", "clean.cron"])
+def test_the_short_names_in_the_text_of_the_public_pages_are_warned_of(tmp_path: Path, name: str) -> None:
+    """They are ignored, as by the reference: the cleanup would go on without a word."""
+    reading = read_settings([], {name: "false"}, tmp_path)
+    meant = "upload.clean." + ("cron" if "cron" in name else "enabled")
+    assert [one for one in reading.warnings if f"Did you mean {meant}?" in one]
+
+
 def test_a_misspelled_name_is_told_with_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured) as caught:
         read(tmp_path, {**S3, "S3_ENDPOINT": "", "S3_ENDPONT": "http://store:9000"})
