@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,20 +61,29 @@ def places(path: Path, chosen: Path | None) -> list[Path]:
 
 def _write(path: Path, data: bytes, *, lasting: bool = False) -> None:
     """Write a small file whole or not at all; readable by its owner only, for it may hold signed URLs. It is always a
-    new one, so that nobody else has it open. ``lasting``: whole after a power cut too, which costs a wait for the
-    disk, and is for that without which a transfer would start over."""
+    new one, so that nobody else has it open. ``lasting``: soon whole after a power cut too, for that without which a
+    transfer would start over. Nobody waits for that: a busy disk may take long."""
     passing = path.with_name(f"new-{path.name}")
     try:
         passing.unlink(missing_ok=True)
         descriptor = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-            if lasting:
-                file.flush()
-                os.fsync(file.fileno())
         os.replace(passing, path)
     except OSError as error:
         raise _unwritable(error, path) from error
+    if lasting and os.name == "posix":  # elsewhere a file that is open cannot be removed
+        with contextlib.suppress(RuntimeError):  # the system gives no thread
+            threading.Thread(target=_sync, args=[path], name="state", daemon=True).start()
+
+
+def _sync(path: Path) -> None:
+    with contextlib.suppress(OSError):  # it may be gone already
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _unwritable(error: OSError, path: Path) -> ScoreError:
