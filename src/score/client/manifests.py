@@ -146,6 +146,11 @@ def is_upload(source: Source) -> bool:
         _, header = next(_rows(source))
     except Invalid:
         return False
+    return _names_analysis(header)
+
+
+def _names_analysis(header: list[str]) -> bool:
+    """Whether a first line is that of an upload manifest: the id of an analysis, alone."""
     return is_uuid(header[0]) and not any(header[1:])
 
 
@@ -199,7 +204,7 @@ def parse(source: Source) -> UploadManifest | DownloadManifest:
 
 def _found(header: list[str]) -> str:
     """What stands there instead, for whoever took the manifest of another program."""
-    if is_uuid(header[0]) and not any(header[1:]):
+    if _names_analysis(header):
         return "; it seems to be an upload manifest"
     return f", but {', '.join(cell[:30] for cell in header[:4])}" if len(header) > 1 else ""
 

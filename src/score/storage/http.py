@@ -28,7 +28,7 @@ LARGEST_ANSWER: Final = 256 * 1024 * 1024
 """Bytes. A listing or a state document is far below it."""
 _IDLE = 15.0
 """Seconds after which a connection that nobody used is not used again: stores and proxies hang up then."""
-_LONGEST = 5
+LONGEST: Final = 5
 """Times as long as it may be silent an answer may take in all: else one that trickles has its connection for ever."""
 _PROXY_PATIENCE = 30.0
 """Seconds without a byte after which a proxy is given up."""
@@ -236,7 +236,7 @@ class _Connection(asyncio.Protocol):
         self._status = 0
         self._head, self._most, self._patience = head, most, patience
         self._heard = self._loop.time()
-        self._end = self._heard + _LONGEST * patience
+        self._end = self._heard + LONGEST * patience
         timer = self._loop.call_later(patience, self._watch)
         self._transport.write(request)
         try:

@@ -33,15 +33,13 @@ from score.storage.azure.faults import clock_skew, delays, translate
 from score.storage.azure.settings import AzureSettings
 from score.storage.azure.signing import Policy, encode_path, encode_query, sign_request
 from score.storage.base import Blocks
-from score.storage.http import LARGEST_ANSWER
+from score.storage.http import LARGEST_ANSWER, LONGEST
 
 Query = Sequence[tuple[str, str]]
 PAGE: Final = 5000
 """Entries of a page of a listing: the most that Azure gives."""
 PROBE_TIMEOUT: Final = 10.0
 """Seconds: who asks whether the store is well wants to know soon."""
-_LONGEST = 5
-"""Times as long as it may be silent an answer may take in all."""
 
 
 class Answer(NamedTuple):
@@ -205,7 +203,7 @@ class AzureClient:
         signed = sign_request(self.settings.account, self.key, method, path, query, headers, len(body), self.clock())
         silence = read_timeout or self.settings.read_timeout
         timeout = aiohttp.ClientTimeout(
-            total=_LONGEST * silence,
+            total=LONGEST * silence,
             connect=self.settings.connect_timeout,  # with the wait for one of the connections
             sock_connect=self.settings.connect_timeout,
             sock_read=silence,
