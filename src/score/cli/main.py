@@ -8,16 +8,15 @@ import gc
 import io
 import os
 import re
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from score.cli import exits
+from score.cli.interrupts import Interrupts
 from score.errors import Cancelled, Invalid, ScoreError
 
 if TYPE_CHECKING:
@@ -160,16 +159,12 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit status."""
-    interrupt = _Interrupt()
-    signal.signal(signal.SIGTERM, interrupt)
-    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:  # not where a shell runs it in the background
-        signal.signal(signal.SIGINT, interrupt)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
-        signal.signal(signal.SIGHUP, interrupt)
+    interrupts = Interrupts()
+    interrupts.install()
     _prepare_streams()
     gc.set_threshold(20_000, 10, 10)  # imports make no garbage, and the usual 700 is a tenth of their time
     try:
-        status = _run(sys.argv[1:] if arguments is None else arguments)
+        status = _run(sys.argv[1:] if arguments is None else arguments, interrupts)
         if status == exits.INTERRUPTED:
             # Threads may still wait for the network; all state on the disk is as good as after any crash.
             with contextlib.suppress(OSError):
@@ -195,10 +190,10 @@ def _prepare_streams() -> None:
         out.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
     """Run a command; its exit status."""
     words, settings = split(arguments)
-    run: dict[str, Any] = {"settings": settings}
+    run: dict[str, Any] = {"settings": settings, "interrupts": interrupts}
     try:
         status = cli.main(args=words, prog_name="score-client", standalone_mode=False, obj=run)
         return status if isinstance(status, int) else exits.OK
@@ -260,20 +255,6 @@ def _say(text: str) -> None:
     """A line on standard error; where nobody listens any more, the exit status still tells."""
     with contextlib.suppress(OSError):
         click.echo(text, err=True)
-
-
-class _Interrupt:
-    """The handler of the signals by which users end a program. The first two interrupt what is under way, and then
-    what is waited for because of that; who asks a third time wants nothing more of it."""
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        self._count += 1
-        if self._count > 2:
-            os._exit(exits.INTERRUPTED)
-        raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

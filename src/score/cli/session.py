@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from score.cli import exits
+from score.cli.interrupts import Interrupts
 from score.cli.progress import Screen, make
 from score.cli.records import Records, Report
 from score.client import settings as configuration
@@ -27,20 +28,25 @@ class Session:
     client: Client
     screen: Screen
     records: Records
+    interrupts: Interrupts
     report: Report | None = None
     no_transfer: bool = False
     _moved: int = 0
     _statuses: exits.Statuses = field(default_factory=exits.Statuses)
 
     def follow(self, outcomes: Iterable[Outcome], extra: str = "") -> int:
-        """Tell of each outcome as it comes, and sum up; the exit status."""
-        for outcome in outcomes:
-            self._statuses.add(outcome)
-            self._moved += outcome.good and outcome.state is not State.PRESENT
-            if self.report is not None:
-                self.report.outcome(outcome)
-            self.records.outcome(outcome)
-            self.screen.ended(outcome)
+        """Tell of each outcome as it comes, and sum up; the exit status.
+
+        Raises Cancelled once the user asked to stop, after what was under way is told of.
+        """
+        with self.interrupts.asking(self.client.stop.ask):
+            for outcome in outcomes:
+                self._statuses.add(outcome)
+                self._moved += outcome.good and outcome.state is not State.PRESENT
+                if self.report is not None:
+                    self.report.outcome(outcome)
+                self.records.outcome(outcome)
+                self.screen.ended(outcome)
         self.screen.conclude(extra)
         status = self._statuses.status
         if status == exits.OK and self.no_transfer and not self._moved:
@@ -79,7 +85,7 @@ def session(ctx: click.Context, *, server: bool = True, live: bool = True) -> It
             client.limit_bandwidth(ctx.obj.get("bwlimit") or "")
             if ctx.obj.get("max_duration"):
                 client.stop_after(ctx.obj["max_duration"])
-            yield Session(client, screen, records, report, bool(ctx.obj.get("no_transfer")))
+            yield Session(client, screen, records, ctx.obj["interrupts"], report, bool(ctx.obj.get("no_transfer")))
     finally:
         if report is not None:
             report.close()

@@ -25,6 +25,8 @@ from score.transfer.retry import Exhausted, Stop
 
 T = TypeVar("T")
 
+NOTICE = 0.2
+"""Seconds between two looks whether the user asked to stop."""
 GRACE = 3.0
 """Seconds for transfers to notice that the user asked to stop."""
 LARGE = 64 * MIB
@@ -97,7 +99,7 @@ class Many(Generic[T]):
                     return
                 self.stop.check()
                 try:
-                    future = done.get(timeout=0.5)  # in pieces, so that an interrupt is seen in the main thread
+                    future = done.get(timeout=NOTICE)
                 except Empty:
                     continue
                 try:

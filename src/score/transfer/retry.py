@@ -58,6 +58,7 @@ class Stop:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._flag = Flag()
+        self._asked = False
         self._clock = clock
         self._end = math.inf
 
@@ -65,9 +66,14 @@ class Stop:
         """From now on every check raises Cancelled."""
         self._flag.set()
 
+    def ask(self) -> None:
+        """As :meth:`set`, for a handler of signals, which must take no lock that the code under it may hold: whoever
+        sleeps does not notice until the next one who checks passes it on by :meth:`set`."""
+        self._asked = True
+
     def check(self) -> None:
         """Raises Cancelled once the user asked to stop."""
-        if self._flag.is_set() or self.is_late:
+        if self._flag.is_set() or self._asked or self.is_late:
             raise Cancelled("Stopped.")
 
     def after(self, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -9,8 +10,10 @@ import os
 import random
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -53,6 +56,13 @@ def files(folder: Path, song: FakeSong) -> Path:
 def records(out: str) -> list[dict[str, object]]:
     """The documents on standard output, which holds nothing else."""
     return [json.loads(line) for line in out.splitlines()]
+
+
+def waiting_in(pipe: IO[str]) -> int:
+    """Bytes that were written and not read."""
+    count = bytearray(4)
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return int.from_bytes(count, sys.byteorder)
 
 
 class TestAnalysis:
@@ -401,6 +411,30 @@ class TestRecords:
         assert (one["record"], one["object_id"], one["state"]) == ("object", OBJECT, "not finished")
         assert (end["exit"], end["objects"], end["failed"]) == (130, 1, 1)
         assert end["error"] == one["error"]
+
+    def test_an_interruption_while_nobody_reads(self, folder: Path, site: FaultyScore, registered: None) -> None:
+        """It comes while a record is written, and those of what is under way are still to come."""
+        gate = site.traffic.hold(path=f"/store/{OBJECT}", skip=2)
+        others = [f"5c0eca11-0000-4000-8000-{number:012}" for number in range(1000, 1100)]
+        (folder / "ids").write_text("\n".join([OBJECT, *others]))
+        words = [*CLIENT, *DOWNLOAD, "--object-id", "-", "--json"]
+        with (
+            (folder / "ids").open() as ids,
+            subprocess.Popen(
+                words, cwd=folder, stdin=ids, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            ) as client,
+        ):
+            assert client.stdout is not None
+            room = fcntl.fcntl(client.stdout, fcntl.F_SETPIPE_SZ, 4096)
+            gate.wait_for_arrival()
+            while waiting_in(client.stdout) < room - 500:
+                pass
+            client.terminate()
+            told = records(client.stdout.read())
+        assert client.returncode == 130
+        *objects, end = told
+        assert [one["state"] for one in objects if one["object_id"] == OBJECT] == ["not finished"]
+        assert (end["exit"], end["objects"]) == (130, len(objects))
 
     def test_a_server_that_goes_away_takes_a_record_for_each_and_one_line_for_all(
         self, run: Run, folder: Path, site: FaultyScore
