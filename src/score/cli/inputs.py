@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import io
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from score.cli.session import Session
 from score.client import analysis_files, manifests
 from score.client.manifest_source import STDIN, Source, fetch, read_stdin
-from score.client.manifests import DownloadManifest, UploadEntry, UploadManifest
-from score.client.shards import share
+from score.client.manifests import UploadEntry, UploadManifest, packed_entries
+from score.client.packed import Counted, Known, packed_ids
+from score.client.shards import packed_sizes, share
 from score.errors import Invalid, NotFound
 from score.protocol.ids import check_object_id, is_uuid
 
 Shard = tuple[int, int] | None
-Sized = list[tuple[str, int | None]]
+Objects = Counted[tuple[str, int | None]]
+"""Ids, each once, with sizes in bytes as far as they are known."""
 
 
 def source(run: Session, manifest: str) -> Source:
@@ -29,26 +32,27 @@ def read_ids(ids: Sequence[str]) -> Iterator[str]:
         if object_id != STDIN:
             yield check_object_id(object_id)
             continue
-        lines = read_stdin().decode("utf-8-sig", "replace").splitlines()
-        words = [word for line in lines for word in line.partition("#")[0].split()]
-        if not words:
+        empty = True
+        for line in io.TextIOWrapper(io.BytesIO(read_stdin()), "utf-8-sig", "replace"):
+            for word in line.partition("#")[0].split():
+                if not is_uuid(word):
+                    raise Invalid(f"Standard input: {word[:60]!r} is not an object id.", hint="Give one a line.")
+                empty = False
+                yield word
+        if empty:
             raise Invalid("Standard input holds no object ids.", hint="Give one a line.")
-        for word in words:
-            if not is_uuid(word):
-                raise Invalid(f"Standard input: {word[:60]!r} is not an object id.", hint="Give one a line.")
-            yield word
 
 
 def objects(
     run: Session, manifest: str | None, ids: Sequence[str], analysis: str | None, study: str | None, shard: Shard
-) -> Sized:
+) -> Objects:
     """The objects that are named, each once, with their sizes as far as they are told; those of an analysis are asked
     for only where it is shared out."""
     if manifest is not None:
         found = manifests.parse(source(run, manifest))
         if isinstance(found, UploadManifest):
-            return [(entry.object_id, None) for entry in found.entries]
-        return list(found.sizes.items())
+            return packed_sizes((entry.object_id, None) for entry in found.entries)
+        return found.objects
     if analysis is not None and study is not None:
         found_ids = run.client.analysis(study, analysis)
         if shard is None:
@@ -57,36 +61,43 @@ def objects(
             lambda: run.client.song.files(study, analysis), f"{analysis}: asking the metadata service"
         )
         return [(file.object_id, file.size) for file in analysis_files.read_records(records, analysis)]
-    return [(object_id, None) for object_id in dict.fromkeys(read_ids(ids))]
+    return packed_sizes((object_id, None) for object_id in packed_ids(read_ids(ids)))
 
 
 def download_objects(
     run: Session, manifest: str | None, ids: Sequence[str], analysis: str | None, study: str | None, shard: Shard
-) -> Sized:
+) -> Objects:
     """As :func:`objects`, of a download manifest only. Raises Invalid for another one."""
     if manifest is not None:
-        found: DownloadManifest = manifests.parse_download(source(run, manifest))
-        return list(found.sizes.items())
+        return manifests.parse_download(source(run, manifest)).objects
     return objects(run, manifest, ids, analysis, study, shard)
 
 
-def shard_objects(found: Sized, shard: Shard) -> Sized:
+def shard_objects(found: Objects, shard: Shard) -> Objects:
     """The share of this task."""
-    return found if shard is None else share(((one, one[0], one[1]) for one in found), *shard)
+    if shard is None:
+        return found
+    mine = share(found, *shard)
+    return packed_sizes(one for one in found if one[0] in mine)
 
 
-def left_to_others(found: Sized, mine: Sized) -> Collection[str]:
+def left_to_others(found: Objects, mine: Objects) -> Container[str]:
     """The ids of the objects that other tasks deal with."""
-    if len(found) == len(mine):
-        return ()
-    return {object_id for object_id, _ in found} - {object_id for object_id, _ in mine}
+    others = Known()
+    if len(found) != len(mine):
+        for object_id, _ in found:
+            others.add(object_id)
+        for object_id, _ in mine:
+            others.discard(object_id)
+    return others
 
 
-def shard_files(found: Sequence[UploadEntry], shard: Shard) -> Sequence[UploadEntry]:
+def shard_files(found: Counted[UploadEntry], shard: Shard) -> Counted[UploadEntry]:
     """The share of this task; sizes are those of the files, a missing one counts as empty."""
     if shard is None:
         return found
-    return share(((entry, entry.object_id, size_of(entry.path) or 0) for entry in found), *shard)
+    mine = share(((entry.object_id, size_of(entry.path) or 0) for entry in found), *shard)
+    return packed_entries(entry for entry in found if entry.object_id in mine)
 
 
 def size_of(path: Path) -> int | None:

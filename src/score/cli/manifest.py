@@ -19,7 +19,7 @@ def manifest(ctx: click.Context, manifest: str) -> int:
     from score.cli import inputs
     from score.cli.progress import total
     from score.cli.session import session
-    from score.cli.tally import size
+    from score.cli.tally import size as in_units
     from score.client.manifests import UploadManifest, parse
 
     with session(ctx, server=False, live=False) as run:
@@ -29,10 +29,13 @@ def manifest(ctx: click.Context, manifest: str) -> int:
                 write(line, end="")
         found = parse(source)
         if isinstance(found, UploadManifest):
-            missing = [entry for entry in found.entries if not os.path.isfile(entry.path)]
+            missing, first = 0, None
+            for entry in found.entries:
+                if not os.path.isfile(entry.path):
+                    missing, first = missing + 1, first or entry.path
             run.screen.line(
                 f"An upload manifest of analysis {found.analysis_id}: {len(found.entries)} files"
-                + (f", of which {len(missing)} are not there ({missing[0].path} …)." if missing else ".")
+                + (f", of which {missing} are not there ({first} …)." if missing else ".")
             )
             for entry in found.entries if ctx.obj["json"] else ():
                 run.records.write(
@@ -43,10 +46,10 @@ def manifest(ctx: click.Context, manifest: str) -> int:
                     md5=entry.md5,
                 )
         else:
-            known = total(found.sizes.values())
+            known = total(size for _, size in found.objects)
             run.screen.line(
-                f"A download manifest: {len(found.sizes)} objects" + (f", {size(known)}." if known else ".")
+                f"A download manifest: {len(found.objects)} objects" + (f", {in_units(known)}." if known else ".")
             )
-            for object_id, bytes_of_it in found.sizes.items() if ctx.obj["json"] else ():
+            for object_id, bytes_of_it in found.objects if ctx.obj["json"] else ():
                 run.records.write("object", object_id=object_id, bytes=bytes_of_it)
         return run.end()

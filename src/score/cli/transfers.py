@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from score.cli.output import write
 
 if TYPE_CHECKING:
     from score.client.manifests import UploadEntry
+    from score.client.packed import Counted
 
 
 REHEARSED = "; nothing was moved"
@@ -80,7 +80,7 @@ def upload(
     from score.protocol.ids import check_object_id
 
     with session(ctx) as run:
-        entries: Sequence[UploadEntry]
+        entries: Counted[UploadEntry]
         if manifest is not None:
             entries = manifests.parse_upload(inputs.source(run, manifest)).entries
         elif object_id is not None and file is not None:
@@ -163,7 +163,7 @@ def download(
         others = inputs.left_to_others(found, mine)
         fetch = partial(rehearse_downloads, run.client) if dry_run else run.client.download_each
         outcomes = fetch(
-            [object_id for object_id, _ in mine],
+            (object_id for object_id, _ in mine),
             output_dir,
             layout=Layout(output_layout.lower()),
             index=index and not ranged,

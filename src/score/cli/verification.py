@@ -53,7 +53,7 @@ def verify(
         run.screen.expect(len(mine) if complete else None, total(size for _, size in mine) if complete else None)
         outcomes = verify(
             run.client,
-            [object_id for object_id, _ in mine],
+            (object_id for object_id, _ in mine),
             output_dir,
             layout=Layout(output_layout.lower()),
             index=index,

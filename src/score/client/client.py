@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence, Sized
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from score.client.layout import Layout
 from score.client.manifests import UploadEntry
 from score.client.many import Later, Many, is_large
 from score.client.outcome import Outcome, Stored
+from score.client.packed import packed_ids
 from score.client.registered import Registered
 from score.client.settings import Settings
 from score.client.source import ObjectSource
@@ -203,7 +204,7 @@ class Client:
         length: int = -1,
         force: bool = False,
         validate: bool = True,
-        skip: Collection[str] = (),
+        skip: Container[str] = (),
     ) -> Iterator[Outcome]:
         """Download objects into a folder, several at once, and give what became of each as they end.
 
@@ -232,8 +233,7 @@ class Client:
 
     def _download(self, object_ids: Iterable[str], wanted: Wanted) -> Iterator[tuple[int, Outcome]]:
         downloads = Downloads(self.engine, self.score, self.catalog, wanted)
-        ids = dict.fromkeys(check_object_id(object_id) for object_id in object_ids)
-        yield from self._run(ids, downloads.one, lambda object_id: (object_id, None))
+        yield from self._run(packed_ids(object_ids), downloads.one, lambda object_id: (object_id, None))
         downloads.date_indexes()
 
     def analysis(self, study: str, analysis: str) -> ObjectIds:

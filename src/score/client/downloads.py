@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from pathlib import Path
 
 from score.client.calls import Score
@@ -10,6 +11,7 @@ from score.client.catalog import Catalog
 from score.client.layout import Claims, place
 from score.client.many import FATAL, Later, Once
 from score.client.outcome import Outcome, State
+from score.client.packed import Packed
 from score.client.wanted import Wanted, date_index
 from score.errors import Cancelled, ScoreError
 from score.protocol.wire import Entity
@@ -30,7 +32,8 @@ class Downloads:
         self._wanted = wanted
         self._claims = Claims()
         self._once = Once()
-        self._pairs: list[tuple[Entity, Entity]] = []
+        self._pairs = Packed("\t".join, lambda line: line.split("\t"))
+        self._lock = threading.Lock()
 
     def one(self, object_id: str, large: bool) -> list[Outcome]:
         """Download an object, and its index where that is wanted. Raises Later where it is ``large`` after all, and
@@ -43,14 +46,16 @@ class Downloads:
         if len(outcomes) == 2:
             date_index(outcomes[0].path, outcomes[1].path)
         else:  # one of them was named for itself, and may be under way elsewhere
-            self._pairs.append((entity, index))
+            with contextlib.suppress(ScoreError):
+                places = [str(place(Path(), self._wanted.layout, one)) for one in (entity, index)]
+                with self._lock:
+                    self._pairs.append(places)
         return outcomes
 
     def date_indexes(self) -> None:
         """Let no index be older than its file, also where both were named: when all have ended."""
-        for pair in self._pairs:
-            with contextlib.suppress(ScoreError):
-                date_index(*(place(self._wanted.out, self._wanted.layout, entity) for entity in pair))
+        for data, index in self._pairs:
+            date_index(self._wanted.out / data, self._wanted.out / index)
 
     def _fetch(self, entity: Entity, large: bool, *, along: bool = False) -> list[Outcome]:
         if not self._once.begin(entity.id):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from score.client.many import FATAL, Many, Once
 from score.client.outcome import Outcome, State
+from score.client.packed import packed_ids
 from score.errors import Cancelled, ScoreError
-from score.protocol.ids import check_object_id
 from score.protocol.wire import Entity
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def each_entity(
     path_of: Callable[[Entity], Path],
     *,
     index: bool,
-    skip: Collection[str] = (),
+    skip: Container[str] = (),
 ) -> Iterator[Outcome]:
     """``work`` on what the metadata service says of each object, several at once; one that fails does not stop the
     rest. Index files among ``skip`` are left out. Raises Invalid where an id is none."""
@@ -49,8 +49,7 @@ def each_entity(
         found = client.catalog.index_of(entity) if index else None
         return guarded(entity) + (guarded(found) if found and found.id not in skip else [])
 
-    ids = dict.fromkeys(check_object_id(object_id) for object_id in object_ids)
     width, outage = WIDTH * client.settings.parallel, client.engine.outage
     many = Many(one, lambda object_id: (object_id, None), width, client.stop, client.engine.listener, outage=outage)
-    for _, outcomes in many.run(ids):
+    for _, outcomes in many.run(packed_ids(object_ids)):
         yield from outcomes

@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from unicodedata import category
+from uuid import UUID
 
+from score.client.packed import Known
 from score.errors import Conflict, Invalid
-from score.protocol.ids import is_uuid
+from score.protocol.ids import check_object_id, is_uuid
 from score.protocol.wire import Entity
 
 
@@ -92,15 +94,16 @@ class Claims:
     """Which object each file of a run belongs to, so that files of equal name never overwrite one another."""
 
     def __init__(self) -> None:
-        self._owners: dict[str, str] = {}  # texts: a path takes several times as much
+        self._owners = Known(16)
         self._lock = threading.Lock()
 
     def claim(self, path: Path, object_id: str) -> None:
-        """Raises Conflict where the file is another object's."""
+        """Raises Conflict where the file is another object's, Invalid where the id is none."""
+        asks = UUID(check_object_id(object_id))
         with self._lock:
-            owner = self._owners.setdefault(os.fspath(path), object_id)
-        if owner != object_id:
+            owner = self._owners.add(os.fspath(path), asks.bytes) or asks.bytes
+        if owner != asks.bytes:
             raise Conflict(
-                f"{path} would be written by two objects, {owner} and {object_id}.",
+                f"{path} would be written by two objects, {UUID(bytes=owner)} and {object_id}.",
                 hint="Use --output-layout bundle, or id if they are of one analysis.",
             )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import category
 
 from score.client.manifest_source import Source
+from score.client.packed import Counted, Known, Packed
+from score.client.shards import packed_sizes
 from score.errors import Invalid
 from score.protocol.digests import is_md5
 from score.protocol.ids import is_uuid
@@ -28,6 +30,8 @@ DOWNLOAD_HEADER = (
 )
 SHOWN = 5
 """Wrong lines that are named; of the others only the number is told."""
+_NUMBER = 4
+"""Bytes for the number of a line: their text has at most 2 GiB."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -54,7 +58,7 @@ class UploadManifest:
     """The files of an analysis, to be uploaded."""
 
     analysis_id: str
-    entries: tuple[UploadEntry, ...]
+    entries: Counted[UploadEntry]
 
     def text(self) -> str:
         """The manifest as it stands in a file."""
@@ -67,13 +71,13 @@ class DownloadManifest:
     """The objects to be downloaded, each once, in their order, with their sizes in bytes; None where not told.
     ``indexes`` are the objects that it names as index files of others."""
 
-    sizes: Mapping[str, int | None]
-    indexes: tuple[str, ...] = ()
+    objects: Counted[tuple[str, int | None]]
+    indexes: Counted[str] = ()
 
     @property
-    def ids(self) -> tuple[str, ...]:
+    def ids(self) -> Iterator[str]:
         """The object ids."""
-        return tuple(self.sizes)
+        return (object_id for object_id, _ in self.objects)
 
 
 class _Problems:
@@ -112,8 +116,8 @@ def parse_upload(source: Source) -> UploadManifest:
     problems = _Problems(source)
     if len(header) > 1 and is_uuid(header[0]) and any(header[1:]):
         problems.add(f"line {first} is a file already: the line with the analysis id before the files is missing")
-    entries: list[UploadEntry] = []
-    seen: dict[str, int] = {}
+    entries = packed_entries()
+    known = Known(_NUMBER)
     for number, cells in rows:
         where = f"line {number}"
         if len(cells) < 3 or not all(cells[:3]):
@@ -124,14 +128,24 @@ def parse_upload(source: Source) -> UploadManifest:
             problems.add(f"{where}: {cells[2][:60]!r} is not an MD5 checksum")
         elif _has_control_characters(cells[1]):
             problems.add(f"{where}: {cells[1][:60]!r} cannot be the name of a file")
-        elif (before := seen.setdefault(cells[0], number)) != number:
-            problems.add(f"{where}: object {cells[0]} is already in line {before}")
+        elif (before := known.add(cells[0], number.to_bytes(_NUMBER, "big"))) is not None:
+            problems.add(f"{where}: object {cells[0]} is already in line {int.from_bytes(before, 'big')}")
         else:
             entries.append(UploadEntry(cells[0], _locate(source, cells[1]), cells[2].lower()))
     problems.complain()
     if not entries:
         raise Invalid(f"{source.name} names no file.", hint="An upload manifest has a line for each file.")
-    return UploadManifest(header[0], tuple(entries))
+    return UploadManifest(header[0], entries)
+
+
+def packed_entries(entries: Iterable[UploadEntry] = ()) -> Packed[UploadEntry]:
+    """Lines of upload manifests, in their order."""
+
+    def read(line: str) -> UploadEntry:
+        object_id, md5, path = line.split("\t", 2)
+        return UploadEntry(object_id, path, md5)
+
+    return Packed(lambda entry: f"{entry.object_id}\t{entry.md5}\t{entry._path}", read, entries)
 
 
 def can_hold(path: Path) -> bool:
@@ -179,8 +193,8 @@ def parse_download(source: Source) -> DownloadManifest:
     indexed = header.index("index_object_id") if "index_object_id" in header else len(header)
     sized = header.index("file_size") if "file_size" in header else len(header)
     problems = _Problems(source)
-    sizes: dict[str, int | None] = {}
-    indexes: dict[str, None] = {}
+    objects, indexes = packed_sizes(()), Packed(str, str)
+    known = Known()
     for number, cells in rows:
         object_id = cells[column] if column < len(cells) else ""
         if not is_uuid(object_id):
@@ -188,12 +202,14 @@ def parse_download(source: Source) -> DownloadManifest:
             continue
         size = cells[sized] if sized < len(cells) else ""
         if indexed < len(cells) and is_uuid(cells[indexed]):
-            indexes[cells[indexed]] = None
-        sizes[object_id] = int(size) if size.isascii() and size.isdigit() and len(size) < 17 else None
+            indexes.append(cells[indexed])
+        if known.add(object_id) is None:
+            told = size.isascii() and size.isdigit() and len(size) < 17
+            objects.append((object_id, int(size) if told else None))
     problems.complain()
-    if not sizes:
+    if not objects:
         raise Invalid(f"{source.name} names no object.", hint="A download manifest has a line for each object.")
-    return DownloadManifest(sizes, tuple(indexes))
+    return DownloadManifest(objects, indexes)
 
 
 def parse(source: Source) -> UploadManifest | DownloadManifest:

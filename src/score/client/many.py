@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from score.client.outcome import Outcome, State
+from score.client.packed import Known
 from score.errors import Cancelled, NoSpace, ScoreError, Unauthenticated, Unavailable
 from score.protocol.parts import MIB
 from score.transfer.events import Ended, Listener
@@ -184,16 +185,13 @@ class Once:
     """Which objects of a run were begun. Safe to be asked by threads."""
 
     def __init__(self) -> None:
-        self._begun: set[str] = set()
+        self._begun = Known()
         self._lock = threading.Lock()
 
     def begin(self, object_id: str) -> bool:
         """Whether this is the first time that the object is begun."""
         with self._lock:
-            if object_id in self._begun:
-                return False
-            self._begun.add(object_id)
-            return True
+            return self._begun.add(object_id) is None
 
     def undo(self, object_id: str) -> None:
         """The object is to be begun again."""

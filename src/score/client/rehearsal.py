@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +52,7 @@ def rehearse_downloads(
     length: int = -1,
     force: bool = False,
     validate: bool = True,
-    skip: Collection[str] = (),
+    skip: Container[str] = (),
 ) -> Iterator[Outcome]:
     """What downloading these objects would come to. Without ``validate`` files that are there are known by size."""
     claims = Claims()

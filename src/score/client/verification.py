@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -192,7 +192,7 @@ def verify(
     layout: Layout = Layout.FILENAME,
     index: bool = True,
     repair: bool = False,
-    skip: Collection[str] = (),
+    skip: Container[str] = (),
 ) -> Iterator[Outcome]:
     """Compare objects with the files of a folder, several at once, and give what became of each as they end.
 

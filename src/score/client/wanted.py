@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Wanted:
     length: int
     force: bool
     validate: bool
-    skip: Collection[str] = ()
+    skip: Container[str] = ()
 
     def job(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,27 +44,40 @@ def test_parts_pass_through_small_buffers(folder: Path, site: FaultyScore, song:
     assert int(ended.stdout.split()[0]) * 1024 < BOUND
 
 
+def lines_to_upload(lines: int) -> Iterator[str]:
+    yield f"{OBJECT}\t\t\n"
+    for number in range(lines):
+        yield f"5c0eca11-0000-4000-8000-{number:012}\tnone/sample_{number}.bam\t{number:032x}\n"
+
+
+def lines_to_download(lines: int) -> Iterator[str]:
+    yield "\t".join(DOWNLOAD_HEADER) + "\n"
+    for number in range(lines):
+        rest = f"BAM\tsample_{number}.bam\t{number}\t{'0' * 32}\t\tDO{number}\tPR\tTEST-CA"
+        yield f"aws\tFI{number}\t5c0eca11-0000-4000-8000-{number:012}\t{rest}\n"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak")
-def test_manifests_are_read_line_by_line(folder: Path) -> None:
+@pytest.mark.parametrize("make", [lines_to_upload, lines_to_download])
+def test_manifests_are_read_line_by_line(folder: Path, make: Callable[[int], Iterator[str]]) -> None:
     lines = 200_000
-    with (folder / "m.tsv").open("w") as file:
-        file.write("\t".join(DOWNLOAD_HEADER) + "\n")
-        for number in range(lines):
-            rest = f"BAM\tsample_{number}.bam\t{number}\t{'0' * 32}\t\tDO{number}\tPR\tTEST-CA"
-            file.write(f"aws\tFI{number}\t5c0eca11-0000-4000-8000-{number:012}\t{rest}\n")
-    words = ["manifest", "--manifest", "m.tsv"]
-    with (folder / "out").open("wb") as out:
-        code = CODE.replace("split('VmHWM:')[1])", "split('VmHWM:')[1].split()[0], file=sys.stderr)")
-        ended = subprocess.run(
-            [sys.executable, "-c", code, *words],
-            cwd=folder,
-            stdout=out,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-    assert (folder / "out").stat().st_size == (folder / "m.tsv").stat().st_size
-    said, peak = ended.stderr.splitlines()
-    assert f"{lines} objects" in said
-    assert int(peak) * 1024 < BOUND
+    code = CODE.replace("split('VmHWM:')[1])", "split('VmHWM:')[1].split()[0], file=sys.stderr)")
+    peaks = []
+    for count in (1, lines):
+        with (folder / "m.tsv").open("w") as file:
+            file.writelines(make(count))
+        with (folder / "out").open("wb") as out:
+            ended = subprocess.run(
+                [sys.executable, "-c", code, "manifest", "--manifest", "m.tsv"],
+                cwd=folder,
+                stdout=out,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=120,
+                check=True,
+            )
+        assert (folder / "out").stat().st_size == (folder / "m.tsv").stat().st_size
+        *_, said, peak = ended.stderr.splitlines()
+        assert f"{count} {'file' if make is lines_to_upload else 'object'}s" in said
+        peaks.append(int(peak) * 1024)
+    assert peaks[1] - peaks[0] < 120 * lines

@@ -88,11 +88,12 @@ def test_odd_but_plain_names_are_kept(name: str) -> None:
 
 def test_a_file_belongs_to_one_object() -> None:
     claims = Claims()
-    claims.claim(OUT / "a.bam", "one")
-    claims.claim(OUT / "a.bam", "one")
-    claims.claim(OUT / "b.bam", "two")
-    with pytest.raises(Conflict, match=r"a\.bam would be written by two objects, one and two") as caught:
-        claims.claim(OUT / "a.bam", "two")
+    one, two = (f"5c0eca11-0000-4000-8000-00000000000{number}" for number in (1, 2))
+    claims.claim(OUT / "a.bam", one)
+    claims.claim(OUT / "a.bam", one)
+    claims.claim(OUT / "b.bam", two)
+    with pytest.raises(Conflict, match=rf"a\.bam would be written by two objects, {one} and {two}") as caught:
+        claims.claim(OUT / "a.bam", two)
     assert "--output-layout" in caught.value.hint
 
 
@@ -103,7 +104,7 @@ def test_of_many_that_ask_at_once_one_gets_it() -> None:
     def ask(number: int) -> bool:
         together.wait(30)
         try:
-            claims.claim(OUT / "a.bam", str(number))
+            claims.claim(OUT / "a.bam", f"5c0eca11-0000-4000-8000-00000000000{number}")
         except Conflict:
             return False
         return True

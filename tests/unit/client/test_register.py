@@ -69,7 +69,7 @@ def test_the_files_of_a_folder_become_an_analysis_and_a_manifest(
         "dataType": "BAM",
     }
     read = parse_upload(Source.of(done.manifest.text().encode(), "manifest", Path("/elsewhere")))
-    assert read == done.manifest
+    assert (read.analysis_id, list(read.entries)) == (done.analysis_id, list(done.manifest.entries))
     assert [entry.path for entry in read.entries] == [folder / name for name in sorted(IDS)]
     assert not [exchange for exchange in song.traffic.seen(method="POST") if "/studies/" in exchange.path]
 
