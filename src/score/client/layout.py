@@ -103,7 +103,8 @@ class Claims:
         with self._lock:
             owner = self._owners.add(os.fspath(path), asks.bytes) or asks.bytes
         if owner != asks.bytes:
+            other = UUID(bytes=owner)
             raise Conflict(
-                f"{path} would be written by two objects, {UUID(bytes=owner)} and {object_id}.",
+                f"{path} would be written by two objects, {other} and {object_id}.",
                 hint="Use --output-layout bundle, or id if they are of one analysis.",
             )
