@@ -13,48 +13,37 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from score.broker.access import Access
 from score.broker.cleanup import Cleanup, Stale, Swept, is_stale, keep_clean
-from score.broker.state import Layout
 from score.broker.uploads import UploadRules, Uploads
 from score.config.cron import parse
 from score.errors import Refused, Unavailable
-from score.metadata.embedded import EmbeddedRegistry
 from score.protocol.wire import FinishedPart
 from score.storage.base import ObjectStore, OpenUpload, UploadId
 from score.storage.local import LocalStore
-from score.storage.s3.settings import S3Settings
 from score.storage.s3.store import open_stores
-from score.testing.ceph import Ceph
-from score.testing.minio import Minio
+from score.testing.minio import Minio, running_minio
 from score.testing.s3_contract import boto
 
-STUDY = "TEST-CA"
-LAYOUT = Layout()
+from .conftest import LAYOUT, MINIO, make_buckets, opened, settings_of
+from .conftest import Site as Ground
+
 LIFE = timedelta(days=6)
 RECORD = FinishedPart(part_number=1, md5="0" * 32, etag="0" * 32)
 
 
 @dataclass
-class Site:
-    """Two buckets and a registry."""
-
-    objects: ObjectStore
-    state: ObjectStore
-    registry: EmbeddedRegistry
+class Site(Ground):
+    """Two buckets and a registry, and a server on them."""
 
     def __post_init__(self) -> None:
         self.uploads = Uploads(self.objects, self.state, Access(self.registry), LAYOUT, UploadRules())
 
     async def start(self) -> tuple[str, UploadId]:
         """A new upload: its object and itself."""
-        file = {"fileName": f"{uuid.uuid4()}.bam", "fileSize": 3, "fileMd5sum": "0" * 32, "fileAccess": "open"}
-        analysis = await self.registry.submit(STUDY, {"studyId": STUDY, "files": [file]})
-        (found,) = await self.registry.files(STUDY, analysis)
-        object_id = str(found["objectId"])
+        object_id = await self.register(3)
         return object_id, UploadId(json.loads(await self.uploads.start(object_id, 3))["uploadId"])
 
     def cleanup(self, days: float, life: timedelta = LIFE) -> Cleanup:
@@ -75,36 +64,9 @@ class Site:
 Test = Callable[[Site], Awaitable[None]]
 
 
-@pytest.fixture(params=[*[pytest.param(name, marks=pytest.mark.needs(name)) for name in ("minio", "ceph")], "local"])
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], None]:
-    """Runs a coroutine function on a site of its own."""
-    names = [f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("object", "state")]
-
-    def opened() -> list[ObjectStore]:
-        if request.param == "local":
-            return [LocalStore(tmp_path, name, base=lambda: "http://x") for name in names]
-        service: Minio | Ceph = request.getfixturevalue(request.param)
-        chosen = S3Settings(endpoint=service.endpoint, access_key=service.access_key, secret_key=service.secret_key)
-        with closing(boto(chosen)) as client:
-            for name in names:
-                client.create_bucket(Bucket=name)
-        stores = open_stores(chosen, names)
-        return [stores[name] for name in names]
-
-    def go(test: Test) -> None:
-        async def main() -> None:
-            objects, state = opened()
-            registry = EmbeddedRegistry(tmp_path)
-            await registry.create_study(STUDY, {})
-            try:
-                await test(Site(objects, state, registry))
-            finally:
-                for one in (registry, objects, state):
-                    await one.close()
-
-        asyncio.run(main())
-
-    return go
+@pytest.fixture
+def make_site() -> type[Site]:
+    return Site
 
 
 def test_an_upload_is_stale_after_its_life() -> None:
@@ -159,22 +121,19 @@ def test_records_without_an_upload_live_as_long_as_the_youngest_of_them(tmp_path
     """As a server of the reference leaves them that is about to write its ``.meta`` anew."""
 
     async def main() -> None:
-        store, registry = LocalStore(tmp_path, "bucket", base=str), EmbeddedRegistry(tmp_path)
-        await registry.create_study(STUDY, {})
-        site = Site(store, store, registry)
-        started = await site.start()
-        await store.delete(LAYOUT.upload_meta(*started))
-        keys = [LAYOUT.record(*started, RECORD.changed(part_number=number)) for number in (1, 2, 3)]
-        for key in keys:
-            await store.put(key, b"")
-        aged = (datetime.now(UTC) - 2 * LIFE).timestamp()
-        for key in (keys[0], keys[2]):
-            os.utime(tmp_path / "bucket" / key, (aged, aged))
-        assert await site.found(0) == set()
-        os.utime(tmp_path / "bucket" / keys[1], (aged, aged))
-        assert await site.found(0) == {started}
-        for one in (registry, store):
-            await one.close()
+        store = LocalStore(tmp_path, "bucket", base=str)
+        async with opened(Site, (store, store), tmp_path) as site:
+            started = await site.start()
+            await store.delete(LAYOUT.upload_meta(*started))
+            keys = [LAYOUT.record(*started, RECORD.changed(part_number=number)) for number in (1, 2, 3)]
+            for key in keys:
+                await store.put(key, b"")
+            aged = (datetime.now(UTC) - 2 * LIFE).timestamp()
+            for key in (keys[0], keys[2]):
+                os.utime(tmp_path / "bucket" / key, (aged, aged))
+            assert await site.found(0) == set()
+            os.utime(tmp_path / "bucket" / keys[1], (aged, aged))
+            assert await site.found(0) == {started}
 
     asyncio.run(main())
 
@@ -225,7 +184,7 @@ def test_several_servers_clean_up_at_once(run: Callable[[Test], None]) -> None:
     run(test)
 
 
-@pytest.mark.parametrize("run", [pytest.param("minio", marks=pytest.mark.needs("minio")), "local"], indirect=True)
+@pytest.mark.parametrize("store_kind", [MINIO, "local"])
 def test_every_page_is_followed(run: Callable[[Test], None]) -> None:
     async def test(site: Site) -> None:
         old = [(str(uuid.uuid4()), UploadId(uuid.uuid4().hex)) for _ in range(1100)]
@@ -241,34 +200,19 @@ def test_every_page_is_followed(run: Callable[[Test], None]) -> None:
 
 @pytest.mark.needs("minio")
 def test_uploads_that_minio_forgot_to_list_are_found_by_their_state(tmp_path: Path) -> None:
-    from score.testing.minio import running_minio
-
     async def test(minio: Minio) -> None:
-        keys = {"access_key": minio.access_key, "secret_key": minio.secret_key}
-        client = boto3.client(
-            "s3",
-            endpoint_url=minio.endpoint,
-            aws_access_key_id=minio.access_key,
-            aws_secret_access_key=minio.secret_key,
-            region_name="us-east-1",
-        )
-        client.create_bucket(Bucket="bucket")
-        store = open_stores(S3Settings(endpoint=minio.endpoint, **keys), ["bucket"])["bucket"]
-        registry = EmbeddedRegistry(tmp_path)
-        await registry.create_study(STUDY, {})
-        site = Site(store, store, registry)
-        try:
+        name, _ = make_buckets(minio)
+        store = open_stores(settings_of(minio), [name])[name]
+        async with opened(Site, (store, store), tmp_path) as site:
             started = await site.start()
             await asyncio.to_thread(minio.kill)
             await asyncio.to_thread(minio.restart)
             assert await site.found(7) == {started}
             assert await site.cleanup(7).run() == Swept(1, 0)
             assert await site.keys() == set()
-            left = client.list_multipart_uploads(Bucket="bucket", Prefix=LAYOUT.object(started[0]))
+            with closing(boto(settings_of(minio))) as client:
+                left = client.list_multipart_uploads(Bucket=name, Prefix=LAYOUT.object(started[0]))
             assert left.get("Uploads", []) == []
-        finally:
-            await registry.close()
-            await store.close()
 
     with running_minio() as minio:
         asyncio.run(test(minio))

@@ -10,36 +10,34 @@ import hashlib
 import json
 import logging
 import random
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import pytest
-import urllib3
 
 from score.broker.access import Access
 from score.broker.cleanup import Cleanup, Swept
-from score.broker.state import Layout, read_record
+from score.broker.state import read_record
 from score.broker.uploads import UploadRules, Uploads
 from score.errors import Conflict, Integrity, NotFound
 from score.metadata.base import AnalysisState
-from score.metadata.embedded import EmbeddedRegistry
 from score.protocol.parts import MIB
 from score.protocol.wire import FinishedPart
 from score.storage.base import ObjectStat, ObjectStore, StoredPart, UploadId, stored_part
 from score.storage.local import LocalStore
 from score.storage.s3.settings import S3Settings
-from score.storage.s3.store import S3Store, open_stores
+from score.storage.s3.store import S3Store
 from score.testing.minio import Minio, running_minio
 from score.testing.s3_contract import boto, encrypt
-from score.testing.site import S3Service
 
-STUDY = "TEST-CA"
-LAYOUT = Layout()
+from .conftest import LAYOUT, STUDY, Pair, make_buckets, open_buckets, opened, opened_by, send, settings_of
+from .conftest import Site as Ground
+
 KEY = "completion-key"
 PART = 5 * MIB
 DATA = [b"a" * PART, b"the rest"]
@@ -103,23 +101,14 @@ def _opaque(part: StoredPart) -> StoredPart:
 
 
 @dataclass
-class Site:
+class Site(Ground):
     """Two buckets and a registry; ``server()`` is a fresh server on them."""
 
-    objects: ObjectStore
-    state: ObjectStore
-    registry: EmbeddedRegistry
     etags_are_md5s: bool = True
 
     def server(self, objects: Any = None, state: Any = None) -> Uploads:
         rules = UploadRules(PART, timedelta(days=1))
         return Uploads(objects or self.objects, state or self.state, Access(self.registry), LAYOUT, rules)
-
-    async def register(self) -> str:
-        file = {"fileName": f"{uuid.uuid4()}.bam", "fileSize": SIZE, "fileMd5sum": "0" * 32, "fileAccess": "open"}
-        analysis = await self.registry.submit(STUDY, {"studyId": STUDY, "files": [file]})
-        (found,) = await self.registry.files(STUDY, analysis)
-        return str(found["objectId"])
 
     async def start(self, object_id: str) -> Upload:
         spec = json.loads(await self.server().start(object_id, SIZE, overwrite=True))
@@ -127,7 +116,7 @@ class Site:
 
     async def upload(self, *pieces: bytes) -> Upload:
         """A new upload whose parts are sent and recorded."""
-        upload = await self.start(await self.register())
+        upload = await self.start(await self.register(SIZE))
         for number, piece in enumerate(pieces or DATA, 1):
             await upload.finish(number, piece)
         return upload
@@ -144,17 +133,8 @@ class Upload:
 
     async def send(self, number: int, data: bytes) -> str:
         """PUT a part to its URL; gives its ETag."""
-        url, objects = self.urls[number - 1], self.site.objects
-        if isinstance(objects, LocalStore):
-            writer = objects.open_part(
-                objects.check_url("PUT", urlsplit(url).path.split("/", 3)[3], urlsplit(url).query)
-            )
-            writer.write([data])
-            writer.finish(None)
-            objects.close_part(writer)
-        else:
-            with urllib3.PoolManager(retries=False) as http:
-                assert http.request("PUT", url, body=data).status == 200
+        objects = self.site.objects
+        await send(objects, self.urls[number - 1], data)
         stored = await stored_part(objects, LAYOUT.object(self.object_id), self.id, number)
         assert stored is not None
         return stored.etag
@@ -204,24 +184,20 @@ Test = Callable[[Site], Awaitable[None]]
 Run = Callable[[Test], None]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def encrypting() -> Iterator[Minio]:
     with running_minio(kms_key=KEY) as minio:
         yield minio
 
 
-def open_buckets(minio: S3Service, kms_key: str = "", of_bucket: str = "") -> tuple[ObjectStore, ObjectStore]:
-    """``of_bucket``: the key by which the bucket of objects encrypts without being asked."""
-    chosen = S3Settings(minio.endpoint, minio.access_key, minio.secret_key, kms_key=kms_key)
-    names = [f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("object", "state")]
-    client = boto(chosen)
-    for name in names:
-        client.create_bucket(Bucket=name)
-    if of_bucket:
-        encrypt(client, names[0], of_bucket)
-    client.close()
-    stores = open_stores(chosen, names)
-    return stores[names[0]], stores[names[1]]
+def open_encrypting(minio: Minio, by: str) -> Pair:
+    """Buckets of which that of objects is encrypted, by the server's ``setting`` or the ``bucket``'s own."""
+    names = make_buckets(minio)
+    if by == "setting":
+        return open_buckets(settings_of(minio, kms_key=KEY), names)
+    with closing(boto(settings_of(minio))) as client:
+        encrypt(client, names[0], KEY)
+    return open_buckets(settings_of(minio), names)
 
 
 REAL = {"minio": "minio", "kms": "minio", "bucket": "minio", "ceph": "ceph"}
@@ -229,33 +205,25 @@ KINDS = [*(pytest.param(name, marks=pytest.mark.needs(of)) for name, of in REAL.
 
 
 @pytest.fixture(params=KINDS)
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
-    """Runs a coroutine function on a site of its own."""
+def store_kind(request: pytest.FixtureRequest) -> str:
+    """The kind of store."""
+    return str(request.param)
 
-    def opened() -> tuple[ObjectStore, ObjectStore]:
-        if request.param in ("local", "opaque"):
-            kind = LocalStore if request.param == "local" else Opaque
-            return kind(tmp_path, "object", base=lambda: "http://x"), LocalStore(tmp_path, "state", base=str)
-        if request.param == "kms":
-            return open_buckets(request.getfixturevalue("encrypting"), KEY)
-        if request.param == "bucket":
-            return open_buckets(request.getfixturevalue("encrypting"), of_bucket=KEY)
-        return open_buckets(request.getfixturevalue(request.param))
 
-    def go(test: Test) -> None:
-        async def main() -> None:
-            objects, state = opened()
-            registry = EmbeddedRegistry(tmp_path)
-            await registry.create_study(STUDY, {})
-            try:
-                await test(Site(objects, state, registry, request.param not in ("kms", "bucket", "opaque")))
-            finally:
-                for one in (registry, objects, state):
-                    await one.close()
+@pytest.fixture
+def opening(store_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Pair]:
+    """Opens two new buckets."""
+    if store_kind in ("kms", "bucket"):
+        encrypting: Minio = request.getfixturevalue("encrypting")
+        return lambda: open_encrypting(encrypting, "setting" if store_kind == "kms" else "bucket")
+    if store_kind == "opaque":
+        return lambda: (Opaque(tmp_path, "object", base=lambda: "http://x"), LocalStore(tmp_path, "state", base=str))
+    return opened_by(store_kind, request, tmp_path)
 
-        asyncio.run(main())
 
-    return go
+@pytest.fixture
+def make_site(store_kind: str) -> Callable[..., Site]:
+    return partial(Site, etags_are_md5s=store_kind not in ("kms", "bucket", "opaque"))
 
 
 # Records of one part that disagree
@@ -267,7 +235,7 @@ def test_of_two_records_the_one_counts_that_the_store_agrees_with(run: Run, stal
     """A part sent again with other bytes, recorded twice; the other record goes, so that the reference goes on."""
 
     async def test(site: Site) -> None:
-        upload = await site.start(await site.register())
+        upload = await site.start(await site.register(SIZE))
         await upload.finish(1, DATA[0])
         before = await upload.send(2, b"the old.")
         if stale == "older":
@@ -324,7 +292,7 @@ def test_a_record_of_bytes_that_were_replaced_is_no_finished_part(run: Run) -> N
 
 def test_a_part_that_the_store_does_not_hold_is_not_finished(run: Run) -> None:
     async def test(site: Site) -> None:
-        upload = await site.start(await site.register())
+        upload = await site.start(await site.register(SIZE))
         await upload.finish(1, DATA[0])
         await upload.record(2, md5(DATA[1]), md5(DATA[1]))
         assert await upload.finished() == {1: md5(DATA[0])}
@@ -343,7 +311,7 @@ def test_a_record_whose_md5_and_etag_contradict_each_other(run: Run) -> None:
     async def test(site: Site) -> None:
         if not site.etags_are_md5s:
             return
-        upload = await site.start(await site.register())
+        upload = await site.start(await site.register(SIZE))
         await upload.finish(1, DATA[0])
         await upload.record(2, "f" * 32, await upload.send(2, DATA[1]))
         assert await upload.finished() == {1: md5(DATA[0])}
@@ -363,21 +331,15 @@ def test_a_part_that_was_cut_short_is_not_finished(minio: Minio, tmp_path: Path)
     """Recorded by a server that does not look at sizes. On a disk a URL takes parts of their own size only."""
 
     async def test() -> None:
-        objects, state = open_buckets(minio)
-        registry = EmbeddedRegistry(tmp_path)
-        await registry.create_study(STUDY, {})
-        site = Site(objects, state, registry)
-        try:
-            upload = await site.start(await site.register())
+        pair = open_buckets(settings_of(minio), make_buckets(minio))
+        async with opened(Site, pair, tmp_path) as site:
+            upload = await site.start(await site.register(SIZE))
             await upload.finish(1, DATA[0])
             await upload.record(2, md5(b"the"), await upload.send(2, b"the"))
             assert await upload.finished() == {1: md5(DATA[0])}
             await upload.finish(2, DATA[1])
             await upload.complete()
             await upload.check_complete()
-        finally:
-            for one in (registry, objects, state):
-                await one.close()
 
     asyncio.run(test())
 
@@ -399,7 +361,7 @@ def test_records_stand_where_the_upload_is_gone_from_the_store(run: Run) -> None
 
 async def crashed(site: Site, object_id: str = "") -> Upload:
     """An upload whose server died when it had joined the parts."""
-    upload = await site.start(object_id or await site.register())
+    upload = await site.start(object_id or await site.register(SIZE))
     for number, piece in enumerate(DATA, 1):
         await upload.finish(number, piece)
     with pytest.raises(Crash):
@@ -415,7 +377,7 @@ def test_a_crash_before_the_final_meta_loses_nothing(
     """Also where nobody repeats the completion: whatever removes the state writes ``.meta`` first."""
 
     async def test(site: Site) -> None:
-        object_id = await site.register()
+        object_id = await site.register(SIZE)
         if older:
             first = await site.start(object_id)
             for number, piece in enumerate([b"z" * PART, b"an older"], 1):
@@ -526,12 +488,9 @@ def test_an_object_from_before_the_upload_is_no_proof_of_it(
     """The upload is gone, an object of the same size and number of parts is there: its time tells whose it is."""
 
     async def test() -> None:
-        objects, state = open_buckets(encrypting, *((KEY, "") if by == "setting" else ("", KEY)))
+        objects, state = open_encrypting(encrypting, by)
         assert isinstance(objects, S3Store)
-        registry = EmbeddedRegistry(tmp_path)
-        await registry.create_study(STUDY, {})
-        site = Site(objects, state, registry)
-        try:
+        async with opened(Site, (objects, state), tmp_path) as site:
             upload = await site.upload()
             key = LAYOUT.object(upload.object_id)
             put_as_other_stores(objects, encrypting, key, b"".join(DATA), age)
@@ -546,9 +505,6 @@ def test_an_object_from_before_the_upload_is_no_proof_of_it(
                 await upload.complete()
             await site.server().cancel(upload.object_id)
             assert await upload.final() is None
-        finally:
-            for one in (registry, objects, state):
-                await one.close()
 
     asyncio.run(test())
 
@@ -563,7 +519,7 @@ def test_whatever_was_recorded_the_final_meta_tells_what_the_object_is(run: Run,
     dice = random.Random(seed)
 
     async def test(site: Site) -> None:
-        upload = await site.start(await site.register())
+        upload = await site.start(await site.register(SIZE))
         await upload.finish(1, DATA[0])
         etags: dict[bytes, str] = {}
         held = b""
@@ -615,17 +571,14 @@ def test_whatever_was_recorded_the_final_meta_tells_what_the_object_is(run: Run,
 def test_an_object_of_another_size_than_its_parts_is_no_success(tmp_path: Path, same_server: bool) -> None:
     async def main() -> None:
         objects = Short(tmp_path, "object", base=lambda: "http://x")
-        state, registry = LocalStore(tmp_path, "state", base=str), EmbeddedRegistry(tmp_path)
-        await registry.create_study(STUDY, {})
-        site = Site(objects, state, registry)
-        upload, server = await site.start(await site.register()), site.server()
-        for number, piece in enumerate(DATA, 1):
-            etag = await upload.send(number, piece)
-            await server.finish_part(upload.object_id, upload.id, number, md5(piece), etag)
-        with pytest.raises(Integrity, match=f"{SIZE - 1} bytes"):
-            await (server if same_server else site.server()).complete(upload.object_id, upload.id)
-        assert await upload.final() is None
-        for one in (registry, objects, state):
-            await one.close()
+        state = LocalStore(tmp_path, "state", base=str)
+        async with opened(Site, (objects, state), tmp_path) as site:
+            upload, server = await site.start(await site.register(SIZE)), site.server()
+            for number, piece in enumerate(DATA, 1):
+                etag = await upload.send(number, piece)
+                await server.finish_part(upload.object_id, upload.id, number, md5(piece), etag)
+            with pytest.raises(Integrity, match=f"{SIZE - 1} bytes"):
+                await (server if same_server else site.server()).complete(upload.object_id, upload.id)
+            assert await upload.final() is None
 
     asyncio.run(main())

@@ -8,11 +8,10 @@ import json
 import random
 import uuid
 from collections.abc import Callable
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import pytest
 import urllib3
@@ -30,53 +29,10 @@ from score.storage.azure.client import AzureClient
 from score.storage.azure.settings import AzureSettings
 from score.storage.azure.store import AzureStore
 from score.storage.azure.xml import build_block_list
-from score.storage.base import BlockStore, ObjectStore, UploadId
-from score.storage.local import LocalStore
-from score.storage.s3.settings import S3Settings
-from score.storage.s3.store import open_stores
+from score.storage.base import BlockStore, UploadId
 from score.testing.azurite import Azurite
-from score.testing.ceph import Ceph
-from score.testing.minio import Minio
-from score.testing.s3_contract import boto
 
-LAYOUT = Layout()
-Pair = tuple[ObjectStore, ObjectStore]
-
-
-@pytest.fixture(params=[*[pytest.param(name, marks=pytest.mark.needs(name)) for name in ("minio", "ceph")], "local"])
-def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Pair]:
-    """Opens the same two buckets as another server does."""
-    names = [f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("object", "state")]
-    if request.param == "local":
-
-        def disk() -> Pair:
-            first, second = (LocalStore(tmp_path, name, base=lambda: "http://x") for name in names)
-            return first, second
-
-        return disk
-    service: Minio | Ceph = request.getfixturevalue(request.param)
-    chosen = S3Settings(endpoint=service.endpoint, access_key=service.access_key, secret_key=service.secret_key)
-    with closing(boto(chosen)) as client:
-        for name in names:
-            client.create_bucket(Bucket=name)
-
-    def bucket() -> Pair:
-        stores = open_stores(chosen, names)
-        return stores[names[0]], stores[names[1]]
-
-    return bucket
-
-
-async def send(store: ObjectStore, url: str, data: bytes) -> None:
-    if isinstance(store, LocalStore):
-        parts = urlsplit(url)
-        writer = store.open_part(store.check_url("PUT", parts.path.split("/", 3)[3], parts.query))
-        writer.write([data])
-        writer.finish(None)
-        store.close_part(writer)
-        return
-    with urllib3.PoolManager(retries=False) as http:
-        assert http.request("PUT", url, body=data).status == 200
+from .conftest import LAYOUT, Pair, send
 
 
 async def register(registry: EmbeddedRegistry) -> str:

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
-import boto3
 import pytest
-import urllib3
 
 from score.broker.access import Access
-from score.broker.state import Layout
 from score.broker.uploads import UploadRules, Uploads
 from score.errors import ScoreError
 from score.metadata.base import AnalysisState
-from score.metadata.embedded import EmbeddedRegistry
 from score.storage.base import ObjectStore
-from score.storage.local import LocalStore
-from score.storage.s3.settings import S3Settings
-from score.storage.s3.store import open_stores
-from score.testing.minio import Minio
+
+from ..conftest import LAYOUT, MINIO, STUDY, send
+from ..conftest import Site as Ground
 
 MIB = 1024 * 1024
-STUDY = "TEST-CA"
-LAYOUT = Layout()
 
 
 def md5(data: bytes) -> str:
@@ -76,12 +65,8 @@ class Watched:
 
 
 @dataclass
-class Site:
+class Site(Ground):
     """Two buckets and a registry; ``server()`` is a fresh server on them, with nothing in memory."""
-
-    objects: ObjectStore
-    state: ObjectStore
-    registry: EmbeddedRegistry
 
     def server(self, part_size: int = 5 * MIB, *, die_at: int = 0, after: bool = False) -> Uploads:
         self.watched = Watched(self.state, die_at=die_at, after=after)
@@ -103,31 +88,12 @@ class Site:
             return
         assert watched.changes < at
 
-    async def register(self, size: int = 0) -> str:
-        """The object id of a new file of an unpublished analysis."""
-        file = {"fileName": "f.bam", "fileSize": size, "fileMd5sum": "0" * 32, "fileAccess": "open"}
-        self.analysis = await self.registry.submit(STUDY, {"studyId": STUDY, "files": [file]})
-        (found,) = await self.registry.files(STUDY, self.analysis)
-        return str(found["objectId"])
-
     async def publish(self) -> None:
         await self.registry.change_state(STUDY, self.analysis, AnalysisState.PUBLISHED)
 
     async def send(self, part: dict[str, Any], data: bytes) -> None:
         """PUT the bytes of a part to its URL."""
-        if isinstance(self.objects, LocalStore):
-            store = self.objects
-            grant = store.check_url("PUT", urlsplit(part["url"]).path.split("/", 3)[3], urlsplit(part["url"]).query)
-            writer = store.open_part(grant)
-            try:
-                writer.write([data])
-                writer.finish(None)
-            finally:
-                store.close_part(writer)
-        else:
-            with urllib3.PoolManager(retries=False) as http:
-                answer = http.request("PUT", part["url"], body=data)
-                assert answer.status == 200, answer.data
+        await send(self.objects, part["url"], data)
 
     async def put_part(self, uploads: Uploads, spec: dict[str, Any], number: int, data: bytes) -> None:
         """Send a part and have it recorded."""
@@ -144,51 +110,15 @@ class Site:
 Test = Callable[[Site], Awaitable[None]]
 
 
-def client_of(minio: Minio) -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=minio.endpoint,
-        aws_access_key_id=minio.access_key,
-        aws_secret_access_key=minio.secret_key,
-        region_name="us-east-1",
-    )
+@pytest.fixture(params=[MINIO, "local"])
+def store_kind(request: pytest.FixtureRequest) -> str:
+    """The kind of store."""
+    return str(request.param)
 
 
-def create_buckets(minio: Minio, names: list[str]) -> None:
-    client = client_of(minio)
-    for name in names:
-        client.create_bucket(Bucket=name)
-
-
-@pytest.fixture(params=[pytest.param("minio", marks=pytest.mark.needs("minio")), "local"])
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], None]:
-    """Runs a coroutine function on a site of its own."""
-
-    def opened() -> tuple[ObjectStore, ObjectStore]:
-        if request.param == "local":
-            first, second = (LocalStore(tmp_path, name, base=lambda: "http://x") for name in ("object", "state"))
-            return first, second
-        minio = request.getfixturevalue("minio")
-        keys = {"access_key": minio.access_key, "secret_key": minio.secret_key}
-        names = [f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("object", "state")]
-        create_buckets(minio, names)
-        stores = open_stores(S3Settings(endpoint=minio.endpoint, **keys), names)
-        return stores[names[0]], stores[names[1]]
-
-    def go(test: Test) -> None:
-        async def main() -> None:
-            objects, state = opened()
-            registry = EmbeddedRegistry(tmp_path)
-            await registry.create_study(STUDY, {})
-            try:
-                await test(Site(objects, state, registry))
-            finally:
-                for one in (registry, objects, state):
-                    await one.close()
-
-        asyncio.run(main())
-
-    return go
+@pytest.fixture
+def make_site() -> type[Site]:
+    return Site
 
 
 async def start(uploads: Uploads, object_id: str, size: int, **more: Any) -> dict[str, Any]:

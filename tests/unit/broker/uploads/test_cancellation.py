@@ -12,8 +12,10 @@ from score.storage.base import UploadId, stored_part
 from score.storage.local import LocalStore
 from score.storage.s3.store import S3Store
 from score.testing.minio import Minio
+from score.testing.s3_contract import boto
 
-from .conftest import LAYOUT, Site, Test, Watched, client_of, md5, refused, start
+from ..conftest import LAYOUT, MINIO, settings_of
+from .conftest import Site, Test, Watched, md5, refused, start
 
 
 def test_cancel_all(run: Callable[[Test], None]) -> None:
@@ -62,14 +64,14 @@ def test_what_is_cleared_is_not_deleted_again(run: Callable[[Test], None]) -> No
     run(test)
 
 
-@pytest.mark.parametrize("run", [pytest.param("minio", marks=pytest.mark.needs("minio"))], indirect=True)
+@pytest.mark.parametrize("store_kind", [MINIO])
 @pytest.mark.parametrize("gently", [False, True])
 def test_no_version_of_the_state_is_left_on_minio(run: Callable[[Test], None], minio: Minio, gently: bool) -> None:
     """Where its bucket keeps versions; after a cleanup, which goes by keys, as after a cancellation."""
 
     async def test(site: Site) -> None:
         assert isinstance(site.state, S3Store)
-        with closing(client_of(minio)) as client:
+        with closing(boto(settings_of(minio))) as client:
             client.put_bucket_versioning(Bucket=site.state.name, VersioningConfiguration={"Status": "Enabled"})
             object_id = await site.register()
             uploads = site.server()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,11 @@ from score.broker.access import Access
 from score.broker.uploads import UploadRules, Uploads
 from score.broker.work import Work
 from score.errors import NotFound, NotReady, Unavailable
-from score.metadata.embedded import EmbeddedRegistry
-from score.storage.s3.settings import S3Settings
-from score.storage.s3.store import open_stores
 from score.testing.minio import Minio
 from score.testing.proxy import FaultProxy
 
-from .conftest import LAYOUT, STUDY, Site, Test, create_buckets, refused, start
+from ..conftest import LAYOUT, make_buckets, open_buckets, opened, settings_of
+from .conftest import Site, Test, refused, start
 
 
 def test_completion_is_repeated_only_by_proof(run: Callable[[Test], None]) -> None:
@@ -79,15 +78,12 @@ def test_two_servers_complete_at_once(run: Callable[[Test], None]) -> None:
 @pytest.mark.needs("minio")
 def test_a_completion_that_takes_long_goes_on_and_may_be_asked_for_elsewhere(minio: Minio, tmp_path: Path) -> None:
     async def test(proxy: FaultProxy, names: list[str]) -> None:
-        keys = {"access_key": minio.access_key, "secret_key": minio.secret_key}
-        slow = open_stores(S3Settings(endpoint=proxy.url, **keys), names)
-        fast = open_stores(S3Settings(endpoint=minio.endpoint, **keys), names)
-        registry = EmbeddedRegistry(tmp_path)
-        await registry.create_study(STUDY, {})
-        site = Site(fast[names[0]], fast[names[1]], registry)
-        work = Work(hold=0)
-        held = Uploads(slow[names[0]], slow[names[1]], Access(registry), LAYOUT, UploadRules(), completions=work)
-        try:
+        slow = open_buckets(replace(settings_of(minio), endpoint=proxy.url), names)
+        fast = open_buckets(settings_of(minio), names)
+        async with opened(Site, fast, tmp_path) as site, AsyncExitStack() as stack:
+            for store in slow:
+                stack.push_async_callback(store.close)
+            held = Uploads(*slow, Access(site.registry), LAYOUT, UploadRules(), completions=Work(hold=0))
             object_id = await site.register()
             spec = await start(site.server(), object_id, 3)
             await site.put_part(site.server(), spec, 1, b"abc")
@@ -110,11 +106,6 @@ def test_a_completion_that_takes_long_goes_on_and_may_be_asked_for_elsewhere(min
             assert await site.keys() == []
             posts = proxy.traffic.seen(method="POST", query="uploadId=")
             assert len(posts) == 1, "however often it was asked for"
-        finally:
-            for one in (registry, *slow.values(), *fast.values()):
-                await one.close()
 
-    names = [f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("object", "state")]
-    create_buckets(minio, names)
     with FaultProxy(minio.endpoint) as proxy:
-        asyncio.run(test(proxy, names))
+        asyncio.run(test(proxy, make_buckets(minio)))

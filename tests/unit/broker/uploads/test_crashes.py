@@ -9,7 +9,8 @@ import pytest
 from score.errors import NotFound
 from score.storage.local import LocalStore
 
-from .conftest import LAYOUT, MIB, Crash, Site, Test, start
+from ..conftest import LAYOUT
+from .conftest import MIB, Crash, Site, Test, start
 
 
 @pytest.mark.parametrize("after", [False, True])

@@ -12,7 +12,8 @@ from score.protocol.wire import FinishedPart
 from score.storage.base import StoredPart, UploadId, stored_part
 from score.storage.local import LocalStore
 
-from .conftest import LAYOUT, MIB, Site, Test, md5, refused, start
+from ..conftest import LAYOUT
+from .conftest import MIB, Site, Test, md5, refused, start
 
 
 def test_an_upload_in_any_order_of_parts(run: Callable[[Test], None]) -> None:

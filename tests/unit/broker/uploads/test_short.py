@@ -11,7 +11,8 @@ import pytest
 from score.broker.uploads import Uploads
 from score.errors import AlreadyExists, Conflict, Integrity, NotFound, NotReady
 
-from .conftest import LAYOUT, MIB, Crash, Site, Test, md5, refused, start
+from ..conftest import LAYOUT
+from .conftest import MIB, Crash, Site, Test, md5, refused, start
 
 
 class TestShort:

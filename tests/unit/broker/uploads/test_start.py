@@ -11,7 +11,8 @@ import pytest
 from score.errors import AlreadyExists, Conflict, Invalid, NotFound, NotReady
 from score.storage.base import ObjectStat, ObjectStore, UploadId, stored_part
 
-from .conftest import LAYOUT, Site, Test, md5, refused, start
+from ..conftest import LAYOUT
+from .conftest import Site, Test, md5, refused, start
 
 
 def test_an_upload_that_nobody_started(run: Callable[[Test], None]) -> None:

@@ -10,7 +10,8 @@ import pytest
 from score.errors import Conflict
 from score.protocol.wire import FinishedPart, Part, Specification, to_json
 
-from .conftest import LAYOUT, MIB, Site, Test, md5, refused, start
+from ..conftest import LAYOUT
+from .conftest import MIB, Site, Test, md5, refused, start
 
 
 def test_two_records_of_one_part_as_the_reference_leaves_them(run: Callable[[Test], None]) -> None:
