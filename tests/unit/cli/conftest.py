@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,8 @@ DATA = random.Random(3).randbytes(5 * PART + 1000)
 MD5 = hashlib.md5(DATA).hexdigest()
 
 Run = Callable[..., tuple[int, str, str]]
+CLIENT = [sys.executable, "-W", "error", "-m", "score.cli.main"]
+"""The client as a process of its own."""
 
 
 @pytest.fixture

@@ -1,0 +1,94 @@
+"""``score-client register`` and ``publish``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from score.testing.faults import Answer, Reset
+from score.testing.song import FakeSong
+
+from ..conftest import ANALYSIS, CLIENT, DATA, OBJECT, Run
+
+
+class TestRegistry:
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["register", "--study-id", "S", "--dir", "in", "--manifest", "m.txt"],
+            ["publish", "--study-id", "S", "--analysis-id", ANALYSIS],
+        ],
+        ids=lambda words: words[0],
+    )
+    def test_what_to_do_where_it_is_away(self, run: Run, folder: Path, song: FakeSong, words: list[str]) -> None:
+        (folder / "in").mkdir()
+        (folder / "in" / "a.bam").write_bytes(DATA)
+        song.traffic.inject(Reset(), times=None)
+        status, out, err = run(*words)
+        assert (status, out) == (5, "")
+        assert "Run the same command again later; score-client check tells what is away." in err
+        assert not (folder / "m.txt").exists()
+
+    @pytest.mark.parametrize(("limit", "status", "said"), [(True, 3, "File too large"), (False, 10, "No space left")])
+    def test_a_manifest_that_the_disk_has_no_room_for(
+        self, folder: Path, song: FakeSong, limit: bool, status: int, said: str
+    ) -> None:
+        (folder / "in").mkdir()
+        (folder / "in" / "a.bam").write_bytes(DATA)
+        answers = {
+            "/studies/all": ["S"],
+            "/submit/": {"analysisId": ANALYSIS, "status": "OK"},
+            "/files": [{"fileName": "a.bam", "objectId": OBJECT}],
+        }
+        for path, document in answers.items():
+            song.traffic.inject(Answer(200, json.dumps(document).encode()), path=path)
+        if not limit:
+            (folder / "m.txt").symlink_to("/dev/full")
+        words = [*CLIENT, "register", "--study-id", "S", "--dir", "in", "--manifest", "m.txt"]
+        script = f'{"ulimit -f 0;" if limit else ""} exec "$@"'
+        ended = subprocess.run(
+            ["sh", "-c", script, "sh", *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert (ended.returncode, ended.stdout) == (status, "")
+        assert f"m.txt: {said}" in ended.stderr
+        assert f"; the files are registered as analysis {ANALYSIS}." in ended.stderr
+        assert (
+            f"score-client upload --study-id S --analysis-id {ANALYSIS} --dir in needs no manifest." in ended.stderr
+        )
+        assert (folder / "m.txt").is_symlink() is not limit
+        assert not (folder / "m.txt").is_file()
+
+    def test_a_manifest_that_cannot_be_written_registers_nothing(
+        self, run: Run, folder: Path, song: FakeSong
+    ) -> None:
+        (folder / "in").mkdir()
+        (folder / "in" / "a.bam").write_bytes(b"x")
+        for name in ("missing/m.txt", "in"):
+            status, out, err = run("register", "--study-id", "S", "--dir", "in", "--manifest", name)
+            assert status != 0
+            assert out == ""
+            assert name in err
+        assert song.traffic.seen() == []
+        assert os.listdir(folder / "in") == ["a.bam"]
+
+    def test_a_failed_registration_leaves_no_manifest(self, run: Run, folder: Path, song: FakeSong) -> None:
+        (folder / "in").mkdir()
+        (folder / "in" / "a.bam").write_bytes(b"x")
+        song.traffic.inject(Answer(503), times=None)
+        status, out, _ = run("register", "--study-id", "S", "--dir", "in", "--manifest", "m.txt")
+        assert (status, out) == (5, "")
+        assert not (folder / "m.txt").exists()
+
+    def test_publishing(self, run: Run, folder: Path, song: FakeSong) -> None:
+        song.traffic.inject(Answer(200, b'{"message":"\\u001b[2Jpublished\\n"}'), method="PUT")
+        status, out, err = run("publish", "--study-id", "S", "--analysis-id", ANALYSIS)
+        assert (status, out, err) == (0, "", "[2Jpublished\n")
+        song.traffic.inject(Answer(409, b'{"message":"missing.storage.objects"}'), method="PUT")
+        status, _, err = run("publish", "--study-id", "S", "--analysis-id", ANALYSIS)
+        assert status == 3
+        assert "missing.storage.objects" in err
+        assert "Upload the files that are named" in err

@@ -1,0 +1,117 @@
+"""What counts as verified, of whole objects and of ranges."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from score.client.client import Client
+from score.client.layout import Layout
+from score.client.outcome import State
+from score.errors import Integrity, Refused
+from score.protocol.wire import Specification, to_json
+from score.testing.faults import Answer, Flip
+from score.testing.score import FaultyScore
+
+from .conftest import DATA, MD5, OBJECT, PART, failure, fetch, interrupt
+
+
+class TestProof:
+    def test_a_flipped_byte_is_fetched_again(self, client: Client, site: FaultyScore, out: Path) -> None:
+        site.traffic.inject(Flip(5), range=f"bytes={PART}-")
+        assert fetch(client, out)[0].state is State.DOWNLOADED
+        assert (out / "a.bam").read_bytes() == DATA
+        assert len(site.gets) == 7
+
+    def test_what_nobody_can_prove_is_said_to_be_unverified(
+        self, client: Client, site: FaultyScore, out: Path
+    ) -> None:
+        site.fake.add(OBJECT, DATA, whole_md5=False, part_md5s=False)
+        assert fetch(client, out)[0].state is State.UNVERIFIED
+
+    def test_the_md5s_of_the_parts_are_a_proof(self, client: Client, site: FaultyScore, out: Path) -> None:
+        site.fake.add(OBJECT, DATA, whole_md5=False)
+        assert fetch(client, out)[0].state is State.DOWNLOADED
+
+    def test_md5s_in_capitals_are_the_same(self, client: Client, site: FaultyScore, out: Path) -> None:
+        parts = [
+            part.changed(source_md5=(part.source_md5 or "").upper()) for part in site.fake.download_parts(OBJECT)
+        ]
+        made = Specification(
+            object_key="k",
+            object_id=OBJECT,
+            upload_id="u",
+            parts=parts,
+            object_size=len(DATA),
+            object_md5=MD5.upper(),
+        )
+        site.traffic.inject(Answer(200, to_json(made)), path="/download/")
+        assert fetch(client, out)[0].state is State.DOWNLOADED
+
+    def test_an_object_that_is_not_what_is_registered_does_not_take_its_place(
+        self, client: Client, site: FaultyScore, out: Path
+    ) -> None:
+        site.fake.objects[OBJECT].md5 = "0" * 32
+        assert isinstance(failure(client, out), Integrity)
+        assert not (out / "a.bam").exists()
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"objectSize": len(DATA) + 1},
+            {"objectSize": len(DATA) - 1},
+            {"parts": []},
+            {"objectSize": -1},
+        ],
+        ids=str,
+    )
+    def test_a_specification_that_contradicts_itself_is_refused(
+        self, client: Client, site: FaultyScore, out: Path, change: dict[str, object]
+    ) -> None:
+        made = Specification(
+            object_key="k",
+            object_id=OBJECT,
+            upload_id="u",
+            parts=site.fake.download_parts(OBJECT),
+            object_size=len(DATA),
+        )
+        document = json.loads(to_json(made)) | change
+        site.traffic.inject(Answer(200, json.dumps(document).encode()), path="/download/")
+        error = failure(client, out)
+        assert isinstance(error, Refused)
+        assert "contradicts itself" in error.message
+
+    def test_an_empty_object_works(self, client: Client, site: FaultyScore, out: Path) -> None:
+        site.fake.add(OBJECT, b"")
+        assert fetch(client, out)[0].state is State.DOWNLOADED
+        assert (out / "a.bam").read_bytes() == b""
+
+    def test_the_store_never_sees_the_token(self, client: Client, site: FaultyScore, out: Path) -> None:
+        fetch(client, out)
+        token = client.settings.token
+        assert all(token not in str(exchange.headers) for exchange in site.traffic.seen(path="/store/"))
+        assert all(token in str(exchange.headers) for exchange in site.traffic.seen(path="/download/"))
+
+
+class TestRanges:
+    def test_a_range_lands_alone(self, client: Client, site: FaultyScore, out: Path) -> None:
+        (outcome,) = fetch(client, out, offset=100, length=1000, layout=Layout.ID, index=False)
+        assert (outcome.state, outcome.size) == (State.UNVERIFIED, 1000)
+        assert (out / OBJECT).read_bytes() == DATA[100:1100]
+        (asked,) = site.traffic.seen(path="/download/")
+        assert asked.query == "offset=100&length=1000"
+        assert site.gets == ["bytes=100-1099"]
+
+    @pytest.mark.parametrize(
+        ("offset", "length", "data"), [(5, -1, DATA[5:]), (0, 2 * PART, DATA[: 2 * PART]), (7, 0, b"")]
+    )
+    def test_ranges_of_all_kinds(self, client: Client, out: Path, offset: int, length: int, data: bytes) -> None:
+        assert fetch(client, out, offset=offset, length=length)[0].good
+        assert (out / "a.bam").read_bytes() == data
+
+    def test_a_range_is_no_continuation_of_the_whole(self, client: Client, site: FaultyScore, out: Path) -> None:
+        interrupt(client, site, out)
+        assert fetch(client, out, offset=5, length=10)[0].good
+        assert (out / "a.bam").read_bytes() == DATA[5:15]
