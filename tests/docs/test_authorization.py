@@ -102,7 +102,7 @@ def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     (about / "entry_points.txt").write_text("\n".join(lines) + "\n")
     (place / "acme_score.py").write_text(blocks("An authorizer of your own", "python")[0])
-    monkeypatch.setenv("PYTHONPATH", str(place))
+    monkeypatch.setenv("PYTHONPATH", str(place), prepend=os.pathsep)
     monkeypatch.setenv("ACME_MEMBERS", str(tmp_path / "members.json"))
     return tmp_path / "members.json"
 

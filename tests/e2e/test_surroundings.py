@@ -186,6 +186,13 @@ class TestSignals:
         job.check()
 
 
+def begin_with(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every program in Python that is started from now on begin with ``code``, which is kept in a new folder."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+
+
 SHIFTED = """
 import datetime, os, time
 real, Time = time.time, datetime.datetime
@@ -206,11 +213,10 @@ datetime.datetime = Shifted
 def test_a_clock_that_is_set_in_the_middle(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
 ) -> None:
-    (tmp_path / "clock").mkdir()
-    (tmp_path / "clock" / "sitecustomize.py").write_text(SHIFTED)
+    begin_with(SHIFTED, tmp_path / "clock", monkeypatch)
     flag = tmp_path / "set"
-    for name, value in {"PYTHONPATH": tmp_path / "clock", "CLOCK_FLAG": flag, "CLOCK_SHIFT": days * 86400}.items():
-        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("CLOCK_FLAG", str(flag))
+    monkeypatch.setenv("CLOCK_SHIFT", str(days * 86400))
     gate = job.hold()
     with job.site.start(*job.words) as client:
         gate.wait_for_arrival()
@@ -226,6 +232,7 @@ import os, time
 real = os.fsync
 def fsync(descriptor):
     while os.path.exists(os.environ["SLOW_FLAG"]):
+        open(os.environ["SLOW_FLAG"] + ".met", "a").close()
         time.sleep(0.01)
     real(descriptor)
 os.fsync = os.fdatasync = fsync
@@ -233,26 +240,52 @@ os.fsync = os.fdatasync = fsync
 """A disk that does not come to an end with ``fsync`` while the file ``SLOW_FLAG`` is there, as NFS at a bad hour."""
 
 
-def test_a_server_whose_disk_is_slow_to_sync_answers_others_meanwhile(
-    make_file: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "slow").mkdir()
-    (tmp_path / "slow" / "sitecustomize.py").write_text(SLOW)
+@pytest.fixture
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that makes a disk slow, for programs that are started from now on. It is not there yet; one beside it
+    that ends in ``.met`` tells that somebody waits for the disk."""
+    begin_with(SLOW, tmp_path / "slow", monkeypatch)
     flag = tmp_path / "flag"
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "slow"))
     monkeypatch.setenv("SLOW_FLAG", str(flag))
+    return flag
+
+
+def test_a_server_whose_disk_is_slow_to_sync_answers_others_meanwhile(
+    make_file: Maker, tmp_path: Path, slow: Path
+) -> None:
     with local_site(tmp_path / "site") as site:
         there = make_job(site, make_file, "download", tmp_path)
         files = site.register([make_file("slow.bam", PART + 1)])
-        flag.touch()
+        slow.touch()
         with site.start("upload", "--manifest", files.manifest) as client:
             site.score.wait(lambda seen: any(call.path == f"/upload/{files.id}/begin" for call in seen))
             site.run(*there.words)
             there.check()
             assert site.finished(files.id) == set()
-            flag.unlink()
+            slow.unlink()
             client.conclude()
         site.publish(files)
+
+
+@locally
+@pytest.mark.parametrize("end", ["interrupt", "kill"])
+def test_a_client_whose_disk_is_slow_to_sync_waits_for_it_neither_to_move_bytes_nor_to_end(
+    job: Job, slow: Path, end: str
+) -> None:
+    slow.touch()
+    gate = job.hold()
+    with job.site.start(*job.words) as client:
+        gate.wait_for_arrival()
+        client.wait_until(lambda: job.kept and slow.with_name("flag.met").exists())
+        if end == "kill":
+            client.kill()
+        else:
+            client.interrupt()
+            client.conclude(INTERRUPTED)
+    job.site.heal()
+    job.site.run(*job.words)
+    assert len(job.moved) == PARTS - 1, "what was finished is kept, although no disk was waited for"
+    job.check()
 
 
 LOCALES = pytest.mark.parametrize(

@@ -106,7 +106,11 @@ COMPONENTS = {
         Component("nginx", "nginx, a reverse proxy", recognise=_nginx),
         Component("faketime", "libfaketime, which gives a program a clock of its own", recognise=_faketime),
         Component("fuse", "FUSE, file systems in user space", recognise=_fuse),
-        Component("mounts", "private mounts (unshare), for disks that fill up", recognise=_mounts),
+        Component(
+            "mounts",
+            "private mounts (unshare), for disks that fill up and names that are forgotten",
+            recognise=_mounts,
+        ),
         Component("chromium", "Chromium, a browser", ("chromium", "chromium-browser", "google-chrome")),
         Component("samtools", "samtools, for sequencing reads", ("samtools",)),
         Component("bcftools", "bcftools, for variants", ("bcftools",)),

@@ -57,16 +57,43 @@ def on_small_disk(folder: Path, size: int) -> tuple[str, ...]:
     The disk is the command's own and goes with it; from outside it is ``/proc/<pid>/root<folder>``. It needs the
     component ``mounts``.
     """
-    return _in_own_mounts(f"mount -t tmpfs -o size={size} tmpfs", folder)
+    return _in_own_mounts(f'mount -t tmpfs -o size={size} tmpfs "$1"', folder)
 
 
 def on_read_only_folder(folder: Path) -> tuple[str, ...]:
     """What to put before a command for it to find ``folder`` read-only, whoever runs it. It needs ``mounts``."""
-    return _in_own_mounts('mount -o bind,ro "$1"', folder)
+    return _in_own_mounts('mount -o bind,ro "$1" "$1"', folder)
+
+
+class NameService:
+    """A name service of the commands that start with ``prefix``: it knows ``names``, all of them as this machine.
+    When it goes away, nobody answers who is asked for a name. It needs the component ``mounts``."""
+
+    def __init__(self, folder: Path, *names: str) -> None:
+        """``folder``, a new one, is for its files."""
+        folder.mkdir(parents=True)
+        self._hosts = folder / "hosts"
+        self._names = names
+        (folder / "nsswitch.conf").write_text("hosts: files dns\n")
+        (folder / "resolv.conf").write_text("nameserver 127.53.53.53\noptions timeout:1 attempts:1\n")
+        self.prefix = _in_own_mounts(
+            'for file in hosts nsswitch.conf resolv.conf; do mount -o bind "$1/$file" "/etc/$file" || exit; done',
+            folder,
+        )
+        self.come()
+
+    def come(self) -> None:
+        """Answer from now on."""
+        self._hosts.write_text(f"127.0.0.1 {' '.join(self._names)}\n")
+
+    def go(self) -> None:
+        """Answer no longer."""
+        self._hosts.write_text("")  # the same file: it is mounted
 
 
 def _in_own_mounts(mount: str, folder: Path) -> tuple[str, ...]:
-    script = f'{mount} "$1" && cd "$1" && shift && exec "$@"'
+    """``mount`` is for a shell that has the folder as ``$1``."""
+    script = f'{mount} && cd "$1" && shift && exec "$@"'
     return ("unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(folder))
 
 
