@@ -60,6 +60,7 @@ class Download:
             raise Later
         whole = to_hex(wanted.object_md5) if self._is_whole else None
         begun = journal.begun  # then what lies at journal.data is unfinished, whatever the layout
+        journal.finish_move(target, self.file)
         if not self.force and is_there(target) and not (begun and target == journal.data):
             self._require_same(target, wanted, whole)
             if target == journal.data or not is_there(journal.data):

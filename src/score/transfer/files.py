@@ -217,16 +217,50 @@ class Target:
                     f"{place.parent} is a link; the file would lie somewhere else than in {self.path.parent}.",
                     hint=f"{where}Remove the link, or name another --output-dir.",
                 )
-            if not replace and is_there(place):
-                raise Conflict(
-                    f"{place} appeared while the object was being downloaded; it was not replaced.",
-                    hint=f"{where}Remove what is there, or add --force.",
-                )
             if not kept:
                 self.path.chmod(0o666 & ~_UMASK)
-            os.replace(self.path, place)
+            if replace:
+                os.replace(self.path, place)
+            else:
+                _move_to_free(self.path, place)
+        except FileExistsError as error:
+            raise Conflict(
+                f"{place} appeared while the object was being downloaded; it was not replaced.",
+                hint=f"{where}Remove what is there, or add --force.",
+            ) from error
         except OSError as error:
             raise translate(error, place) from error
+
+
+def _move_to_free(path: Path, place: Path) -> None:
+    """Move a file to a place where nothing is. Raises FileExistsError where something is, from whatever moment on.
+
+    A file gets a second name and loses its first: that, unlike a move, replaces nothing. A crash between the two
+    leaves both (:func:`finish_move`). Where a file system has no second names, as FAT, or refuses them, what is there
+    is looked for just before the move.
+    """
+    try:
+        os.link(path, place)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):
+        if is_there(place):
+            raise FileExistsError(place) from None
+        os.rename(path, place)  # which on Windows replaces nothing, and says itself what is wrong
+    else:
+        os.unlink(path)
+
+
+def finish_move(path: Path, place: Path) -> None:
+    """Take away the first name of a file that a crash left with both: what is written there would be written to the
+    file in its place."""
+    try:
+        if os.path.samestat(path.lstat(), place.lstat()):
+            path.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise translate(error, path) from error
 
 
 def write_all(file: FileIO, data: memoryview | bytes) -> None:

@@ -23,7 +23,7 @@ from score._version import __version__
 from score.errors import NoSpace, NotFound, Refused, ScoreError
 from score.protocol.digests import is_md5
 from score.protocol.wire import Part, Specification, from_json, to_json
-from score.transfer.files import translate
+from score.transfer.files import finish_move, translate
 
 VERSION = 1
 """Of the form of what is kept. State without a mark is the reference's, or an older version's, and of this form."""
@@ -294,7 +294,19 @@ class DownloadJournal:
     def keep_nothing(self, file: Path | None) -> None:
         """Gather the bytes of an object of one part in ``file``; for None, beside the folder that there would be."""
         self._keeps_parts = False
-        self.data = file or self._folder.with_name(f"{self._folder.name}.part")
+        self.data = file or self._alone
+
+    @property
+    def _alone(self) -> Path:
+        return self._folder.with_name(f"{self._folder.name}.part")
+
+    def finish_move(self, target: Path, file: Path | None) -> None:
+        """Go on where a crash came into the move of the bytes to ``target``, which then have both names. ``file`` is
+        that of :meth:`keep_nothing`."""
+        if self.begun and self.data != target:  # else what is at ``data`` is somebody else's
+            finish_move(self.data, target)
+        if file is None:
+            finish_move(self._alone, target)
 
     def finished(self) -> dict[int, Part]:
         """The finished parts, by number; files that cannot be read count as parts that are not finished."""

@@ -151,7 +151,10 @@ def _take(path: Path, name: str, lock: SystemLock) -> _Taken | None:
         except Conflict:
             os.close(descriptor)
             raise
-        if _is_at(descriptor, path):
+        if _is_moved(descriptor):
+            with contextlib.suppress(OSError):
+                path.unlink()
+        elif _is_at(descriptor, path):
             _write(descriptor, Owner.myself())
             return _Locked(descriptor, path)
         os.close(descriptor)  # its holder has removed it meanwhile: what was locked is nobody's any more
@@ -189,6 +192,11 @@ def _write(descriptor: int, owner: Owner) -> None:
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps(asdict(owner)).encode())
+
+
+def _is_moved(descriptor: int) -> bool:
+    """Whether its holder was killed while he moved it away: under its other name it is a finished file."""
+    return os.fstat(descriptor).st_nlink > 1
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

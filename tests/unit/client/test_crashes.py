@@ -32,7 +32,7 @@ left = 0
 
 def step(event, given):
     global left
-    if not left or event not in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"):
+    if not left or event not in ("open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"):
         return
     if event == "open" and not (isinstance(given[2], int) and given[2] & WRITES):
         return

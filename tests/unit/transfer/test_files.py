@@ -200,6 +200,27 @@ class TestTarget:
         assert is_there(target.path)
         assert is_there(place)
 
+    @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
+    def test_where_files_have_one_name_only_they_are_moved(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        """As on FAT."""
+
+        def refuse(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "link", refuse)
+        place = tmp_path / "a.bam"
+        target = Target(tmp_path / "data", 3)
+        target.prepare()
+        place.write_bytes(b"precious")
+        with pytest.raises(Conflict, match=r"a\.bam appeared while"):
+            target.settle(place, replace=False)
+        assert place.read_bytes() == b"precious"
+        place.unlink()
+        target.settle(place, replace=False)
+        assert list(tmp_path.iterdir()) == [place]
+
     def test_a_file_is_replaced_where_that_was_asked_for(self, tmp_path: Path) -> None:
         (tmp_path / "real").write_bytes(b"real")
         place = tmp_path / "a.bam"

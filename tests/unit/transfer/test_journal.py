@@ -268,6 +268,27 @@ class TestDownload:
         journal.forget()
         assert os.listdir(tmp_path) == [OBJECT]
 
+    def test_a_crash_between_two_names_of_the_bytes_is_made_up_for(
+        self, journal: DownloadJournal, tmp_path: Path
+    ) -> None:
+        """A file that is moved to a free place has two names for a moment."""
+        place, alone = tmp_path / "a.bam", tmp_path / f".{OBJECT}.part"
+        for path in (journal.data, alone):
+            path.write_bytes(b"bytes")
+            journal.finish_move(place, None)
+            assert path.exists(), "nothing was moved"
+            os.link(path, place)
+            journal.finish_move(place, tmp_path / f".{OBJECT}.lock" if path == alone else None)
+            assert path.exists(), "nothing of it was begun, or nothing is gathered there"
+            if path == journal.data:
+                journal.begin(SPECIFICATION, keep=True)
+                journal.finish_move(path, None)
+                assert path.exists(), "it is in its place"
+            journal.finish_move(place, None)
+            assert not path.exists()
+            assert place.read_bytes() == b"bytes"
+            place.unlink()
+
     def test_signed_urls_are_for_their_owner_only(self, journal: DownloadJournal, tmp_path: Path) -> None:
         journal.begin(SPECIFICATION)
         assert (tmp_path / f".{OBJECT}" / "meta").stat().st_mode & 0o077 == 0
