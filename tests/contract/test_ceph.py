@@ -16,6 +16,8 @@ pytestmark = pytest.mark.needs("ceph")
 
 
 class TestS3OnCeph(S3Contract):
+    keeps = False
+
     @pytest.fixture(scope="class")
     @classmethod
     def settings(cls, ceph: Ceph) -> S3Settings:
@@ -23,6 +25,8 @@ class TestS3OnCeph(S3Contract):
 
 
 class TestS3OnCephBySigV2(S3Contract):
+    keeps = False
+
     @pytest.fixture(scope="class")
     @classmethod
     def settings(cls, ceph: Ceph) -> S3Settings:

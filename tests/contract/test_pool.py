@@ -141,6 +141,8 @@ class TestPoolOnMinio(PoolContract):
 
 @pytest.mark.needs("ceph")
 class TestPoolOnCeph(PoolContract):
+    keeps = False
+
     @pytest.fixture(scope="class")
     @classmethod
     def settings(cls, ceph: Ceph) -> S3Settings:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 import pytest
 
-from score.errors import Refused
+from score.errors import AlreadyExists, Refused
 from score.protocol.parts import Span
 from score.storage.base import ObjectStore, StoredPart, stored_part
 from score.storage.s3.client import S3Client
@@ -113,6 +113,40 @@ def test_a_completion_whose_answer_is_lost(
     proxy.traffic.inject(LoseResponse(), method="POST", times=1)
     assert run(store.complete("data/lost", upload, [part])).size == 5
     assert bucket.get("data/lost") == b"12345"
+
+
+def test_an_object_that_comes_between_the_look_and_the_completion_is_not_replaced(
+    run: Run, store: ObjectStore, bucket: Bucket, proxy: FaultProxy, web: Web
+) -> None:
+    """Where a proxy hides that it is MinIO there is such a look."""
+
+    async def late(part: StoredPart) -> None:
+        gate = proxy.traffic.hold(method="POST")
+        completing = asyncio.create_task(store.complete("data/late", upload, [part], False))
+        await asyncio.to_thread(gate.wait_for_arrival)
+        await asyncio.to_thread(bucket.put, "data/late", b"first")
+        gate.open()
+        await completing
+
+    upload = run(store.begin("data/late"))
+    (url,) = store.sign_parts("data/late", upload, plan(5), MINUTE)
+    part = StoredPart(1, 5, web.send(url, b"other"))
+    with pytest.raises(AlreadyExists):
+        run(late(part))
+    assert bucket.get("data/late") == b"first"
+
+
+def test_a_completion_that_replaces_nothing_and_whose_answer_is_lost(
+    run: Run, store: ObjectStore, bucket: Bucket, proxy: FaultProxy, web: Web
+) -> None:
+    """MinIO looks at the object before the upload: its own is in the way then."""
+    upload = run(store.begin("data/lost-too"))
+    (url,) = store.sign_parts("data/lost-too", upload, plan(5), MINUTE)
+    part = StoredPart(1, 5, web.send(url, b"12345"))
+    proxy.traffic.inject(LoseResponse(), method="POST", times=1)
+    assert run(store.complete("data/lost-too", upload, [part], False)).size == 5
+    assert [exchange.status for exchange in proxy.traffic.seen(method="POST")][-1] == 412
+    assert bucket.get("data/lost-too") == b"12345"
 
 
 def test_answers_that_are_lost(run: Run, store: ObjectStore, bucket: Bucket, proxy: FaultProxy) -> None:

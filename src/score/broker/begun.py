@@ -6,11 +6,10 @@ import asyncio
 
 from score.broker.documents import fetch
 from score.broker.plans import Known, Plans
-from score.broker.state import Layout, read_specification
+from score.broker.state import InProgress, Layout, read_in_progress
 from score.broker.together import Together
-from score.errors import Conflict, NotFound
-from score.protocol.wire import Specification
-from score.storage.base import ObjectStore, Prefix, UploadId
+from score.errors import AlreadyExists, Conflict, NotFound
+from score.storage.base import OVERWRITE, ObjectStore, Prefix, UploadId
 
 
 class Begun:
@@ -25,14 +24,14 @@ class Begun:
         self._layout = layout
         self._reading: Together[tuple[str, str], Known] = Together()
 
-    async def specification(self, object_id: str, upload: UploadId) -> Specification:
+    async def specification(self, object_id: str, upload: UploadId) -> InProgress:
         """What an upload in progress is to become. NotFound: it is not, Conflict: its state is broken."""
         key = self._layout.upload_meta(object_id, upload)
         document = await fetch(self._state, key)
         if document is None:
             self.plans.forget(object_id, upload)
             raise no_upload(object_id)
-        specification = read_specification(document, key)
+        specification = read_in_progress(document, key)
         if specification.upload_id != upload:
             raise Conflict(f"The stored state {key!r} is of another upload.", hint="Start the upload again.")
         return specification
@@ -69,3 +68,8 @@ class Begun:
 def no_upload(object_id: str) -> NotFound:
     """The error for an upload that is not in progress."""
     return NotFound(f"No such upload of {object_id} is in progress.", hint="Start it first.")
+
+
+def already_there(object_id: str) -> AlreadyExists:
+    """The error for an object that is there and not to be replaced."""
+    return AlreadyExists(f"The object {object_id} exists.", hint=OVERWRITE)

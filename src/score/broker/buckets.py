@@ -159,8 +159,10 @@ class PooledStore:
     async def etags_are_md5(self, key: str) -> bool:
         return await self._of(key).etags_are_md5(key)
 
-    async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:
-        return await self._of(key).complete(key, upload, parts)
+    async def complete(
+        self, key: str, upload: UploadId, parts: Sequence[StoredPart], replace: bool = True
+    ) -> ObjectStat:
+        return await self._of(key).complete(key, upload, parts, replace)
 
     async def abort(self, key: str, upload: UploadId) -> None:
         await self._of(key).abort(key, upload)

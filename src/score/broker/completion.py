@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from score.broker.access import Access
-from score.broker.begun import Begun, no_upload
+from score.broker.begun import Begun, already_there, no_upload
 from score.broker.documents import fetch
 from score.broker.finished import FinishedParts, refuse
 from score.broker.plans import Known
@@ -18,7 +18,7 @@ from score.broker.state import Layout, Plan, read_specification, without_urls
 from score.broker.sweep import sweep
 from score.broker.together import in_order
 from score.broker.work import Work
-from score.errors import Conflict, Integrity, NotFound, NotReady
+from score.errors import AlreadyExists, Conflict, Integrity, NotFound, NotReady
 from score.protocol.wire import Specification, to_json
 from score.storage.base import ObjectStore, StoredPart, UploadId
 
@@ -68,7 +68,13 @@ class Completion:
             (parts, md5s, keys), _ = await in_order(
                 self._assemble(object_id, upload, Plan.of(specification)), self._access.check_unpublished(object_id)
             )
-            await self._join(object_id, without_urls(specification, md5s), parts)
+            final = without_urls(specification, md5s)
+            await self._join(object_id, final, parts, overwrite=specification.overwrite)
+        except AlreadyExists:
+            # Nobody completes it any more. Its parts are left to the cleanup: to drop them while another server is
+            # about to complete them costs some stores the object.
+            await self.forget(object_id, upload)
+            raise already_there(object_id) from None
         except (Conflict, NotFound, NotReady):
             made = await self._made(object_id, upload)
             if made is None:
@@ -76,7 +82,7 @@ class Completion:
             await self.forget(object_id, upload)  # done by another server, or before its answer was lost
             return made
         await self.forget(object_id, upload, keys)
-        return specification
+        return final
 
     async def _from_memory(self, object_id: str, upload: UploadId, known: Known) -> Specification | None:
         """Complete an upload of which every part is known, without listing them again: the store takes only parts
@@ -89,18 +95,26 @@ class Completion:
             return None
         final = known.final(self._layout.object(object_id), object_id, upload)
         try:
-            await self._join(object_id, final, known.stored(), meta.last_modified)
+            await self._join(object_id, final, known.stored(), meta.last_modified, overwrite=known.overwrite)
         except (Conflict, NotFound):
             return None
         await self.forget(object_id, upload, known.keys)
         return final
 
     async def _join(
-        self, object_id: str, final: Specification, parts: list[StoredPart], begun: datetime | None = None
+        self,
+        object_id: str,
+        final: Specification,
+        parts: list[StoredPart],
+        begun: datetime | None = None,
+        *,
+        overwrite: bool = True,
     ) -> None:
         """The object out of these parts, then its final ``.meta``; where a crash came between the two, the latter.
-        ``begun``: when the upload began, where that is known."""
-        made = await self._objects.complete(self._layout.object(object_id), UploadId(final.upload_id), parts)
+        ``begun``: when the upload began, where that is known. Without ``overwrite`` AlreadyExists, where it is of
+        another upload."""
+        key = self._layout.object(object_id)
+        made = await self._objects.complete(key, UploadId(final.upload_id), parts, overwrite)
         if made.size != final.object_size:
             raise Integrity(
                 f"The store made {made.size} bytes of the parts of {object_id}, not {final.object_size}.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
-from score.broker.state import Plan
+from score.broker.state import InProgress, Plan
 from score.protocol.wire import FinishedPart, Part, Specification
 from score.storage.base import StoredPart, UploadId
 
@@ -20,18 +20,20 @@ _PARTS = 32
 
 @dataclass(slots=True)
 class Known:
-    """An upload: its plan, the whole file's MD5 as it was told, and the records that this server wrote, each after
-    the store had proven its part. ``keys`` are those of all of them, also of such as were replaced."""
+    """An upload: its plan, the whole file's MD5 as it was told, whether it may replace an object, and the records
+    that this server wrote, each after the store had proven its part. ``keys`` are those of all of them, also of such
+    as were replaced."""
 
     plan: Plan
     md5: str | None
+    overwrite: bool = True
     records: dict[int, FinishedPart] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, specification: Specification) -> Known:
+    def of(cls, begun: InProgress) -> Known:
         """What the state document of an upload tells."""
-        return cls(Plan.of(specification), specification.object_md5)
+        return cls(Plan.of(begun), begun.object_md5, begun.overwrite)
 
     def record(self, part: FinishedPart, key: str) -> None:
         """A record was written."""

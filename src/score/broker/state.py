@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, count
+from typing import TypeVar
 
 from score.errors import Conflict
 from score.protocol.digests import is_md5
@@ -101,10 +102,29 @@ def read_record(key: str) -> FinishedPart | None:
     )
 
 
+class InProgress(Specification, frozen=True):
+    """The state document of an upload in progress. ``overwrite``: whether it may replace an object; those that the
+    reference began may."""
+
+    overwrite: bool = True
+
+
+S = TypeVar("S", bound=Specification)
+
+
 def read_specification(document: bytes, key: str) -> Specification:
     """A ``.meta`` document. Raises Conflict where it is broken: its parts must cover the object without gaps."""
+    return _read(Specification, document, key)
+
+
+def read_in_progress(document: bytes, key: str) -> InProgress:
+    """That of an upload in progress. Raises Conflict as :func:`read_specification` does."""
+    return _read(InProgress, document, key)
+
+
+def _read(kind: type[S], document: bytes, key: str) -> S:
     try:
-        specification = from_json(Specification, document)
+        specification = from_json(kind, document)
     except ValueError:
         raise _broken(key, "it is no specification") from None
     at = 0
@@ -155,16 +175,25 @@ class Plan:
 
 
 def new_upload(key: str, object_id: str, upload: UploadId, plan: Plan, md5: str | None, urls: Sequence[str]) -> bytes:
-    """The specification of a new upload as JSON: the answer of the start and the state document alike."""
+    """The specification of a new upload as JSON: the answer of the start, and with :func:`as_state` what is kept."""
     offsets = accumulate(plan.sizes, initial=0)  # and the end
     places = zip(offsets, zip(plan.sizes, urls, strict=True), strict=False)
     parts = [Part(number, size, offset, url) for number, (offset, (size, url)) in enumerate(places, 1)]
     return to_json(Specification(key, object_id, upload, parts, plan.size, md5))
 
 
-def without_urls(specification: Specification, md5s: Sequence[str]) -> Specification:
+def as_state(document: bytes, *, overwrite: bool) -> bytes:
+    """The state document of a new upload. It is made of its specification as it is: to write 10,000 parts again would
+    cost too much."""
+    return document if overwrite else document.removesuffix(b"}") + b',"overwrite":false}'
+
+
+def without_urls(begun: Specification, md5s: Sequence[str]) -> Specification:
     """The specification for good: no URLs, and the checksum of each part as it was uploaded."""
-    return specification.with_parts(
+    parts = [
         Part(part_number=part.part_number, part_size=part.part_size, offset=part.offset, source_md5=md5)
-        for part, md5 in zip(specification.parts, md5s, strict=True)
+        for part, md5 in zip(begun.parts, md5s, strict=True)
+    ]
+    return Specification(
+        begun.object_key, begun.object_id, begun.upload_id, parts, begun.object_size, begun.object_md5
     )

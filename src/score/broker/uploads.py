@@ -13,12 +13,12 @@ from datetime import timedelta
 
 from score.broker import audit
 from score.broker.access import Access
-from score.broker.begun import Begun
+from score.broker.begun import Begun, already_there
 from score.broker.buckets import Pair
 from score.broker.completion import Completion
 from score.broker.finished import FinishedParts, objection, refuse
 from score.broker.plans import Known
-from score.broker.state import Layout, Plan, new_upload
+from score.broker.state import Layout, Plan, as_state, new_upload
 from score.broker.sweep import sweep
 from score.broker.together import in_order
 from score.broker.work import Work
@@ -106,8 +106,8 @@ class Uploads:
         plan = Plan.cut(plan_upload(size, self._rules.part_size, limits.smallest_part))
         urls = self._objects.sign_parts(key, upload, list(plan.parts()), self._rules.url_life)
         document = new_upload(key, object_id, upload, plan, md5, urls)
-        await self._state.put(self._layout.upload_meta(object_id, upload), document)
-        self._begun.plans.keep(object_id, upload, Known(plan, md5))
+        await self._state.put(self._layout.upload_meta(object_id, upload), as_state(document, overwrite=overwrite))
+        self._begun.plans.keep(object_id, upload, Known(plan, md5, overwrite))
         audit.note("upload", object_id, parts=len(plan), bytes=size)
         return document
 
@@ -154,7 +154,7 @@ class Uploads:
         need not be looked for: the store joins one of that ETag, or none.
 
         Raises Invalid (a part or checksum that cannot be), NotFound (no such upload), Conflict (the store does not
-        hold the part, or holds another one).
+        hold the part, or holds another one); with ``complete`` AlreadyExists, as :meth:`complete` does.
         """
         check_object_id(object_id)
         upload = UploadId(check_upload_id(upload_id))
@@ -197,8 +197,9 @@ class Uploads:
 
         Idempotent, also after a crash at any moment; calls that come while one is under way wait for it, whether the
         one who asked first is still there or not. Raises NotFound (no such upload, and the object is not of it),
-        Conflict (parts are missing or not as recorded), NotReady (the analysis is not UNPUBLISHED any more),
-        Unavailable (it takes longer than a call is held, and goes on).
+        Conflict (parts are missing or not as recorded), AlreadyExists (an object has come since the upload was
+        started, which was not to replace any: the upload is over), NotReady (the analysis is not UNPUBLISHED any
+        more), Unavailable (it takes longer than a call is held, and goes on).
         """
         check_object_id(object_id)
         await self._complete(object_id, UploadId(check_upload_id(upload_id)))
@@ -237,7 +238,7 @@ class Uploads:
         meta, key = self._layout.meta(object_id), self._layout.object(object_id)
         looks = [look for place in self._places for look in (place.state.stat(meta), place.objects.stat(key))]
         if any(await asyncio.gather(*looks)):
-            raise AlreadyExists(f"The object {object_id} exists.", hint="Ask for overwrite to replace it.")
+            raise already_there(object_id)
 
     async def _in_progress(self, object_id: str, size: int) -> Specification:
         """The specification of the upload in progress. NotFound where there is none, Conflict: of another size."""

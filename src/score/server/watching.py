@@ -126,9 +126,11 @@ class WatchedStore:
         with self._watch("store", "etags_are_md5"):
             return await self._store.etags_are_md5(key)
 
-    async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:
+    async def complete(
+        self, key: str, upload: UploadId, parts: Sequence[StoredPart], replace: bool = True
+    ) -> ObjectStat:
         with self._watch("store", "complete"):
-            return await self._store.complete(key, upload, parts)
+            return await self._store.complete(key, upload, parts, replace)
 
     async def abort(self, key: str, upload: UploadId) -> None:
         with self._watch("store", "abort"):

@@ -5,6 +5,7 @@ broker. A store raises errors of :mod:`score.errors` only:
 
 - NotFound       the upload, or the key of ``get`` and ``read``, does not exist; also the bucket
 - Conflict       ``complete`` with parts that the store does not hold, or holds with other ETags
+- AlreadyExists  ``complete`` where an object is there that is not to be replaced
 - Refused        the store says no for good (403, other 4xx); the message has the store's own error code
 - Unavailable    5xx, reset, time-out, throttling: after the store's own retries. It may pass
 - Integrity      the store's answer contradicts itself
@@ -22,6 +23,8 @@ from typing import Literal, NamedTuple, NewType, Protocol
 from score.protocol.parts import LARGEST_OBJECT, MOST_PARTS, SMALLEST_PART, Span
 
 UploadId = NewType("UploadId", str)
+OVERWRITE = "Ask for overwrite to replace it."
+"""What to do where an object is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +204,17 @@ class ObjectStore(Protocol):
         encrypt by itself, and a gateway make up ETags: to be asked where an ETag and an MD5 differ."""
         ...
 
-    async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:
+    async def complete(
+        self, key: str, upload: UploadId, parts: Sequence[StoredPart], replace: bool = True
+    ) -> ObjectStat:
         """Make the object of exactly these parts, in the order of their numbers; gives the finished object.
 
         All or nothing; durable when it returns. Idempotent: where the upload is gone, but the object has the size and
         the ETag that these parts make, that is success (size and number of parts, where ETags are no MD5s).
         Conflict: a part is missing or has another ETag. NotFound: no such upload and no such object.
+
+        Without ``replace``: AlreadyExists where an object is there that is not of these parts; the upload stays as it
+        is. An object that comes at the same moment stays too, where the store can be told so; not every one can.
         """
         ...
 

@@ -110,11 +110,13 @@ class StoreGround:
     """What a subclass gives, and what tests get.
 
     ``many`` is how many keys, parts and uploads the paging tests make: more than a page of 1,000; ``clears`` whether
-    the store deletes a folder by one call.
+    the store deletes a folder by one call; ``keeps`` whether it can be told not to replace an object, so that one
+    which comes at the same moment stays too.
     """
 
     many: ClassVar[int] = 1003
     clears: ClassVar[bool] = False
+    keeps: ClassVar[bool] = True
 
     # What a subclass gives, and what it gets.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from score.errors import Conflict, NotFound
+from score.errors import AlreadyExists, Conflict, NotFound, Unavailable
 from score.protocol.parts import Span
 from score.storage.base import ObjectStore, PlannedPart, StoredPart, UploadId, stored_part
 from score.testing.store_ground import (
@@ -243,6 +243,70 @@ class UploadContract(StoreGround):
         assert aside.get(key) == b"old"
         run(store.complete(key, upload, parts))
         assert aside.get(key) == b"new, longer"
+
+    @pytest.mark.parametrize("first", ["an upload", "another tool"])
+    def test_an_object_that_came_first_stays_where_it_is_not_to_be_replaced(
+        self, run: Run, store: ObjectStore, aside: Aside, web: Web, key: str, first: str
+    ) -> None:
+        one, parts = self.upload(run, store, web, key, b"first")
+        two, others = self.upload(run, store, web, key, b"other")
+        if first == "an upload":
+            run(store.complete(key, one, parts, False))
+        else:
+            aside.put(key, b"first")
+        for _ in range(2):
+            with pytest.raises(AlreadyExists):
+                run(store.complete(key, two, others, False))
+            assert aside.get(key) == b"first"
+        if first == "an upload":
+            assert run(store.complete(key, one, parts, False)).size == 5
+        assert run(stored_part(store, key, two, 1)) == others[0]
+        run(store.abort(key, two))
+        run(store.abort(key, one))
+        assert aside.get(key) == b"first"
+
+    def test_the_same_bytes_may_come_twice(
+        self, run: Run, store: ObjectStore, aside: Aside, web: Web, key: str
+    ) -> None:
+        one, parts = self.upload(run, store, web, key, b"the same")
+        two, others = self.upload(run, store, web, key, b"the same")
+        made = run(store.complete(key, one, parts, False))
+        if not run(store.etags_are_md5(key)):  # then nobody can tell that they are the same
+            with pytest.raises(AlreadyExists):
+                run(store.complete(key, two, others, False))
+            return
+        for upload, sent in ((two, others), (one, parts), (two, others)):
+            assert run(store.complete(key, upload, sent, False)).etag == made.etag
+        assert not {(key, one), (key, two)} & run(self.open_uploads(store))
+        assert aside.get(key) == b"the same"
+
+    def test_of_many_that_are_completed_at_once_one_makes_the_object(
+        self, run: Run, store: ObjectStore, aside: Aside, web: Web, key: str
+    ) -> None:
+        bodies = [f"upload {number}".encode() for number in range(8)]
+        uploads = [self.upload(run, store, web, key, body) for body in bodies]
+
+        async def complete(upload: UploadId, parts: list[StoredPart]) -> bool:
+            while True:
+                try:
+                    await store.complete(key, upload, parts, False)
+                except (AlreadyExists, Conflict):  # the latter where it made one, which was replaced at once
+                    return False
+                except Unavailable:
+                    continue
+                return True
+
+        async def all_at_once() -> list[bool]:
+            return await asyncio.gather(*[complete(*one) for one in uploads])
+
+        made = run(all_at_once())
+        last = aside.get(key)
+        assert last in bodies
+        if self.keeps:
+            assert [body for body, one in zip(bodies, made, strict=True) if one] == [last]
+        for upload, _ in uploads:
+            run(store.abort(key, upload))
+        assert aside.get(key) == last
 
     def test_a_missing_part_is_a_conflict(
         self, run: Run, store: ObjectStore, aside: Aside, web: Web, key: str

@@ -23,13 +23,14 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
-from score.errors import Conflict, Integrity, Invalid, NotFound, ScoreError
+from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound, ScoreError
 from score.protocol.blocks import UPLOAD_FIELD
 from score.protocol.parts import Span
 from score.storage.azure.client import Answer, AzureClient
 from score.storage.azure.signing import Policy, sign_url
 from score.storage.azure.xml import build_block_list
 from score.storage.base import (
+    OVERWRITE,
     Blocks,
     Limits,
     ObjectStat,
@@ -217,9 +218,13 @@ class AzureStore:
     async def etags_are_md5(self, key: str) -> bool:
         return False
 
-    async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:
+    async def complete(
+        self, key: str, upload: UploadId, parts: Sequence[StoredPart], replace: bool = True
+    ) -> ObjectStat:
         ordered = sorted(parts, key=lambda part: part.number)
         headers = {f"{_META}{UPLOAD_FIELD}": upload, "x-ms-blob-content-type": "application/octet-stream"}
+        if not replace:
+            headers["if-none-match"] = "*"
         gone: Conflict | None = None
         try:
             await self._client.put_block_list(key, build_block_list(part.etag for part in ordered), headers)
@@ -229,6 +234,8 @@ class AzureStore:
         same = [block.id for block in blocks.committed] == [part.etag for part in ordered]
         if found is not None and same and found.metadata.get(UPLOAD_FIELD) == upload:
             return found
+        if found is not None and not replace:
+            raise AlreadyExists(f"There is an object {key} in container {self.name}.", hint=OVERWRITE) from gone
         raise Conflict(f"The object {key} could not be made of its blocks.", hint="Send them again.") from gone
 
     async def abort(self, key: str, upload: UploadId) -> None:

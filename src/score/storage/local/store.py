@@ -24,10 +24,20 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import ParamSpec, TypeVar
 
-from score.errors import Integrity, Invalid, NotFound, Refused, ScoreError
+from score.errors import AlreadyExists, Integrity, Invalid, NotFound, Refused, ScoreError
 from score.protocol.digests import is_md5
 from score.protocol.parts import Span
-from score.storage.base import Limits, ObjectStat, OpenUpload, PlannedPart, Prefix, Probe, StoredPart, UploadId
+from score.storage.base import (
+    OVERWRITE,
+    Limits,
+    ObjectStat,
+    OpenUpload,
+    PlannedPart,
+    Prefix,
+    Probe,
+    StoredPart,
+    UploadId,
+)
 from score.storage.local.files import (
     Bucket,
     disk_errors,
@@ -225,9 +235,12 @@ class LocalStore:
         """They are."""
         return True
 
-    async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:
+    async def complete(
+        self, key: str, upload: UploadId, parts: Sequence[StoredPart], replace: bool = True
+    ) -> ObjectStat:
         """Make the object of exactly these parts: a rename, whatever its size."""
-        return await self.in_thread(self._complete, key, upload, sorted(parts, key=lambda part: part.number))
+        ordered = sorted(parts, key=lambda part: part.number)
+        return await self.in_thread(self._complete, key, upload, ordered, replace)
 
     async def abort(self, key: str, upload: UploadId) -> None:
         """Drop an upload and its parts."""
@@ -295,7 +308,7 @@ class LocalStore:
 
     # In threads from here on.
 
-    def _complete(self, key: str, upload_id: UploadId, parts: list[StoredPart]) -> ObjectStat:
+    def _complete(self, key: str, upload_id: UploadId, parts: list[StoredPart], replace: bool) -> ObjectStat:
         with disk_errors(f"Completing {key!r}"):
             try:
                 upload = self._uploads.find(key, upload_id)
@@ -315,8 +328,12 @@ class LocalStore:
                 if status.st_size != size:
                     raise Integrity(f"The parts of {key!r} hold {status.st_size} bytes instead of {size}.")
                 os.fsync(fd)
-                self._write_etag(key, status, combined_etag([part.etag for part in parts]))
-                self._bucket.place(upload.data, key)
+                with self._uploads.alone(key):
+                    there = None if replace else self._stat(key)
+                    if there is not None and self._finished(key, parts) is None:
+                        raise AlreadyExists(f"There is an object {key!r}.", hint=OVERWRITE)
+                    self._write_etag(key, status, combined_etag([part.etag for part in parts]))
+                    self._bucket.place(upload.data, key)
                 self._uploads.drop(upload_id)
                 return self._describe(key, status)
             finally:

@@ -4,6 +4,8 @@
 - ``data``             one sparse file, every part at its offset; completion renames it, so no byte is copied
 - ``part-00001.json``  the record of a finished part, written after its bytes are durable
 
+``<root>/.uploads/.completing-<bucket>`` has a byte for every key: who makes an object locks it, in whatever process.
+
 A part is written by one connection at a time: its span of ``data`` is locked (between processes too), and a later
 writer of this process puts an earlier one out, which then never writes again. The spans of an upload's parts must not
 overlap; whoever signs the URLs sees to it.
@@ -37,6 +39,8 @@ from score.storage.local.files import disk_errors, make_folders, sync_folder, wr
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 _PART = re.compile(r"part-(\d{5})\.json\Z")
 _GONE = ".gone-"
+_TAKEN = (errno.EAGAIN, errno.EACCES)
+"""What locking bytes fails with that another one has locked."""
 _MOST_PIECES = 512
 """Buffers for one ``pwritev``, below every system's limit."""
 
@@ -128,7 +132,7 @@ class Upload:
             os.close(fd)
             if isinstance(error, FileNotFoundError):
                 raise _no_upload(self.id) from None
-            if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.EACCES):
+            if isinstance(error, OSError) and error.errno in _TAKEN:
                 raise Unavailable(
                     f"Bytes of {self.key!r} are being written by another connection.",
                     hint="Try again.",
@@ -236,6 +240,7 @@ class Uploads:
 
     def __init__(self, root: Path, bucket: str) -> None:
         self.folder = os.path.realpath(root / ".uploads" / bucket)
+        self._completing = f"{os.path.dirname(self.folder)}/.completing-{bucket}"
         self._writers: dict[tuple[UploadId, int], PartWriter] = {}
         self._changing = threading.Lock()
 
@@ -281,6 +286,23 @@ class Uploads:
         with self._changing:
             if self._writers.get(writer.place) is writer:
                 del self._writers[writer.place]
+
+    @contextmanager
+    def alone(self, key: str) -> Iterator[None]:
+        """Within it nobody else makes an object of ``key``. Unavailable where somebody does now."""
+        fd = os.open(self._completing, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                _lock(fd, int.from_bytes(hashlib.sha256(key.encode()).digest()[:7]), 1)
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise
+                raise Unavailable(
+                    f"Another upload of {key!r} is being completed.", hint="Try again.", retry_after=1
+                ) from None
+            yield
+        finally:
+            os.close(fd)
 
     def drop(self, upload_id: UploadId) -> None:
         """Remove an upload: at once for everybody, then its bytes. Nothing where there is none.

@@ -24,7 +24,7 @@ from score.storage.base import StoredPart, UploadId
 from score.storage.http import LARGEST_ANSWER, Answer, Http
 from score.storage.s3 import xml
 from score.storage.s3.credentials import ChainKeys, FixedKeys, KeySource
-from score.storage.s3.faults import clock_skew, delays, translate
+from score.storage.s3.faults import Unsupported, clock_skew, delays, translate
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.signing import Credentials, Resource, Signer, encode_path, encode_query
 from score.storage.s3.sigv2 import SigV2
@@ -67,6 +67,8 @@ class S3Client:
         """How often calls were repeated."""
         self.is_minio = False
         """Whether the last answer was MinIO's, by what it says itself; a proxy before it may hide that."""
+        self.takes_conditions = True
+        """Whether the store has not refused a condition yet; it may pass over them."""
         self._random = Random()
         self._origin, self._url_origin, self._base_path = settings.origin, settings.url_origin, settings.base_path
         self._http = Http(self._origin, limit=settings.connections, connect_timeout=settings.connect_timeout, tls=tls)
@@ -191,18 +193,31 @@ class S3Client:
         answer = await self._call("GET", bucket, key, query=query, attempts=attempts)
         return xml.parse_parts(answer.body, numbers)
 
-    async def complete_upload(self, bucket: str, key: str, upload: UploadId, parts: Iterable[StoredPart]) -> str:
-        """CompleteMultipartUpload, parts in order; gives the ETag or an empty text. NotFound, Conflict."""
-        answer = await self._call(
-            "POST",
-            bucket,
-            key,
-            query=[("uploadId", upload)],
-            headers={"content-type": "application/xml"},
-            body=xml.build_completion(parts),
-            read_timeout=max(COMPLETION_TIMEOUT, self.settings.read_timeout),
-        )
-        return xml.parse_completion(answer.body)
+    async def complete_upload(
+        self, bucket: str, key: str, upload: UploadId, parts: Iterable[StoredPart], replace: bool = True
+    ) -> str:
+        """CompleteMultipartUpload, parts in order; gives the ETag or an empty text. NotFound, Conflict; without
+        ``replace`` AlreadyExists where an object is there, unless the store passes over that wish or refuses it."""
+        body = xml.build_completion(parts)
+
+        async def call(condition: Mapping[str, str]) -> str:
+            answer = await self._call(
+                "POST",
+                bucket,
+                key,
+                query=[("uploadId", upload)],
+                headers={"content-type": "application/xml", **condition},
+                body=body,
+                read_timeout=max(COMPLETION_TIMEOUT, self.settings.read_timeout),
+            )
+            return xml.parse_completion(answer.body)
+
+        if not replace and self.takes_conditions:
+            try:
+                return await call({"if-none-match": "*"})
+            except Unsupported:
+                self.takes_conditions = False
+        return await call({})
 
     async def abort_upload(self, bucket: str, key: str, upload: UploadId) -> None:
         """AbortMultipartUpload. NotFound."""

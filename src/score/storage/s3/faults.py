@@ -10,12 +10,16 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from random import Random
 
-from score.errors import Conflict, NotFound, Refused, ScoreError, Unavailable
+from score.errors import AlreadyExists, Conflict, NotFound, Refused, ScoreError, Unavailable
+from score.storage.base import OVERWRITE
 from score.storage.s3.xml import Fault
 
 _PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset(
-    {"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling"}
+    {
+        *("InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling"),
+        "ConditionalRequestConflict",  # of Amazon, where the object changes just then: asked again, it knows
+    }
 )
 _GONE_CODES = frozenset({"NoSuchKey", "NoSuchUpload"})
 _PART_CODES = frozenset({"EntityTooSmall", "InvalidPart", "InvalidPartOrder"})
@@ -31,6 +35,11 @@ _HINTS = {
     "SignatureDoesNotMatch": "Check s3.secretKey, and that no proxy changes the Host header.",
 }
 _NOTABLE_SKEW = 300.0
+
+
+class Unsupported(Refused):
+    """The store does not have what a header asks for, and says so."""
+
 
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 """Seconds."""
@@ -48,6 +57,10 @@ def translate(what: str, status: int, headers: Mapping[str, str], fault: Fault |
     # A bucket that is missing is not among them: nobody knows then whether the object is there.
     if code in _GONE_CODES or (status == 404 and not code):
         return NotFound(message)
+    if code == "PreconditionFailed" or status == 412:
+        return AlreadyExists(message, hint=OVERWRITE)  # there is no other condition
+    if code == "NotImplemented" or status == 501:
+        return Unsupported(message)
     if code in _PART_CODES:
         return Conflict(message)
     if status in _PASSING_STATUSES or code in _PASSING_CODES:

@@ -14,6 +14,9 @@ What differs between products is dealt with here:
   those begun since its last start.
 - Whether a bucket encrypts by itself (SSE-KMS) not every store tells before a part is sent; so one is, and its ETag
   looked at, where an ETag is not the MD5 that it should be.
+- Amazon, MinIO and recent versions of Ceph can be told not to replace an object (``If-None-Match: *``); older ones of
+  Ceph pass over that, some products refuse it. MinIO says who it is; elsewhere the object is looked for just before
+  (docs/decisions/0034-nothing-is-replaced-unasked.md).
 - MinIO alone deletes a folder by one call, without its objects' keys (docs/decisions/0032-minio-clears-a-folder.md).
 """
 
@@ -26,10 +29,20 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from score.errors import Conflict, Integrity, NotFound, ScoreError, Unavailable
+from score.errors import AlreadyExists, Conflict, Integrity, NotFound, ScoreError, Unavailable
 from score.protocol.digests import etag_md5
 from score.protocol.parts import Span
-from score.storage.base import Limits, ObjectStat, OpenUpload, PlannedPart, Prefix, Probe, StoredPart, UploadId
+from score.storage.base import (
+    OVERWRITE,
+    Limits,
+    ObjectStat,
+    OpenUpload,
+    PlannedPart,
+    Prefix,
+    Probe,
+    StoredPart,
+    UploadId,
+)
 from score.storage.http import Answer
 from score.storage.s3.client import PAGE, S3Client
 from score.storage.s3.markers import Markers
@@ -222,16 +235,31 @@ class S3Store:
             await self.abort(key, upload)
         return etag_md5(etag) == hashlib.md5(_SAMPLE, usedforsecurity=False).hexdigest()
 
-    async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:
+    async def complete(
+        self, key: str, upload: UploadId, parts: Sequence[StoredPart], replace: bool = True
+    ) -> ObjectStat:
         what = f"upload of {key} in bucket {self._bucket}"
         ordered = sorted(parts, key=lambda part: part.number)
         if not ordered:
             raise Conflict(f"The {what} has no parts.", hint="Send the parts first.")
+        if not replace and not self._client.is_minio:
+            found = await self.stat(key)
+            if found is not None and not self._is_made_of(found, ordered, "") and await self._waits(key, upload):
+                raise AlreadyExists(f"There is an object {key} in bucket {self._bucket}.", hint=OVERWRITE)
         gone: ScoreError | None = None
         etag = ""
         try:
-            etag = await self._client.complete_upload(self._bucket, key, upload, ordered)
+            etag = await self._client.complete_upload(self._bucket, key, upload, ordered, replace)
         except NotFound as error:
+            gone = error
+        except AlreadyExists as error:
+            found = await self.stat(key)
+            if found is None:
+                raise Unavailable(f"An object {key} was in the way, which is gone now.", hint="Try again.") from error
+            if found.etag == multipart_etag(ordered):
+                await self.abort(key, upload)  # of the same bytes, whether this one made it or another
+            elif await self._waits(key, upload):
+                raise
             gone = error
         except Unavailable as error:
             if not await self._is_gone(key, upload):
@@ -251,6 +279,14 @@ class S3Store:
             f"The {what} was completed, but the object has another size or ETag than its parts make.",
             hint="Another upload may have replaced it at the same moment.",
         )
+
+    async def _waits(self, key: str, upload: UploadId) -> bool:
+        """Whether there is such an upload: one that was completed is none any more."""
+        try:
+            await self._client.list_parts(self._bucket, key, upload, limit=1)
+        except NotFound:
+            return False
+        return True
 
     async def _is_gone(self, key: str, upload: UploadId) -> bool:
         """Whether the store, asked once, says that there is no such upload."""

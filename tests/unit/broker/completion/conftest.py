@@ -77,8 +77,11 @@ class Opaque(LocalStore):
         async for part in super().stored_parts(key, upload, after):
             yield _opaque(part)
 
-    async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:
-        return await super().complete(key, upload, [replace(part, etag=part.etag[3:35][::-1]) for part in parts])
+    async def complete(
+        self, key: str, upload: UploadId, parts: Sequence[StoredPart], replacing: bool = True
+    ) -> ObjectStat:
+        inner = [replace(part, etag=part.etag[3:35][::-1]) for part in parts]
+        return await super().complete(key, upload, inner, replacing)
 
 
 def _opaque(part: StoredPart) -> StoredPart:
@@ -97,7 +100,11 @@ class Site(Ground):
 
     async def start(self, object_id: str) -> Upload:
         spec = json.loads(await self.server().start(object_id, SIZE, overwrite=True))
-        return Upload(self, object_id, UploadId(spec["uploadId"]), [part["url"] for part in spec["parts"]])
+        return self.upload_of(spec)
+
+    def upload_of(self, spec: dict[str, Any]) -> Upload:
+        """The upload of a start's answer."""
+        return Upload(self, spec["objectId"], UploadId(spec["uploadId"]), [part["url"] for part in spec["parts"]])
 
     async def upload(self, *pieces: bytes) -> Upload:
         """A new upload whose parts are sent and recorded."""

@@ -26,8 +26,10 @@ from .conftest import DATA, PART, SIZE, Site, md5, open_encrypting
 class Short(LocalStore):
     """A store that says of an object it has just made that a byte is missing."""
 
-    async def complete(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> ObjectStat:
-        made = await super().complete(key, upload, parts)
+    async def complete(
+        self, key: str, upload: UploadId, parts: Sequence[StoredPart], replacing: bool = True
+    ) -> ObjectStat:
+        made = await super().complete(key, upload, parts, replacing)
         return replace(made, size=made.size - 1)
 
 

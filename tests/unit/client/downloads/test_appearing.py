@@ -13,7 +13,8 @@ from score.client.client import Client
 from score.client.outcome import State
 from score.errors import Conflict
 from score.testing.score import FaultyScore
-from tests.unit.client.downloads.conftest import DATA, OBJECT, failure, fetch
+
+from .conftest import DATA, OBJECT, failure, fetch
 
 
 @pytest.fixture
@@ -71,5 +72,3 @@ class TestAppearing:
             gate.open()
             assert isinstance(running.result(), Conflict)
         assert (out / "a.bam").read_bytes() == b"precious"
-
-

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from score.errors import Conflict, Integrity, Invalid, NotFound, Refused, ScoreError, Unavailable
+from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound, Refused, ScoreError, Unavailable
 from score.protocol.parts import Span
-from score.storage.base import StoredPart, UploadId, stored_part
+from score.storage.base import ObjectStat, StoredPart, UploadId, stored_part
 from score.storage.s3.client import S3Client
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.store import S3Store, multipart_etag
@@ -267,6 +267,105 @@ def test_an_object_that_the_bucket_encrypted_has_an_etag_of_its_own(
         proxy.traffic.inject(no, method="HEAD", times=1)
         with pytest.raises(NotFound):
             run(settings, OPERATIONS["complete"])
+
+
+OTHER = found(5, "0" * 32 + "-1")
+IN_THE_WAY = Answer.s3(412, "PreconditionFailed", "At least one of the pre-conditions did not hold")
+WAITING = Answer(200, b"<ListPartsResult><IsTruncated>false</IsTruncated></ListPartsResult>")
+
+
+async def keep(store: S3Store) -> ObjectStat:
+    """Complete, and replace nothing."""
+    return await store.complete("data/key", UPLOAD, PARTS, False)
+
+
+def conditions(proxy: FaultProxy) -> list[str | None]:
+    return [exchange.headers.get("if-none-match") for exchange in proxy.traffic.seen(method="POST")]
+
+
+def test_an_object_that_comes_just_then_is_not_replaced(proxy: FaultProxy, settings: S3Settings) -> None:
+    proxy.traffic.inject(Answer(404), method="HEAD")
+    proxy.traffic.inject(IN_THE_WAY, method="POST", times=None)
+    proxy.traffic.inject(OTHER, method="HEAD")
+    proxy.traffic.inject(WAITING, method="GET")
+    with pytest.raises(AlreadyExists):
+        run(settings, keep)
+    assert conditions(proxy) == ["*"]
+    assert not proxy.traffic.seen(method="DELETE")
+
+
+def test_one_that_was_there_before_is_found_where_the_store_cannot_be_told(
+    proxy: FaultProxy, settings: S3Settings
+) -> None:
+    proxy.traffic.inject(OTHER, method="HEAD")
+    proxy.traffic.inject(WAITING, method="GET")
+    with pytest.raises(AlreadyExists):
+        run(settings, keep)
+    assert conditions(proxy) == []
+
+
+def test_a_completion_whose_answer_was_lost_finds_its_own_object_in_the_way(
+    proxy: FaultProxy, settings: S3Settings
+) -> None:
+    proxy.traffic.inject(IN_THE_WAY, method="POST", times=None)
+    proxy.traffic.inject(found(5, ETAG), method="HEAD", times=3)
+    proxy.traffic.inject(Answer.s3(404, "NoSuchUpload", "It is gone."), method="DELETE")
+    assert run(settings, keep).etag == ETAG
+    encrypted = found(5, "0" * 32 + "-1", x_amz_server_side_encryption="aws:kms")
+    proxy.traffic.inject(encrypted, method="HEAD", times=None)
+    proxy.traffic.inject(Answer.s3(404, "NoSuchUpload", "It is gone."), method="GET")
+    assert run(settings, keep).opaque
+    proxy.traffic.inject(WAITING, method="GET")
+    with pytest.raises(AlreadyExists):  # it was another upload with as many bytes and parts
+        run(settings, keep)
+
+
+def test_a_store_that_fails_does_not_say_whose_the_object_is(proxy: FaultProxy, settings: S3Settings) -> None:
+    """To take one's own for another's would leave it without its .meta."""
+    encrypted = found(5, "0" * 32 + "-1", x_amz_server_side_encryption="aws:kms")
+    proxy.traffic.inject(encrypted, method="HEAD", times=None)
+    proxy.traffic.inject(IN_THE_WAY, method="POST", times=None)
+    proxy.traffic.inject(Answer.unavailable(), method="GET", times=None)
+    with pytest.raises(Unavailable):
+        run(settings, keep)
+
+
+def test_what_was_in_the_way_and_is_gone_may_be_tried_again(proxy: FaultProxy, settings: S3Settings) -> None:
+    proxy.traffic.inject(Answer(404), method="HEAD", times=None)
+    proxy.traffic.inject(IN_THE_WAY, method="POST", times=None)
+    with pytest.raises(Unavailable, match="gone now"):
+        run(settings, keep)
+
+
+def test_amazon_is_asked_again_where_the_object_changes_just_then(proxy: FaultProxy, settings: S3Settings) -> None:
+    proxy.traffic.inject(Answer(404), method="HEAD")
+    proxy.traffic.inject(Answer.s3(409, "ConditionalRequestConflict", "A conflicting operation."), method="POST")
+    proxy.traffic.inject(IN_THE_WAY, method="POST")
+    proxy.traffic.inject(OTHER, method="HEAD")
+    proxy.traffic.inject(WAITING, method="GET")
+    with pytest.raises(AlreadyExists):
+        run(settings, keep)
+    assert conditions(proxy) == ["*", "*"]
+
+
+def test_a_store_that_takes_no_conditions_is_not_told_again(proxy: FaultProxy, settings: S3Settings) -> None:
+    async def twice(store: S3Store) -> None:
+        for _ in range(2):
+            proxy.traffic.inject(Answer(404), method="HEAD")
+            proxy.traffic.inject(found(5, ETAG), method="HEAD")
+            assert (await keep(store)).etag == ETAG
+
+    proxy.traffic.inject(Answer.s3(501, "NotImplemented", "A header you provided is not implemented."), method="POST")
+    proxy.traffic.inject(Answer(200, COMPLETED % str(ETAG).encode()), method="POST", times=2)
+    run(settings, twice)
+    assert conditions(proxy) == ["*", None, None]
+
+
+def test_what_may_replace_is_completed_without_conditions(proxy: FaultProxy, settings: S3Settings) -> None:
+    proxy.traffic.inject(Answer(200, COMPLETED % str(ETAG).encode()), method="POST")
+    proxy.traffic.inject(found(5, ETAG), method="HEAD")
+    run(settings, OPERATIONS["complete"])
+    assert conditions(proxy) == [None]
 
 
 def test_no_parts_make_no_object(proxy: FaultProxy, settings: S3Settings) -> None:

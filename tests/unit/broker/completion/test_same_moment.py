@@ -1,0 +1,118 @@
+"""Uploads of one object that were started at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from score.errors import AlreadyExists, NotFound
+from score.protocol.parts import Span
+from score.storage.base import ObjectStat, ObjectStore, Prefix
+
+from ..conftest import LAYOUT
+from .conftest import DATA, PART, SIZE, Crash, Dying, Opaque, Run, Site, Upload
+
+
+class SameMoment:
+    """A bucket of state that answers none of so many starts before all of them have looked for other uploads."""
+
+    def __init__(self, store: ObjectStore, starts: int) -> None:
+        self._store = store
+        self._all = asyncio.Barrier(starts)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def scan(self, prefix: str, *, delimiter: str = "") -> AsyncIterator[ObjectStat | Prefix]:
+        found = [entry async for entry in self._store.scan(prefix, delimiter=delimiter)]
+        await self._all.wait()
+        for entry in found:
+            yield entry
+
+
+async def start_two(site: Site, *, overwrite: bool = False) -> tuple[Upload, Upload]:
+    """Two uploads of one object, started by two servers at the same moment."""
+    object_id, state = await site.register(), SameMoment(site.state, 2)
+    starts = [site.server(state=state).start(object_id, SIZE, overwrite=overwrite) for _ in range(2)]
+    first, second = [json.loads(document) for document in await asyncio.gather(*starts)]
+    return site.upload_of(first), site.upload_of(second)
+
+
+def test_of_two_that_were_started_at_the_same_moment_the_later_replaces_nothing(run: Run) -> None:
+    async def test(site: Site) -> None:
+        first, second = await start_two(site)
+        other = [DATA[0][::-1], b"another."]
+        for upload, pieces in ((first, DATA), (second, other)):
+            for number, piece in enumerate(pieces, 1):
+                await upload.finish(number, piece)
+        await first.complete()
+        with pytest.raises(AlreadyExists, match=f"The object {first.object_id} exists"):
+            await second.complete()
+        await first.check_complete()
+        assert await site.objects.read(LAYOUT.object(first.object_id), Span(PART, 8)) == DATA[1]
+        await first.complete()
+        with pytest.raises(NotFound):
+            await second.complete()
+        again = site.upload_of(json.loads(await site.server().start(first.object_id, SIZE, overwrite=True)))
+        for number, piece in enumerate(other, 1):
+            await again.finish(number, piece)
+        await again.complete()
+        await again.check_complete(*other)
+
+    run(test)
+
+
+def test_of_two_of_the_same_bytes_both_are_completed(run: Run) -> None:
+    async def test(site: Site) -> None:
+        first, second = await start_two(site)
+        for upload in (first, second):
+            for number, piece in enumerate(DATA, 1):
+                await upload.finish(number, piece)
+        await first.complete()
+        if site.etags_are_md5s or isinstance(site.objects, Opaque):
+            await second.complete()
+            await second.check_complete()
+        else:  # nobody can tell that they are the same
+            with pytest.raises(AlreadyExists):
+                await second.complete()
+            await first.check_complete()
+
+    run(test)
+
+
+def test_of_two_that_may_replace_the_later_does(run: Run) -> None:
+    """As the reference's clients always ask for."""
+
+    async def test(site: Site) -> None:
+        first, second = await start_two(site, overwrite=True)
+        for upload, pieces in ((first, DATA), (second, [DATA[0][::-1], b"another."])):
+            for number, piece in enumerate(pieces, 1):
+                await upload.finish(number, piece)
+            await upload.complete()
+        await second.check_complete(DATA[0][::-1], b"another.")
+
+    run(test)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_crash_at_the_completion_of_what_replaces_nothing(run: Run, after: bool) -> None:
+    """The object that is there then is its own."""
+
+    async def test(site: Site) -> None:
+        document = await site.server().start(await site.register(), SIZE)
+        upload = site.upload_of(json.loads(document))
+        for number, piece in enumerate(DATA, 1):
+            await upload.finish(number, piece)
+        with pytest.raises(Crash):
+            await site.server(objects=Dying(site.objects, "complete", after=after)).complete(
+                upload.object_id, upload.id
+            )
+        await upload.complete()
+        await upload.check_complete()
+        await upload.complete()
+
+    run(test)
