@@ -251,6 +251,7 @@ def test_a_cancelled_upload_leaves_nothing(site: Site, files: Registered, azurit
         gate.wait_for_arrival()
         client.kill()
     site.heal()
+    call(site, "DELETE", f"/upload/{files.id}?uploadId=0123456789abcdef", 404)
     call(site, "DELETE", f"/upload/{files.id}")
     assert files.id not in azurite.blobs(container(site))
     assert state(site, azurite, files) == []

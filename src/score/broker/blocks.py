@@ -175,11 +175,14 @@ class BlockUploads:
         await self._end(begun, stat)
         audit.note("completion", object_id, parts=1, bytes=stat.size)
 
-    async def cancel(self, object_id: str) -> None:
-        """Drop the upload in progress with all its blocks. NotFound where there is none."""
+    async def cancel(self, object_id: str, upload_id: str | None = None) -> None:
+        """Drop the upload in progress with all its blocks; with ``upload_id`` that one, and no other that somebody
+        began meanwhile. NotFound where there is none."""
         check_object_id(object_id)
+        if upload_id is not None:
+            check_upload_id(upload_id)
         audit.note("cancellation", object_id)
-        uploads = await self._folders(object_id)
+        uploads = [one for one in await self._folders(object_id) if upload_id in (None, one)]
         if not uploads:
             raise _no_upload(object_id)
         for upload in uploads:

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from score.broker import audit
 from score.broker.access import Access
-from score.broker.begun import Begun, already_there
+from score.broker.begun import Begun, already_there, no_upload
 from score.broker.buckets import Pair
 from score.broker.completion import Completion
 from score.broker.finished import FinishedParts, objection, refuse
@@ -204,12 +204,17 @@ class Uploads:
         check_object_id(object_id)
         await self._complete(object_id, UploadId(check_upload_id(upload_id)))
 
-    async def cancel(self, object_id: str) -> None:
-        """Drop the upload in progress with all its parts. NotFound where there is none."""
+    async def cancel(self, object_id: str, upload_id: str | None = None) -> None:
+        """Drop the upload in progress with all its parts; with ``upload_id`` that one, and no other that somebody
+        began meanwhile. NotFound where there is none."""
         check_object_id(object_id)
+        named = None if upload_id is None else UploadId(check_upload_id(upload_id))
         audit.note("cancellation", object_id)
-        upload = await self._begun.current(object_id)
-        await self.drop(object_id, upload)
+        if named is None:
+            named = await self._begun.current(object_id)
+        elif named not in await self._begun.folders(object_id):
+            raise no_upload(object_id)
+        await self.drop(object_id, named)
 
     async def cancel_all(self) -> int:
         """Drop every upload in progress; gives their number."""

@@ -203,9 +203,9 @@ class Score:
         """Make the object of its parts. May be repeated."""
         self._to.call("POST", f"/upload/{_id(object_id)}", {"uploadId": upload_id})
 
-    def cancel(self, object_id: str) -> None:
-        """Drop the upload in progress. NotFound where there is none."""
-        self._to.call("DELETE", f"/upload/{_id(object_id)}")
+    def cancel(self, object_id: str, upload_id: str) -> None:
+        """Drop an upload in progress. NotFound where there is none. The reference's server drops whichever is."""
+        self._to.call("DELETE", f"/upload/{_id(object_id)}", {"uploadId": upload_id})
 
     def download(
         self, object_id: str, offset: int = 0, length: int = -1, *, external: bool = False, urls: bool = True

@@ -250,7 +250,7 @@ class Upload:
         whole = push.send(parts, remaining)
         if whole != self.expected:
             with contextlib.suppress(ScoreError):
-                self.score.cancel(self.object_id)
+                self.score.cancel(self.object_id, upload_id)
                 journal.forget()
             raise Integrity(
                 f"{self.path} has MD5 {whole}, but {self.expected} was given or registered; nothing was completed.",

@@ -200,10 +200,16 @@ def add_score_routes(app: FastAPI, broker: Broker) -> None:
         return Response()
 
     @app.delete("/upload/{object_id}", tags=["upload"])
-    async def cancel(request: Request, object_id: str) -> Response:
+    async def cancel(
+        request: Request,
+        object_id: str,
+        upload_id: Annotated[
+            str | None, Query(alias="uploadId", description="That upload, and no other begun meanwhile.")
+        ] = None,
+    ) -> Response:
         """Cancel the upload in progress."""
         await access.upload(bearer(request), object_id)
-        await uploads.cancel(object_id)
+        await uploads.cancel(object_id, upload_id)
         return Response()
 
     @app.get("/upload/{object_id}", tags=["upload"])

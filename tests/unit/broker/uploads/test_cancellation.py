@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from score.errors import NotFound
+from score.errors import Invalid, NotFound
 from score.storage.base import UploadId, stored_part
 from score.storage.local import LocalStore
 from score.storage.s3.store import S3Store
@@ -43,6 +43,24 @@ def test_a_cancellation_by_another_server_is_noticed(run: Callable[[Test], None]
             await uploads.finish_part(object_id, spec["uploadId"], 1, md5(b"abc"), md5(b"abc"))
         with refused(NotFound):
             await uploads.complete(object_id, spec["uploadId"])
+
+    run(test)
+
+
+def test_an_upload_that_is_named_is_cancelled_and_no_other(run: Callable[[Test], None]) -> None:
+    """As of a client that finds its file to be another one, while somebody else began to send the right one."""
+
+    async def test(site: Site) -> None:
+        uploads, object_id = site.server(), await site.register()
+        first = await start(uploads, object_id, 3)
+        second = await start(site.server(), object_id, 3)
+        with refused(NotFound):
+            await uploads.cancel(object_id, first["uploadId"])
+        assert (await uploads.status(object_id, 3)).upload_id == second["uploadId"]
+        with refused(Invalid):
+            await uploads.cancel(object_id, "../x")
+        await uploads.cancel(object_id, second["uploadId"])
+        assert await site.keys() == []
 
     run(test)
 

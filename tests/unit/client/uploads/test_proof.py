@@ -22,7 +22,10 @@ class TestProof:
             client.upload(path, OBJECT, WRONG)
         assert OBJECT not in site.fake.objects
         assert OBJECT not in site.fake.uploads
-        assert calls(site)[-1] == "DELETE /upload/ID"
+        last = site.traffic.seen(path="^/upload/")[-1]
+        begun = site.traffic.seen(method="POST", path="/parts$")[0]
+        assert (last.method, last.path) == ("DELETE", f"/upload/{OBJECT}")
+        assert last.parameters == {"uploadId": begun.parameters["uploadId"]}, "its own, and none that came since"
         assert os.listdir(path.parent) == ["a.bam"]
 
     def test_a_server_that_refuses_the_completion_for_ever_is_no_success(
