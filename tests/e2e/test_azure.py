@@ -279,6 +279,24 @@ def test_an_upload_that_was_replaced_meanwhile_does_not_succeed(
     site.publish(files)
 
 
+def test_an_object_that_comes_before_the_first_block_is_not_replaced_unasked(
+    site: Site, files: Registered, azurite: Azurite
+) -> None:
+    """Later ones take the blocks of this upload along."""
+    gate = site.store.hold(method="PUT", query="comp=block&", path=files.id)
+    with site.start("upload", "--manifest", files.manifest, azure_blockSize=str(BLOCK)) as client:
+        gate.wait_for_arrival()
+        place, headers = f"{container(site)}/{files.id}", {"x-ms-blob-type": "BlockBlob"}
+        azurite.call("PUT", place, headers=headers, body=b"first", status=201)
+        gate.open()
+        result = client.conclude(3)
+    assert "it was not replaced" in result.stderr
+    assert "--force" in result.stderr
+    assert azurite.call("GET", place)[1] == b"first"
+    upload(site, files, "--force")
+    site.publish(files)
+
+
 def test_a_server_of_the_reference(site: Site, files: Registered, azurite: Azurite) -> None:
     """It keeps no state: its status is empty, its completion does nothing, and it writes no MD5."""
     made = begin(site, files, SIZE, md5_of(files.paths[0]))

@@ -305,8 +305,17 @@ class BlockUpload(Upload):
         urls = SharedUrl(blocks, lambda: self._renew(source, upload_id))
         # The reference keeps no state with Azure and writes no MD5: its upload ids are the objects' ids.
         md5 = base64.b64encode(bytes.fromhex(self.expected)).decode() if upload_id == self.object_id else ""
+        # Nor does it say whose an object is, where an answer was lost.
+        replacing = self.force or upload_id == self.object_id
         return blocks, BlockPush(
-            self.engine, str(self.path), source, urls, lambda *_: False, upload_id=upload_id, md5=md5
+            self.engine,
+            str(self.path),
+            source,
+            urls,
+            lambda *_: False,
+            upload_id=upload_id,
+            md5=md5,
+            replace=replacing,
         )
 
     def _renew(self, source: Source, upload_id: str) -> list[Part]:

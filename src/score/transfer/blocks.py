@@ -6,9 +6,10 @@ import base64
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from urllib.parse import quote
 
-from score.errors import Conflict, ScoreError
+from score.errors import AlreadyExists, Conflict, ScoreError
 from score.protocol.blocks import UPLOAD_FIELD, block_id, block_size
 from score.protocol.parts import Span, cut
 from score.protocol.wire import Part
@@ -24,6 +25,8 @@ _DAMAGED = ("Md5Mismatch", "InvalidMd5", "InvalidOperation")
 """What a block is refused with whose bytes are not those of its MD5; the last one is the emulator's word."""
 _IN_THE_WAY = "InvalidBlobOrBlock"
 """What a block is refused with whose id is longer or shorter than those of blocks that wait."""
+_THERE = ("BlobAlreadyExists", "ConditionNotMet")
+"""What a list of blocks is refused with where a blob is there that is not to be replaced."""
 _LOST = ("InvalidBlockList", "InvalidBlobOrBlock", "InvalidBlockId")
 
 
@@ -45,10 +48,11 @@ def cut_blocks(parts: Sequence[Part], wanted: int) -> list[Part]:
 @dataclass(frozen=True)
 class BlockPush(Push):
     """One file on its way to a block blob. ``upload_id`` is left with the object; ``md5`` is, too, where the server
-    does not do that: base64, empty else."""
+    does not do that: base64, empty else. Unless ``replace`` the blob is made only where there is none."""
 
     upload_id: str = ""
     md5: str = ""
+    replace: bool = True
     _ids: dict[Span, str] = field(default_factory=dict)
 
     def send(self, parts: Sequence[Part], remaining: Sequence[Part]) -> str:
@@ -56,9 +60,19 @@ class BlockPush(Push):
         return super().send(parts, remaining)
 
     def commit(self) -> None:
-        """Make the object of the blocks. May be repeated. Raises Conflict where the store has lost one of them."""
-        what = f"{self.item}: committing the blocks"
-        self.engine.persist(lambda: self.urls.use(1, self._put_list), what)
+        """Make the object of the blocks. May be repeated. Raises Conflict where the store has lost one of them,
+        AlreadyExists where an object is there that is not to be replaced."""
+        calls = count()
+
+        def put(url: str) -> None:
+            again = next(calls) > 0
+            try:
+                self._put_list(url)
+            except AlreadyExists:
+                if not again:  # else it may be its own, of a call whose answer was lost: the completion tells
+                    raise
+
+        self.engine.persist(lambda: self.urls.use(1, put), f"{self.item}: committing the blocks")
 
     def _put(self, part: Part, url: str) -> str:
         """Put one block, which the store compares with its MD5."""
@@ -120,11 +134,18 @@ class BlockPush(Push):
         }
         if self.md5:
             headers["x-ms-blob-content-md5"] = self.md5
+        if not self.replace:
+            headers["If-None-Match"] = "*"
         response = self.engine.http.request("PUT", f"{url}&comp=blocklist", headers=headers, body=body)
         if response.status == 400 and response.headers.get("x-ms-error-code") in _LOST:
             raise Conflict(
                 f"PUT {place(url)}: blocks of {self.source.path} are not in the store any more.",
                 hint="Another upload of the object may have dropped them. Run the same command again.",
+            )
+        if response.status in (409, 412) and response.headers.get("x-ms-error-code") in _THERE:
+            raise AlreadyExists(
+                f"{self.source.path}: the object came into the store during its upload; it was not replaced.",
+                hint="To replace it: --force.",
             )
         if response.status >= 300:
             raise store_error(response, "PUT", url)
