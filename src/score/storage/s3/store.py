@@ -280,10 +280,10 @@ class S3Store:
             hint="Another upload may have replaced it at the same moment.",
         )
 
-    async def _waits(self, key: str, upload: UploadId) -> bool:
+    async def _waits(self, key: str, upload: UploadId, attempts: int | None = None) -> bool:
         """Whether there is such an upload: one that was completed is none any more."""
         try:
-            await self._client.list_parts(self._bucket, key, upload, limit=1)
+            await self._client.list_parts(self._bucket, key, upload, limit=1, attempts=attempts)
         except NotFound:
             return False
         return True
@@ -291,12 +291,9 @@ class S3Store:
     async def _is_gone(self, key: str, upload: UploadId) -> bool:
         """Whether the store, asked once, says that there is no such upload."""
         try:
-            await self._client.list_parts(self._bucket, key, upload, limit=1, attempts=1)
-        except NotFound:
-            return True
+            return not await self._waits(key, upload, attempts=1)
         except ScoreError:
             return False
-        return False
 
     def _is_made_of(self, found: ObjectStat, parts: Sequence[StoredPart], etag: str) -> bool:
         """Whether an object is what these parts make. ``etag``: what the store called it at completion, if it did."""
