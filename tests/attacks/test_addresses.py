@@ -132,7 +132,7 @@ def test_no_redirection_takes_the_token_elsewhere(
         lambda: client.score.exists(object_id),
         lambda: client.score.start(object_id, 5, "0" * 32, overwrite=False),
         lambda: client.score.complete(object_id, "u"),
-        lambda: client.score.cancel(object_id),
+        lambda: client.score.cancel(object_id, "u"),
         lambda: client.score.download(object_id),
         lambda: client.song.entity(object_id),
         lambda: client.song.publish("S", "a"),
