@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -118,7 +119,18 @@ def to_json(document: Wire | list[Listed]) -> bytes:
 
 def from_json(kind: type[T], text: bytes | str) -> T:
     """The document in ``text``. Raises ValueError where there is none of that kind."""
+    reader = _readers.get(kind)
+    if reader is None:
+        with _making:
+            reader = _readers.setdefault(kind, msgspec.json.Decoder(kind))
     try:
-        return msgspec.json.decode(text, type=kind)
+        document: T = reader.decode(text)
     except RecursionError:
         raise ValueError("The document is nested too deeply.") from None
+    return document
+
+
+# msgspec 0.22 learns a class at its first use, and a second thread that uses it meanwhile ends the process with a
+# segmentation fault. So one thread at a time learns.
+_readers: dict[object, msgspec.json.Decoder[Any]] = {}
+_making = threading.Lock()

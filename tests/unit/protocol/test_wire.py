@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -131,3 +133,39 @@ def test_documents_do_not_change() -> None:
     part = Part(part_number=1, part_size=2, offset=3)
     with pytest.raises(AttributeError):
         part.offset = 4
+
+
+READERS = """
+import sys, threading
+from score.protocol.wire import Wire, from_json
+
+def kind():
+    class Part(Wire):
+        number: int
+        url: str | None = None
+    class Specification(Wire):
+        parts: list[Part]
+        md5: str | None = None
+    return Specification
+
+sys.setswitchinterval(1e-6)
+kinds = [kind() for _ in range(200)]
+together = threading.Barrier(8)
+
+def read():
+    for kind in kinds:
+        together.wait()
+        from_json(kind, b'{"parts":[{"number":1,"url":"u"}],"md5":"m"}')
+
+threads = [threading.Thread(target=read) for _ in range(8)]
+for one in threads:
+    one.start()
+for one in threads:
+    one.join()
+"""
+
+
+def test_threads_may_read_the_first_document_of_a_kind_at_the_same_moment() -> None:
+    """In a process of its own: what goes wrong there ends the whole process."""
+    done = subprocess.run([sys.executable, "-c", READERS], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
