@@ -10,7 +10,7 @@ from score.client.calls import Score
 from score.client.layout import Claims, Layout, place
 from score.client.many import LARGE, Later
 from score.client.outcome import Outcome, State
-from score.errors import AlreadyExists, Conflict, Refused
+from score.errors import AlreadyExists, Conflict, Invalid, Refused
 from score.protocol.digests import to_hex
 from score.protocol.parts import Span, covers
 from score.protocol.wire import Entity, Part, Specification
@@ -156,7 +156,14 @@ class Download:
         return now.parts
 
     def _specify(self) -> Specification:
-        wanted = self.engine.persist(self._ask, f"{self.entity.file_name or self.entity.id}: asking for the object")
+        what = f"{self.entity.file_name or self.entity.id}: asking for the object"
+        try:
+            wanted = self.engine.persist(self._ask, what)
+        except (Conflict, Refused):
+            self._require_within(what)
+            raise
+        if wanted.object_size < 0:  # the reference's answer to an offset beyond the end
+            self._require_within(what)
         numbers = {part.part_number for part in wanted.parts}
         whole = Span(self.offset, wanted.object_size)
         if len(numbers) < len(wanted.parts) or not covers((part.span for part in wanted.parts), whole):
@@ -166,6 +173,24 @@ class Download:
             )
         parts = [part.changed(source_md5=to_hex(part.source_md5)) for part in wanted.parts]
         return wanted.with_parts(parts)
+
+    def _require_within(self, what: str) -> None:
+        """Raises Invalid where the wanted range is not within the object: servers do not say so, or not in the words
+        of who asked."""
+        if self._is_whole:
+            return
+        size = self.engine.persist(lambda: self.score.download(self.entity.id, urls=False), what).object_size
+        object_id, end = self.entity.id, self.offset + max(self.length, 0)
+        if self.offset > size:
+            raise Invalid(
+                f"--offset {self.offset:,} is beyond the end of {object_id}, which has {size:,} bytes.",
+                hint="Give a smaller --offset.",
+            )
+        if end > size:
+            raise Invalid(
+                f"--offset and --length lead to {end:,}, beyond the end of {object_id}, which has {size:,} bytes.",
+                hint="Give a smaller --length; without it all is downloaded, from --offset to the end.",
+            )
 
     def _require_same(self, target: Path, wanted: Specification, whole: str | None) -> None:
         """Raises AlreadyExists where the file there is not the object, by size and MD5."""

@@ -10,7 +10,8 @@ import pytest
 from score.client.client import Client
 from score.client.layout import Layout
 from score.client.outcome import State
-from score.errors import Integrity, Refused
+from score.client.rehearsal import rehearse_downloads
+from score.errors import Conflict, Integrity, Invalid, Refused
 from score.protocol.wire import Specification, to_json
 from score.testing.faults import Answer, Flip
 from score.testing.score import FaultyScore
@@ -110,6 +111,54 @@ class TestRanges:
     def test_ranges_of_all_kinds(self, client: Client, out: Path, offset: int, length: int, data: bytes) -> None:
         assert fetch(client, out, offset=offset, length=length)[0].good
         assert (out / "a.bam").read_bytes() == data
+
+    @pytest.mark.parametrize("rehearsed", [False, True])
+    @pytest.mark.parametrize(
+        ("offset", "length", "answer", "says"),
+        [
+            (900_000, -1, None, "--offset 900,000 is beyond the end of"),
+            (
+                900_000,
+                -1,
+                Answer(400, b'{"message":"offset 900000 is beyond the end"}'),
+                "--offset 900,000 is beyond the end of",
+            ),
+            (900_000, 5, Answer(500), "--offset 900,000 is beyond the end of"),
+            (9, 900_000, Answer(500), "--offset and --length lead to 900,009, beyond the end of"),
+        ],
+        ids=["reference", "ours", "with length", "length"],
+    )
+    def test_one_beyond_the_end_is_the_users_to_correct(
+        self,
+        client: Client,
+        site: FaultyScore,
+        out: Path,
+        offset: int,
+        length: int,
+        answer: Answer,
+        says: str,
+        rehearsed: bool,
+    ) -> None:
+        """The reference gives a negative size, or answers 500 without a word."""
+        if answer is not None:
+            site.traffic.inject(answer, path="/download/", query=f"offset={offset}")
+        if rehearsed:
+            (outcome,) = rehearse_downloads(client, [OBJECT], out, offset=offset, length=length)
+            error = outcome.error
+        else:
+            error = failure(client, out, offset=offset, length=length)
+        assert isinstance(error, Invalid)
+        assert f"{says} {OBJECT}, which has {len(DATA):,} bytes." in error.message
+        assert error.hint.startswith("Give a smaller")
+
+    @pytest.mark.parametrize("status", [400, 500])
+    def test_another_refusal_of_one_is_told_as_it_is(
+        self, client: Client, site: FaultyScore, out: Path, status: int
+    ) -> None:
+        site.traffic.inject(Answer(status, b'{"message":"for another reason"}'), path="/download/", query="offset=9")
+        error = failure(client, out, offset=9, length=10)
+        assert isinstance(error, Conflict | Refused)
+        assert "for another reason" in error.message
 
     def test_a_range_is_no_continuation_of_the_whole(self, client: Client, site: FaultyScore, out: Path) -> None:
         interrupt(client, site, out)
