@@ -82,6 +82,7 @@ def test_in_the_message_of_a_client(tmp_path: Path) -> None:
         said = site.run(*download, status=3).stderr
         (found,) = set(re.findall(r"is UNPUBLISHED, not PUBLISHED\. \(request ([0-9a-f]{16})\)", said))
         assert found in site.server.output
+        assert "Publish the analysis: score-client publish" in said
         site.score.inject(Answer(500, b"{}", {"X-Request-Id": "a b <c>"}), path="/download/")
         assert "(request" not in site.run(*download, status=3).stderr, "nothing that is no id"
 

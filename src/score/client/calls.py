@@ -210,13 +210,30 @@ class Score:
     def download(
         self, object_id: str, offset: int = 0, length: int = -1, *, external: bool = False, urls: bool = True
     ) -> Specification:
-        """The specification of an object, or of a range of it (``length`` -1: to the end)."""
+        """The specification of an object, or of a range of it (``length`` -1: to the end). Raises Conflict where its
+        analysis is not published, but without ``urls``."""
         query: dict[str, str | int] = {"offset": offset, "length": length}
         if external:
             query["external"] = "true"
         if not urls:
             query["exclude-urls"] = "true"
-        return self._to.read(Specification, "GET", f"/download/{_id(object_id)}", query)
+        try:
+            return self._to.read(Specification, "GET", f"/download/{_id(object_id)}", query)
+        except Conflict as error:
+            if urls:
+                error.hint = _publishing(error.message) or error.hint
+            raise
+
+
+def _publishing(message: str) -> str:
+    """What to do where the refusal of a download is that its analysis is not published, or, as in the reference's
+    answers, nothing; else empty."""
+    publish = "score-client publish --study-id ID --analysis-id ID, or ask whoever owns the analysis."
+    if "SUPPRESSED" in message:
+        return "It was withdrawn; ask whoever owns the analysis."
+    if "PUBLISHED" in message:
+        return f"Publish the analysis: {publish}"
+    return f"Is its analysis published? If not: {publish}" if "the server answered 400" in message else ""
 
 
 class Song:

@@ -53,7 +53,7 @@ class Handles:
             self.discard(handle)
             self.release(handle)
             if isinstance(error, Conflict):  # nothing was read yet that could have been replaced
-                raise NotReady(error.message, hint="Is its analysis published?") from error
+                raise NotReady(error.message, hint=error.hint) from error
             raise
         return handle
 

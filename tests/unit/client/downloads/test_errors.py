@@ -38,6 +38,29 @@ class TestServerErrors:
         assert type(error) is kind or isinstance(error, kind)
         assert says in error.message
 
+    @pytest.mark.parametrize(
+        ("message", "hint"),
+        [
+            ("its analysis a is UNPUBLISHED, not PUBLISHED.", "Publish the analysis: score-client publish"),
+            ("its analysis a is SUPPRESSED, not PUBLISHED.", "It was withdrawn; ask whoever owns the analysis."),
+            ("", "Is its analysis published? If not: score-client publish"),
+            ("The stored state is broken.", "Run the same command again"),
+        ],
+    )
+    def test_of_an_analysis_that_is_not_published_it_is_told_what_to_do(
+        self, client: Client, site: FaultyScore, out: Path, message: str, hint: str
+    ) -> None:
+        """The reference answers 400 without a message."""
+        document = {"status": 400, "error": "Bad Request"} | ({"message": message} if message else {})
+        site.traffic.inject(Answer(400, json.dumps(document).encode()), path="/download/", times=None)
+        error = failure(client, out)
+        assert isinstance(error, Conflict)
+        assert message in error.message
+        assert error.hint.startswith(hint)
+        with pytest.raises(Conflict) as caught:
+            client.url(OBJECT)
+        assert caught.value.hint == error.hint
+
     @pytest.mark.parametrize("token", ["", "720dffc1-628f-49f2-992f-f09b8ba2ae2a"])
     def test_who_has_no_token_is_told_where_to_set_it(
         self, make_client: MakeClient, site: FaultyScore, out: Path, token: str
