@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from itertools import islice
@@ -105,6 +106,24 @@ class Catalog:
             except ScoreError:
                 pass
             return None
+
+    def is_unknown(self, object_id: str) -> bool:
+        """Whether the metadata service says that no such object is registered; each call is made once. An answer of
+        another server, to whose address no such call belongs, does not say so."""
+        with self._recording:
+            if self.known(object_id) or self._away:
+                return False
+            try:
+                self._entities.add({object_id.lower(): self._song.entity(object_id)})
+            except NotFound:
+                with contextlib.suppress(ScoreError):
+                    self._song.studies()
+                    return True
+            except Unavailable:
+                self._away = True
+            except ScoreError:
+                pass
+            return False
 
     def _ask_for_record(self, object_id: str) -> dict[str, Any] | None:
         entity = self.known(object_id) or self._song.entity(object_id)

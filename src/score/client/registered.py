@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from score.client.catalog import Catalog
-from score.errors import Integrity
+from score.errors import Integrity, NotFound
 from score.protocol.digests import to_hex
 
 _HINT = "Register the file as it is now, or find the file that was registered."
@@ -30,6 +30,14 @@ class Registered:
     def md5(self) -> str:
         """In hex; empty where it is not known."""
         return to_hex(str(self._record.get("fileMd5sum") or "")) or ""
+
+    def require_known(self, path: Path) -> None:
+        """Raises NotFound where the object that the file is to become is not registered."""
+        if self.catalog.is_unknown(self.object_id):
+            raise NotFound(
+                f"{path}: object {self.object_id} is not registered.",
+                hint="Check the id, and that METADATA_URL is the right metadata service.",
+            )
 
     def require_size(self, path: Path, size: int) -> None:
         """Raises Integrity where another size is registered than that of the file, in bytes."""

@@ -102,6 +102,7 @@ class Upload:
         """What :meth:`run` would do: an outcome of state ``would move`` or ``already there``. Raises what is known to
         stand in its way."""
         source = Source(self.path)
+        self.registered.require_known(self.path)
         if not self.md5:
             self.registered.require_size(self.path, source.size)
             return replace(self, md5=self._own_md5).rehearse()

@@ -222,6 +222,25 @@ class TestRehearsal:
         assert status == 8
         assert "but 5 are registered" in err
 
+    @pytest.mark.parametrize("given", [[], ["--md5", MD5]], ids=["", "md5"])
+    def test_of_an_upload_that_nobody_registered(
+        self, run: Run, files: Path, site: FaultyScore, song: FakeSong, given: list[str]
+    ) -> None:
+        """The server asks its registry when the upload is started."""
+        unknown = "dead0000-0000-4000-8000-000000000001"
+        words = ["upload", "--object-id", unknown, "--file", "in/a.bam", *given]
+        status, _, err = run(*words, "--dry-run")
+        assert f"in/a.bam: object {unknown} is not registered." in err
+        site.traffic.inject(Answer(404, b'{"message":"Song does not know it."}'), path="/uploads")
+        assert run(*words)[0] == status == 4
+        song.traffic.inject(Answer(404), path="/entities", times=None)  # by one that knows no object at all
+        song.traffic.inject(Answer(404), path="/studies", times=None)
+        status, _, err = run(*words, "--dry-run")
+        assert (status, "1 would move" in err) == (0, True)
+        song.traffic.heal()
+        song.traffic.inject(Reset(), times=None)
+        assert run(*words, "--dry-run")[0] == 0, "the server may ask another one"
+
     def test_of_a_download(self, run: Run, folder: Path, registered: None, site: FaultyScore) -> None:
         (folder / "out").mkdir()
         (folder / "out" / "b.bam").write_bytes(b"other")
