@@ -46,6 +46,10 @@ NAMES: Mapping[str, str] = {
     **tls.NAMES,
 }
 
+SWITCHES = (
+    "metadata.ssl.enabled", "client.ansi", "client.silent", "client.quiet", "client.ssl.custom", "mount.logging",
+)  # fmt: skip
+"""Settings that are true or false."""
 FOREIGN = ("storage.profile",)
 """Settings of the reference's client that are read by nothing, or elsewhere."""
 MISSPELLED = {"client.accessToken": "accessToken"}
@@ -111,6 +115,7 @@ def read(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> 
         environ=environ,
         folder=folder,
         known=known,
+        valued=[name for name in NAMES if name not in SWITCHES],
         misspelled=MISSPELLED,
         prefixes=prefixes,
     )

@@ -166,9 +166,11 @@ def _conditional(lines: list[Line]) -> Document:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """A command line: ``--name=value`` and ``--name value`` (alone: ``true``), and the words that are neither."""
+    """A command line: ``--name=value`` and ``--name value``, and the words that are neither. Names that are ``alone``
+    have the value ``true``."""
 
     lines: list[Line] = field(default_factory=list)
+    alone: list[str] = field(default_factory=list)
     rest: list[str] = field(default_factory=list)
 
 
@@ -182,7 +184,10 @@ def read_options(arguments: Sequence[str]) -> Options:
             options.rest.append(word)
             continue
         name, equals, value = word[2:].partition("=")
-        if not equals:
-            value = words.pop(0) if words and not words[0].startswith("--") else "true"
+        if not equals and words and not words[0].startswith("--"):
+            value = words.pop(0)
+        elif not equals:
+            value = "true"
+            options.alone.append(name)
         options.lines.append(Line(name, value))
     return options

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -138,6 +138,7 @@ def load(
     environ: Mapping[str, str],
     folder: Path,
     known: Iterable[str],
+    valued: Iterable[str] = (),
     misspelled: Mapping[str, str] | None = None,
     prefixes: Iterable[str] = (),
     profiles: Sequence[str] = (),
@@ -145,12 +146,14 @@ def load(
     """Read every source and let the higher win.
 
     ``folder`` holds ``application.{yml,yaml,properties}``, ``.env`` and ``.env.score``, in itself or in ``conf/``;
-    also ``application-<profile>.*``. ``known`` are the names of all settings; ``misspelled`` maps published wrong
-    names to right ones (taken, with a warning). What is no setting is reported in ``Values.unknown`` if it is an
-    option or begins with one of ``prefixes``; files and the environment have other names for other programs.
+    also ``application-<profile>.*``. ``known`` are the names of all settings, and ``valued`` those of them that are
+    no switches, which an option without a value turns on; ``misspelled`` maps published wrong names to right ones
+    (taken, with a warning). What is no setting is reported in ``Values.unknown`` if it is an option or begins with
+    one of ``prefixes``; files and the environment have other names for other programs.
     ``profiles`` replace those that the sources name.
 
-    Raises Misconfigured: a file that cannot be read or is not in its format, a location that does not exist.
+    Raises Misconfigured: a file that cannot be read or is not in its format, a location that does not exist, or an
+    option without a value that needs one.
     """
     gathered = _Gathered(
         {canonical(name): name for name in (*known, "spring.profiles.active", *_LOCATIONS)},
@@ -158,6 +161,9 @@ def load(
         tuple(prefix.lower() for prefix in prefixes),
     )
     options = read_options(arguments)
+    if options.alone:
+        needing = {canonical(name) for name in (*valued, "spring.profiles.active", *_LOCATIONS)}
+        gathered.require_values(options.alone, needing)
     dotenv = [
         _Layer(_label(file, folder), document.lines)
         for file in (folder / ".env", folder / "conf" / ".env", folder / ".env.score", folder / "conf" / ".env.score")
@@ -205,6 +211,12 @@ class _Gathered:
     report: bool = False
     warnings: list[str] = field(default_factory=list)
     unknown: dict[str, Unknown] = field(default_factory=dict)
+
+    def require_values(self, alone: Iterable[str], needing: Collection[str]) -> None:
+        """Raises Misconfigured where one of the options without a value is a setting that needs one."""
+        for name in alone:
+            if canonical(self.misspelled.get(canonical(name), name)) in needing:
+                raise Misconfigured(f"--{name} was given without a value.", hint=f"Write --{name}=...")
 
     def merge(self, layers: Iterable[_Layer]) -> dict[str, Value]:
         found: dict[str, Value] = {}

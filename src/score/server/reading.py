@@ -74,6 +74,7 @@ def read_settings(
         environ=environ,
         folder=folder,
         known=[*FIELDS, *_REFUSED, *_MEANINGLESS, *_FORWARDING],
+        valued=[alias for alias, name in FIELDS.items() if Settings.model_fields[name].annotation is not bool],
         misspelled=MISSPELLED,
         prefixes=PREFIXES,
     )

@@ -358,3 +358,11 @@ def test_local_and_a_bucket_exclude_one_another(tmp_path: Path) -> None:
 def test_every_setting_is_described() -> None:
     for alias, name in FIELDS.items():
         assert Settings.model_fields[name].description, alias
+
+
+def test_an_option_without_a_value_is_a_switch_or_told(tmp_path: Path) -> None:
+    """A variable of a script that is not set leaves such a one behind."""
+    assert read(tmp_path, arguments=["--server.page.enabled", "--server.use-forward-headers"]).settings.page_enabled
+    for name in ("server.port", "s3.secretKey", "S3_SECRET_KEY", "spring.profiles.active"):
+        with pytest.raises(Misconfigured, match=f"^--{name} was given without a value. Write --{name}=..."):
+            read(tmp_path, S3, [f"--{name}", "--server.page.enabled"])

@@ -162,11 +162,27 @@ class TestUsage:
         assert "Error: No address of a Score server is set." in err
         assert "STORAGE_URL" in err
 
-    def test_a_setting_without_its_value_is_named(self, run: Run, folder: Path) -> None:
-        status, _, err = run("url", "--storage.url", "--object-id", OBJECT)
-        assert status == 2
-        assert "storage.url (option --storage.url) is 'true': an address" in err
+    @pytest.mark.parametrize(
+        ("words", "name"),
+        [
+            ("url --object-id x --accessToken", "accessToken"),
+            ("url --object-id x --accessToken --storage.url=http://127.0.0.1:1", "accessToken"),
+            ("url --storage.url --object-id x", "storage.url"),
+            ("--spring.config.location --silent info", "spring.config.location"),
+            ("url --object-id x --client.accessToken", "client.accessToken"),
+        ],
+    )
+    def test_a_setting_without_its_value_is_named(
+        self, run: Run, folder: Path, site: FaultyScore, words: str, name: str
+    ) -> None:
+        status, out, err = run(*words.split())
+        assert (status, out) == (2, "")
+        assert f"Error: --{name} was given without a value." in err
+        assert site.traffic.seen() == []
 
+    def test_one_that_is_a_switch_needs_none(self, run: Run, folder: Path, registered: None) -> None:
+        for words in ("--client.quiet", "--client.silent --metadata.ssl.enabled", "--mount.logging", "--debug.x"):
+            assert run("url", "--object-id", OBJECT, *words.split())[0] == 0
     def test_a_wrong_setting_is_named_with_where_it_stands(self, run: Run, folder: Path) -> None:
         status, _, err = run("url", "--object-id", OBJECT, "--transport.parallel=0")
         assert status == 2
