@@ -65,7 +65,7 @@ class Screen:
         if not self._silent:
             self._print(text)
 
-    def _step(self, text: str) -> None:
+    def step(self, text: str) -> None:
         """A line about the progress, unless the user does not want to know."""
         if self._progress:
             self.line(text)
@@ -82,7 +82,7 @@ class Screen:
             self.tally.take(event, now)
         match event:
             case Planned(item, _, parts, done, done_parts) if done_parts:
-                self._step(f"{item}: going on, {done_parts} of {parts} parts ({size(done)}) are finished")
+                self.step(f"{item}: going on, {done_parts} of {parts} parts ({size(done)}) are finished")
             case Waiting():
                 self._tell_wait(event, now)
             case Note(item, text):
@@ -96,7 +96,7 @@ class Screen:
             if now - self._last_wait < 1.0:
                 return
             self._last_wait = now
-        self._step(f"{wait.what}: {wait_text(wait, wait.seconds)}")
+        self.step(f"{wait.what}: {wait_text(wait, wait.seconds)}")
 
     def ended(self, outcome: Outcome) -> None:
         """An object ended."""
@@ -110,9 +110,9 @@ class Screen:
             elif outcome.state in UNMOVED:
                 self.tally.skip(outcome.size)
         if error is None:
-            self._step(f"{name}: {outcome.state}, {size(outcome.size)}")
+            self.step(f"{name}: {outcome.state}, {size(outcome.size)}")
         elif first and outcome.state is State.FAILED:
-            self._step(f"Failed: {error.message}" if name in error.message else f"{name}: failed: {error.message}")
+            self.step(f"Failed: {error.message}" if name in error.message else f"{name}: failed: {error.message}")
 
     def _tick(self) -> None:
         while not self._finished.wait(self._pause()):
@@ -121,7 +121,7 @@ class Screen:
                 waits = self.tally.waits(now)
                 waiting = f"; {len(waits)} waiting: {wait_text(waits[0][1], waits[0][0])}" if waits else ""
                 text = f"{self.tally.summary(now)}{waiting}"
-            self._step(text)
+            self.step(text)
 
     def _pause(self) -> float:
         elapsed = time.monotonic() - self.tally.start

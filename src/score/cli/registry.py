@@ -33,22 +33,19 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
 
     Prints the id of the analysis.
     """
+    from score.cli import inputs
+    from score.cli.progress import total
     from score.cli.session import session
+    from score.client.register import find_files
     from score.client.register import register as submit
     from score.errors import ScoreError
     from score.transfer.files import translate
 
-    with session(ctx, live=False) as run, _said_what_to_do():
+    with session(ctx) as run, _said_what_to_do():
         _require_writable(manifest)  # an analysis whose manifest cannot be written would be of no use
-        done = submit(
-            run.client.song,
-            study_id,
-            folder,
-            access,
-            run.client.settings.parallel,
-            lambda path: run.screen.line(f"{path}: checksum known"),
-            manifest,
-        )
+        paths = find_files(folder, manifest)
+        run.screen.expect(len(paths), total(inputs.size_of(path) for path in paths))
+        done = submit(run.client, study_id, paths, access, lambda path: run.screen.step(f"{path}: checksum known"))
         try:
             manifest.write_text(done.manifest.text(), "utf-8")
         except OSError as error:
@@ -64,7 +61,7 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
         files = "1 file" if count == 1 else f"{count} files"
         run.screen.line(f"{files} registered as analysis {done.analysis_id} of {study_id}.")
         run.screen.line(f"Next: score-client upload --manifest {manifest}")
-        write(done.analysis_id)
+    write(done.analysis_id)  # when no display moves any more, for it may go to the same terminal
     return exits.OK
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unicodedata import category
 
-from score.client.calls import Song
 from score.client.manifests import UploadEntry, UploadManifest, can_hold
 from score.errors import Conflict, Invalid, NotFound, Refused
-from score.transfer.files import md5_of_file, translate
+from score.transfer.checking import checked_md5
+from score.transfer.events import Ended, Planned
+from score.transfer.files import Source, translate
+
+if TYPE_CHECKING:
+    from score.client.client import Client
 
 _TYPES = {
     ".bam": "BAM",
@@ -75,37 +80,37 @@ def _is_plain(name: str) -> bool:
 
 
 def register(
-    song: Song,
+    client: Client,
     study: str,
-    folder: Path,
+    paths: Sequence[Path],
     access: str,
-    threads: int,
     hashed: Callable[[Path], None] = lambda path: None,
-    manifest: Path | None = None,
 ) -> Registered:
-    """Submit the files of a folder as one analysis of a study, which is made where it does not exist.
+    """Submit files, as :func:`find_files` finds them, as one analysis of a study, which is made where it does not
+    exist.
 
-    ``hashed`` is called as the MD5 of each file is known. ``manifest`` is where the manifest is going to be written:
-    an earlier one there is no file of the analysis. Raises what finding and hashing the files raises, and
-    Refused where the metadata service's answer does not fit what was submitted.
+    ``hashed`` is called as the MD5 of each file is known; how far it is, the client's listener is told. Raises what
+    hashing the files raises, and Refused where the metadata service's answer does not fit what was submitted.
     """
-    paths = find_files(folder, manifest)
+    song, listener = client.song, client.engine.listener
     studies = song.studies()  # a registry that is away is noticed before hours of hashing
 
     def describe(path: Path) -> dict[str, object]:
-        md5 = md5_of_file(path)
-        size = path.stat().st_size
+        source = Source(path)
+        listener(Planned(str(path), source.size, 1))
+        md5 = checked_md5(client.engine, source)
+        listener(Ended(str(path), "hashed"))
         hashed(path)
         return {
             "fileName": path.name,
-            "fileSize": size,
+            "fileSize": source.size,
             "fileMd5sum": md5,
             "fileAccess": access,
             "fileType": file_type(path.name),
             "dataType": file_type(path.name),
         }
 
-    pool = ThreadPoolExecutor(max(1, min(threads, os.cpu_count() or 1)))
+    pool = ThreadPoolExecutor(max(1, min(client.settings.parallel, os.cpu_count() or 1)))
     try:
         files = list(pool.map(describe, paths))
     finally:

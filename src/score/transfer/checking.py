@@ -11,10 +11,9 @@ from score.transfer.files import Source, read_span, translate
 
 
 def checked_md5(engine: Engine, source: Source, span: Span | None = None) -> str:
-    """MD5 in hex of a file, or of a span of it, within a transfer: unlike :func:`score.transfer.files.md5_of_file` it
-    tells the listener of each chunk, and takes a file only as it was when ``source`` was made. Say before by Planned
-    how large it is. Raises Cancelled when the user asks to stop, Integrity where the file is another one or gets
-    shorter meanwhile, Refused or NotFound where it cannot be read."""
+    """MD5 in hex of a file, or of a span of it. Tells the listener of each chunk, and takes a file only as it was
+    when ``source`` was made. Say before by Planned how large it is. Raises Cancelled when the user asks to stop,
+    Integrity where the file is another one or gets shorter meanwhile, Refused or NotFound where it cannot be read."""
     digest = hashlib.md5()
     with source.open() as file:
         try:

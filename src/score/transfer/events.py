@@ -70,7 +70,8 @@ class Verifying:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An item is finished: ``state`` is one word of :class:`score.client.outcome.Outcome`."""
+    """An item is finished: ``state`` is one word of :class:`score.client.outcome.Outcome`, or ``hashed`` in a
+    registration."""
 
     item: str
     state: str

@@ -101,20 +101,8 @@ def is_there(path: Path) -> bool:
     return True
 
 
-def md5_of_file(path: Path, check: Callable[[], None] = lambda: None) -> str:
-    """MD5 in hex of a whole file, for what is no transfer, as a registration: unlike
-    :func:`score.transfer.checking.checked_md5` it needs no engine, and tells nobody how far it is. Raises the errors
-    of :func:`require_regular`, Integrity where the file gets shorter meanwhile, and what ``check`` raises."""
-    require_regular(path)
-    try:
-        with FileIO(path) as file:
-            return md5_of_span(file, Span(0, os.fstat(file.fileno()).st_size), check)
-    except OSError as error:
-        raise translate(error, path) from error
-
-
 class Source:
-    """A local file to be sent. Raises NotFound, Invalid (no regular file) or Refused when it is made."""
+    """A local file to be sent or compared. Raises NotFound, Invalid (no regular file) or Refused when it is made."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -147,8 +135,8 @@ class Source:
 
     def _changed(self) -> Integrity:
         return Integrity(
-            f"{self.path} was changed, replaced or removed while it was being sent; nothing was completed.",
-            hint="Leave the file alone while it is sent, then run the same command again.",
+            f"{self.path} was changed, replaced or removed while it was being read; nothing was completed.",
+            hint="Leave the file alone meanwhile, and run the same command again.",
         )
 
     def check(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -108,6 +109,22 @@ def test_a_transfer(folder: Path, site: FaultyScore, columns: int, whole: str) -
     display = [row for row in terminal.rows if "%" in row or "/1" in row]
     assert display
     assert all(cells(row) < columns for row in display), "the last column stays free, so that nothing wraps"
+
+
+def test_a_registration(folder: Path, song: FakeSong) -> None:
+    (folder / "in").mkdir()
+    (folder / "in" / "a.bam").write_bytes(DATA)
+    song.traffic.inject(Answer(200, json.dumps({"analysisId": ANALYSIS}).encode()), path="/submit/")
+    gate = song.traffic.hold(path="/files$")
+    words = ["register", "--study-id", "TEST-CA", "--dir", "in", "--manifest", "m.txt"]
+    with on_terminal(100, words, folder) as (terminal, client):
+        terminal.read_until("1/1 file, 321.0 KiB of 321.0 KiB")
+        gate.open()
+        while terminal.read():
+            pass
+        assert client.wait(60) == 0
+    assert "in/a.bam: checksum known" in terminal.rows
+    assert terminal.rows[-1] == ANALYSIS
 
 
 def test_why_it_waits(folder: Path, site: FaultyScore) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ from score.client.client import Client
 from score.client.manifest_source import Source
 from score.client.manifests import parse_upload
 from score.client.register import file_type, find_files, register
-from score.errors import Conflict, Invalid, NotFound, Refused, ScoreError, Unavailable
+from score.errors import Cancelled, Conflict, Invalid, NotFound, Refused, ScoreError, Unavailable
+from score.protocol.parts import MIB
 from score.testing.faults import Answer
+from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
+from score.transfer.events import Checked, Ended, Planned
 
 ANALYSIS = "6d732a42-da6c-40a6-b32a-42da6c50a61c"
 IDS = {
@@ -54,7 +58,7 @@ def test_the_files_of_a_folder_become_an_analysis_and_a_manifest(
 ) -> None:
     script(song)
     seen: list[Path] = []
-    done = register(client.song, "TEST-CA", folder, "controlled", 2, seen.append)
+    done = register(client, "TEST-CA", find_files(folder), "controlled", seen.append)
     assert done.analysis_id == ANALYSIS
     assert sorted(path.name for path in seen) == sorted(IDS)
     (submitted,) = song.traffic.seen(path="/submit/TEST-CA")
@@ -74,9 +78,30 @@ def test_the_files_of_a_folder_become_an_analysis_and_a_manifest(
     assert not [exchange for exchange in song.traffic.seen(method="POST") if "/studies/" in exchange.path]
 
 
+def test_it_is_told_how_far_the_checksums_are(
+    client: Client, song: FakeSong, site: FaultyScore, folder: Path
+) -> None:
+    (folder / "a.bam").write_bytes(bytes(3 * MIB + 5))
+    script(song)
+    register(client, "TEST-CA", find_files(folder), "open")
+    name = str(folder / "a.bam")
+    assert {event.item: event.size for event in site.heard.of(Planned)}[name] == 3 * MIB + 5
+    read = [event.count for event in site.heard.of(Checked) if event.item == name]
+    assert (sum(read), len(read) > 1) == (3 * MIB + 5, True)
+    assert sorted(event.item for event in site.heard.of(Ended)) == [str(folder / name) for name in sorted(IDS)]
+
+
+def test_a_wish_to_stop_ends_it(client: Client, song: FakeSong, folder: Path) -> None:
+    script(song)
+    client.cancel()
+    with pytest.raises(Cancelled):
+        register(client, "TEST-CA", find_files(folder), "open")
+    assert song.traffic.seen(method="POST") == []
+
+
 def test_a_new_study_is_made(client: Client, song: FakeSong, folder: Path) -> None:
     script(song, studies=["OTHER"])
-    register(client.song, "TEST-CA", folder, "open", 2)
+    register(client, "TEST-CA", find_files(folder), "open")
     (made,) = song.traffic.seen(method="POST", path="^/studies/TEST-CA/$")
     assert json.loads(made.body)["studyId"] == "TEST-CA"
 
@@ -86,13 +111,13 @@ def test_a_registry_that_is_away_is_noticed_before_anything_is_hashed(
 ) -> None:
     song.traffic.inject(Answer(503), path="/studies/all", times=None)
     with pytest.raises(Unavailable):
-        register(client.song, "TEST-CA", folder, "open", 2, lambda path: pytest.fail(f"{path} was hashed"))
+        register(client, "TEST-CA", find_files(folder), "open", lambda path: pytest.fail(f"{path} was hashed"))
 
 
 def test_a_study_that_somebody_else_made_meanwhile_will_do(client: Client, song: FakeSong, folder: Path) -> None:
     song.traffic.inject(Answer(409), method="POST", path="/studies/")
     script(song, studies=[])
-    assert register(client.song, "TEST-CA", folder, "open", 2).analysis_id == ANALYSIS
+    assert register(client, "TEST-CA", find_files(folder), "open").analysis_id == ANALYSIS
 
 
 @pytest.mark.parametrize(
@@ -112,14 +137,14 @@ def test_a_registry_that_answers_nonsense_is_told_as_such(
 ) -> None:
     script(song, **change)
     with pytest.raises(Unavailable, match="the answer makes no sense"):
-        register(client.song, "TEST-CA", folder, "open", 2)
+        register(client, "TEST-CA", find_files(folder), "open")
 
 
 @pytest.mark.parametrize("reply", [Answer.garbage(), Answer(200, b"\xff\xfe"), Answer(200)], ids=repr)
 def test_a_registry_that_is_none_is_told_as_such(client: Client, song: FakeSong, folder: Path, reply: Answer) -> None:
     song.traffic.inject(reply, times=None)
     with pytest.raises(Unavailable, match="the answer makes no sense"):
-        register(client.song, "TEST-CA", folder, "open", 2)
+        register(client, "TEST-CA", find_files(folder), "open")
     with pytest.raises(Unavailable, match="the answer makes no sense"):
         client.song.publish("TEST-CA", ANALYSIS)
 
@@ -127,14 +152,14 @@ def test_a_registry_that_is_none_is_told_as_such(client: Client, song: FakeSong,
 def test_a_file_that_the_registry_forgot_is_named(client: Client, song: FakeSong, folder: Path) -> None:
     script(song, files=[{"fileName": "a.bam", "objectId": IDS["a.bam"]}])
     with pytest.raises(Refused, match=r"without a\.bam\.bai, r 1\.fq\.gz"):
-        register(client.song, "TEST-CA", folder, "open", 2)
+        register(client, "TEST-CA", find_files(folder), "open")
 
 
 def test_a_refusal_carries_the_registrys_words(client: Client, song: FakeSong, folder: Path) -> None:
     song.traffic.inject(Answer(409, b'{"message":"[SubmitService::duplicate] - known md5"}'), path="/submit/")
     script(song)
     with pytest.raises(Conflict, match="known md5"):
-        register(client.song, "TEST-CA", folder, "open", 2)
+        register(client, "TEST-CA", find_files(folder), "open")
 
 
 class TestFiles:
@@ -182,16 +207,17 @@ class TestFiles:
         assert "pipe" not in [path.name for path in find_files(folder)]
 
     def test_a_file_that_goes_away_is_named(
-        self, client: Client, song: FakeSong, folder: Path, monkeypatch: pytest.MonkeyPatch
+        self, make_client: Callable[..., Client], song: FakeSong, folder: Path
     ) -> None:
         script(song)
+        client = make_client(parallel=1)
 
         def hashed(path: Path) -> None:
             for other in folder.glob("*.gz"):
                 other.unlink()
 
         with pytest.raises(ScoreError, match="fq"):
-            register(client.song, "TEST-CA", folder, "open", 1, hashed)
+            register(client, "TEST-CA", find_files(folder), "open", hashed)
 
     @pytest.mark.parametrize(
         ("name", "kind"),

@@ -33,6 +33,23 @@ class TestRegistry:
         assert "Run the same command again later; score-client check tells what is away." in err
         assert not (folder / "m.txt").exists()
 
+    @pytest.mark.parametrize("flag", ["", "--quiet", "--silent"])
+    def test_how_much_is_said(self, run: Run, folder: Path, song: FakeSong, flag: str) -> None:
+        (folder / "in").mkdir()
+        (folder / "in" / "a.bam").write_bytes(DATA)
+        answers = {
+            "/studies/all": ["S"],
+            "/submit/": {"analysisId": ANALYSIS},
+            "/files": [{"fileName": "a.bam", "objectId": OBJECT}],
+        }
+        for path, document in answers.items():
+            song.traffic.inject(Answer(200, json.dumps(document).encode()), path=path)
+        words = ["register", "--study-id", "S", "--dir", "in", "--manifest", "m.txt"]
+        status, out, err = run(*words, *flag.split())
+        assert (status, out) == (0, f"{ANALYSIS}\n")
+        assert ("in/a.bam: checksum known" in err) is not bool(flag)
+        assert ("1 file registered" in err) is (flag != "--silent")
+
     @pytest.mark.parametrize(("limit", "status", "said"), [(True, 3, "File too large"), (False, 10, "No space left")])
     def test_a_manifest_that_the_disk_has_no_room_for(
         self, folder: Path, song: FakeSong, limit: bool, status: int, said: str
