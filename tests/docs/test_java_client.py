@@ -89,6 +89,14 @@ def test_every_option_is_one_here_and_has_the_same_default(name: str) -> None:
             assert str(found.get_default(click.Context(command))).lower() == default, word
 
 
+@pytest.mark.parametrize("value", ["object-id", "object_id", "OBJECT_ID"])
+def test_the_layout_of_a_mount_may_be_written_as_the_references_takes_it(value: str) -> None:
+    command = cli.get_command(click.Context(cli), "mount")
+    assert command is not None
+    layout = parameters(command)["--layout"]
+    assert layout.type.convert(value, layout, click.Context(command)) == "object-id"
+
+
 def test_every_setting_is_one_here_and_has_the_same_default(tmp_path: Path) -> None:
     """None is warned of, wherever it stands."""
     (tmp_path / "application.properties").write_text("".join(f"{one}={value}\n" for one, value in SETTINGS.items()))

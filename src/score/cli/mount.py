@@ -35,6 +35,14 @@ if TYPE_CHECKING:
 LAYOUTS = ("bundle", "object-id")
 
 
+class LayoutName(click.Choice[str]):
+    """A layout, in capitals or with an underscore too, as the reference's client takes it."""
+
+    def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
+        """The form by which names are compared."""
+        return super().normalize_choice(choice, ctx).replace("_", "-")
+
+
 class Log(Screen):
     """Lines with the time, for a file."""
 
@@ -54,7 +62,7 @@ class Log(Screen):
 )
 @click.option(
     "--layout",
-    type=click.Choice(LAYOUTS, case_sensitive=False),
+    type=LayoutName(LAYOUTS, case_sensitive=False),
     default="bundle",
     show_default=True,
     help="DIR/analysis/name, or DIR/object-id.",
