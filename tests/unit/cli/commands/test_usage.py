@@ -183,6 +183,7 @@ class TestUsage:
     def test_one_that_is_a_switch_needs_none(self, run: Run, folder: Path, registered: None) -> None:
         for words in ("--client.quiet", "--client.silent --metadata.ssl.enabled", "--mount.logging", "--debug.x"):
             assert run("url", "--object-id", OBJECT, *words.split())[0] == 0
+
     def test_a_wrong_setting_is_named_with_where_it_stands(self, run: Run, folder: Path) -> None:
         status, _, err = run("url", "--object-id", OBJECT, "--transport.parallel=0")
         assert status == 2
