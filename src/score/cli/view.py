@@ -90,7 +90,7 @@ _BETWEEN = re.compile(r",(?!\d{3}(?:[,-]|\Z))")
 @click.option(
     "--allow-missing-contig", is_flag=True, help="Warn of contigs that the header does not have, and go on."
 )
-@click.option("--scan", is_flag=True, help="Where there is no index, read all of the file for the regions.")
+@click.option("--scan", is_flag=True, help="Where there is no usable index, read all of the file for the regions.")
 @options.verification("Where the store gives nothing, fetch a small object from it, to tell more of the reason.")
 @click.pass_context
 def view(

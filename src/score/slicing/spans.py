@@ -75,12 +75,20 @@ def contigs(file: Input, index: Index | None) -> dict[str, int]:
     return file.header.references
 
 
-def sliced(file: Input, index: Index, wanted: Wanted) -> Iterator[bytes]:
-    """The records around the wanted regions. Raises Integrity where the index is not one of this file."""
+def require_fit(file: Input, index: Index) -> None:
+    """Raises Integrity where the index shows before any record is read that it is not one of this file."""
     assert file.header is not None
-    numbers = contigs(file, index)
     try:
         agree(file.header, index)
+    except Damaged as error:
+        raise _foreign(file, error.message) from None
+
+
+def sliced(file: Input, index: Index, wanted: Wanted) -> Iterator[bytes]:
+    """The records around the wanted regions. Raises Integrity where the index, which has passed :func:`require_fit`,
+    is not one of this file."""
+    numbers = contigs(file, index)
+    try:
         if isinstance(index, ContainerIndex):
             yield from _containers(file, index, wanted, numbers)
         else:

@@ -185,7 +185,9 @@ def _find_index(item: Item, request: Request) -> Index | None:
         return None
     try:
         index = item.index()
-    except (Integrity, NotFound) as error:
+        if index is not None:
+            spans.require_fit(item.file, index)
+    except (Integrity, Invalid, NotFound) as error:
         if not request.scan:
             raise
         item.note(f"{error.message.removesuffix('.')}: all of it is read")

@@ -123,6 +123,24 @@ def test_an_index_of_another_format(files: Any, slice_file: Slice) -> None:
         slice_file(files.of("bam"), "chr1", index=crai)
 
 
+def test_an_index_that_cannot_be_used_where_all_may_be_read(
+    files: Any, slice_file: Slice, tmp_path: Path, notes: list[str]
+) -> None:
+    """One of another format, one of a file of other contigs, and one that an unsorted file cannot have."""
+    (expected,) = slice_file(files.of("bam"), "chr2:100-5000")
+    crai = files.of("cram").with_name("reads.cram.crai")
+    mixed = unsorted(tmp_path)
+    few = reads_of(tmp_path / "few.bam", 1)
+    for index in (crai, few.with_name("few.bam.bai")):
+        (found,) = slice_file(files.of("bam"), "chr2:100-5000", index=index, scan=True)
+        assert found.records == expected.records > 0
+        assert "reads.bam and its index do not fit: it " in notes[-1]
+        assert notes.pop().endswith(": all of it is read")
+    (found,) = slice_file(mixed, "c:1-10", scan=True)
+    assert found.records == 1
+    assert notes.pop() == f"{mixed} cannot be indexed: all of it is read"
+
+
 def test_an_index_of_another_file(files: Any, slice_file: Slice, tmp_path: Path) -> None:
     """The same reads in other blocks: every pointer of the index leads astray."""
     other = files.of("straddling").with_name("straddling.bam.bai").read_bytes()
@@ -243,13 +261,18 @@ def test_an_index_is_built_where_there_is_none(
     assert {path.name for path in tmp_path.iterdir()} == {alone.name, "out"}, "and left nowhere"
 
 
-def test_a_file_that_is_not_sorted_gets_none(slice_file: Slice, tmp_path: Path) -> None:
+def unsorted(folder: Path) -> Path:
+    """A BAM of two reads, the later one first."""
     rows = [f"r{at}\t0\tc\t{at}\t60\t4M\t*\t0\t0\tACGT\tFFFF" for at in (50, 5)]
-    (tmp_path / "mixed.sam").write_text("\n".join(["@SQ\tSN:c\tLN:100", *rows]) + "\n")
-    mixed = tmp_path / "mixed.bam"
-    pysam.view("-b", "-o", str(mixed), str(tmp_path / "mixed.sam"), catch_stdout=False)
+    (folder / "mixed.sam").write_text("\n".join(["@SQ\tSN:c\tLN:100", *rows]) + "\n")
+    mixed = folder / "mixed.bam"
+    pysam.view("-b", "-o", str(mixed), str(folder / "mixed.sam"), catch_stdout=False)
+    return mixed
+
+
+def test_a_file_that_is_not_sorted_gets_none(slice_file: Slice, tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="not sorted"):
-        slice_file(mixed, "c:1-10")
+        slice_file(unsorted(tmp_path), "c:1-10")
 
 
 def test_cram_without_its_reference(
