@@ -266,8 +266,9 @@ def undecodable(task: Task, source: Any, error: Exception) -> Exception:
     if getattr(source, "is_cram", False):
         if task.reference is None:
             return Misconfigured(
-                f"{task.name} is CRAM, and its reference is not to be found.",
-                hint="Name the FASTA file that it was made with: --reference-file, or set REF_PATH.",
+                f"{task.name} is CRAM, and cannot be unpacked: its reference is not to be found, or it is damaged.",
+                hint="Name the FASTA file that it was made with: --reference-file, or set REF_PATH. If that was done, "
+                "look for a whole copy of it.",
             )
         return Integrity(
             f"{task.name} cannot be unpacked with the reference {task.reference}.",
