@@ -267,8 +267,8 @@ def undecodable(task: Task, source: Any, error: Exception) -> Exception:
         if task.reference is None:
             return Misconfigured(
                 f"{task.name} is CRAM, and cannot be unpacked: its reference is not to be found, or it is damaged.",
-                hint="Name the FASTA file that it was made with: --reference-file, or set REF_PATH. If that was done, "
-                "look for a whole copy of it.",
+                hint="Name the FASTA file that it was made with: --reference-file, or set REF_PATH. If that was "
+                "done, look for a whole copy of it.",
             )
         return Integrity(
             f"{task.name} cannot be unpacked with the reference {task.reference}.",
