@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import urllib3
 from playwright.sync_api import Browser, expect
 
 from score.testing.authorization import MEMBER
@@ -234,6 +235,26 @@ def test_stop_and_cancel(site: Site, browser: Browser, make_file: Make, tmp_path
         choose(card, registered.paths[0])
         says(card, "Uploaded and verified")
     check_stored(site, registered, tmp_path)
+
+
+def test_cancelled_is_the_own_upload_and_no_other(site: Site, browser: Browser, make_file: Make) -> None:
+    """Another one with the right to the file began anew meanwhile."""
+    registered = site.register([make_file("e.bam", 2 * PART)])
+    gate = site.store.hold(method="PUT", part=2)
+    with opened(browser, site.url) as (page, _), urllib3.PoolManager(retries=False, timeout=30) as http:
+        go_to(page, registered)
+        card = offer(page, "e.bam")
+        choose(card, registered.paths[0])
+        gate.wait_for_arrival()
+        path = f"{site.server.url}/upload/{registered.id}"
+        headers = {"Authorization": f"Bearer {site.token}"}
+        start = f"{path}/uploads?fileSize={2 * PART}&md5={'0' * 32}&overwrite=true"
+        begun = http.request("POST", start, headers=headers).json()["uploadId"]
+        card.get_by_role("button", name="Cancel").click()
+        expect(card).to_be_hidden()
+        gate.open()
+        status = http.request("GET", f"{path}/status?fileSize={2 * PART}", headers=headers)
+        assert status.json()["uploadId"] == begun
 
 
 @pytest.mark.needs("minio")

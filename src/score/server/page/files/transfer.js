@@ -80,7 +80,7 @@ export class Transfer {
   async #upload(anew) {
     this.hooks.tell("Asking the server how far this upload is.");
     const upload = await this.#started(anew);
-    this.hooks.begun();
+    this.hooks.begun(upload.uploadId);
     const digests = this.#digest(upload.parts);
     this.hooks.tell("Sending.");
     const todo = [];

@@ -107,9 +107,9 @@ class Card {
     this.transfer = new Transfer(this.file, this.chosen, {
       tell: (text, kind) => this.tell(text, kind),
       show: (state) => this.show(state),
-      begun: () => {
+      begun: (upload) => {
         forget(this.file.object_id);
-        remember([...remembered(), this.file]);
+        remember([...remembered(), { ...this.file, upload }]);
         changed({ done: false });
       },
     });
@@ -155,12 +155,12 @@ class Card {
   }
 
   async cancel() {
-    const begun = remembered().some((file) => file.object_id === this.file.object_id);
+    const begun = remembered().find((file) => file.object_id === this.file.object_id);
     this.transfer?.stop("");
     await this.transfer?.ended;
     if (begun && this.drop.textContent === "Cancel") {
       try {
-        await call("DELETE", `/upload/${this.file.object_id}`);
+        await call("DELETE", `/upload/${this.file.object_id}?uploadId=${encodeURIComponent(begun.upload)}`);
       } catch (error) {
         if (error.status !== 404) {
           this.tell(`The upload could not be cancelled: ${error.message}`, "bad");
