@@ -16,6 +16,8 @@ BLOCK = 500
 """Items that are compressed together."""
 _END = "\0"
 """Between two texts: the one character that no path has."""
+_ANY = "surrogatepass"
+"""How texts are encoded: of whatever characters, for a path of Windows may hold half a pair of surrogates."""
 _KEY = 16
 """Bytes that stand for a text: of two among a million, the odds that they are the same are 1 to 10^26."""
 
@@ -45,7 +47,7 @@ class Packed(Generic[T]):
         self._last.append(self._write(item))
         if len(self._last) == BLOCK:
             text = _END.join(self._last)
-            self._blocks.append(zlib.compress(text.encode("utf-8", "surrogateescape"), 1))
+            self._blocks.append(zlib.compress(text.encode("utf-8", _ANY), 1))
             self._last = []
 
     def __len__(self) -> int:
@@ -53,7 +55,7 @@ class Packed(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         for block in self._blocks:
-            yield from map(self._read, zlib.decompress(block).decode("utf-8", "surrogateescape").split(_END))
+            yield from map(self._read, zlib.decompress(block).decode("utf-8", _ANY).split(_END))
         yield from map(self._read, self._last)
 
 
@@ -72,7 +74,7 @@ class Known:
 
     def _find(self, text: str) -> tuple[bytearray, bytes, int]:
         """The bucket that a text belongs in, its key, and where it is; -1: nowhere."""
-        key = blake2b(text.encode("utf-8", "surrogateescape"), digest_size=_KEY).digest()
+        key = blake2b(text.encode("utf-8", _ANY), digest_size=_KEY).digest()
         bucket = self._buckets.setdefault(int.from_bytes(key[:2], "big") >> 4, bytearray())
         at = bucket.find(key)
         while at > 0 and at % self._entry:  # within others

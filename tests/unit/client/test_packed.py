@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from score.client.layout import Claims
@@ -42,13 +42,14 @@ def test_about_as_many_as_are_compressed_together(count: int) -> None:
     assert list(kept) == list(range(count))
 
 
-@pytest.mark.parametrize("path", ["a\tb\n", "\udcff", "Größe Ω.bam", "-"])
+@pytest.mark.parametrize("path", ["a\tb\n", "\udcff\ud800", "Größe Ω.bam", "-"])
 def test_entries_of_any_path(path: str) -> None:
     entries = [UploadEntry(id_of(1), path, ""), UploadEntry(id_of(2), Path(path, path), "0" * 32)] * BLOCK
     assert list(packed_entries(entries)) == entries
 
 
 @given(TEXTS)
+@example(["\ud800", "\udcff"])
 def test_texts_are_known_as_those_of_a_set(texts: list[str]) -> None:
     known, model = Known(), set[str]()
     for at, text in enumerate(texts):
