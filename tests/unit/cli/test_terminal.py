@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import struct
 import subprocess
@@ -27,11 +26,8 @@ import fcntl
 import pty
 import termios
 
-ANALYSIS = "a11aca11-0000-4000-8000-000000000020"
-OBJECT = "5c0eca11-0000-4000-8000-000000000020"
-PART = 64 * 1024
-DATA = random.Random(3).randbytes(5 * PART + 1000)
-CLIENT = [sys.executable, "-W", "error", "-m", "score.cli.main"]
+from .conftest import ANALYSIS, CLIENT, DATA, OBJECT
+
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 

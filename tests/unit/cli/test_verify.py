@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import random
 import stat
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,14 +13,8 @@ from score.testing.faults import Answer
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
 
-ANALYSIS = "a11aca11-0000-4000-8000-000000000020"
-OBJECT = "5c0eca11-0000-4000-8000-000000000020"
-OTHER = "5c0eca11-0000-4000-8000-000000000021"
-PART = 64 * 1024
-DATA = random.Random(3).randbytes(5 * PART + 1000)
-MD5 = hashlib.md5(DATA).hexdigest()
-Run = Callable[..., tuple[int, str, str]]
-CLIENT = [sys.executable, "-W", "error", "-m", "score.cli.main"]
+from .conftest import ANALYSIS, CLIENT, DATA, MD5, OBJECT, OTHER, PART, Run
+
 ONE = ("verify", "--output-dir", "out", "--object-id", OBJECT)
 
 
