@@ -29,7 +29,7 @@ from score.transfer.retry import Patience
 
 PART = 5 * MIB
 PARTS = 3
-INTERRUPTED, LATER, USAGE = 130, 5, 2
+INTERRUPTED, LATER, USAGE, SOME_FAILED = 130, 5, 2, 3
 
 Maker = Callable[[str, int], Path]
 locally = pytest.mark.parametrize("site", ["local"], indirect=True)
@@ -327,6 +327,23 @@ class TestNames:
         job = make_job(site, make_file, "download", tmp_path, "Prüfling-β.vcf")
         site.run(*job.words)
         assert os.listdir(os.fsencode(job.out)) == ["Prüfling-β.vcf".encode()]
+
+    @locally
+    def test_a_name_that_the_locale_does_not_have_is_told_and_the_others_go_on(
+        self, site: Site, make_file: Maker, tmp_path: Path
+    ) -> None:
+        files = site.register([make_file("Prüfling-β.vcf", 1000), make_file("plain.vcf", 1000)])
+        site.run("upload", "--manifest", files.manifest)
+        site.publish(files)
+        words = ("--study-id", files.study, "--analysis-id", files.analysis, "--output-dir", tmp_path / "out")
+        site.run("download", *words)
+        ascii_only = ("env", "LC_ALL=C", "PYTHONUTF8=0", "PYTHONCOERCECLOCALE=0")
+        for command, state in (("download", "already there"), ("verify", "verified")):
+            with site.start(command, *words, prefix=ascii_only) as client:
+                told = client.conclude(SOME_FAILED).stderr
+            assert f"plain.vcf: {state}" in told
+            assert "cannot be written in this locale (ascii)" in told
+            assert "LC_ALL=C.UTF-8" in told
 
 
 class TestTerminals:

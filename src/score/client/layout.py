@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable
@@ -36,7 +37,8 @@ def plain(name: str, what: str, *, windows: bool = os.name == "nt") -> str:
     """``name``, which must be the name of a file in a folder and nothing else. Raises Invalid.
 
     ``windows``: also none of a device, and none that Windows would take for another one. Nor may it be that of the
-    state of a transfer, which is removed when that ends: a point and an object id, and perhaps more.
+    state of a transfer, which is removed when that ends: a point and an object id, and perhaps more. Nor one with
+    characters that the encoding of the system's file names does not have.
     """
     if name[:1] == "." and is_uuid(name[1:37]):
         raise Invalid(
@@ -49,6 +51,14 @@ def plain(name: str, what: str, *, windows: bool = os.name == "nt") -> str:
             f"{what} {name!r} from the metadata service is not a plain file name; it could be written anywhere.",
             hint="Download this object with --output-layout id.",
         )
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        raise Invalid(
+            f"{what} {name!r} from the metadata service cannot be written in this locale"
+            f" ({sys.getfilesystemencoding()}).",
+            hint="Set LC_ALL=C.UTF-8, or download this object with --output-layout id.",
+        ) from None
     return name
 
 
