@@ -239,12 +239,15 @@ def _token(values: Values) -> str:
     if file is None:
         return ""
     try:
-        return _plausible(file.read_text("utf-8").strip(), f"accessTokenFile: {file}")
+        token = file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "not a text file"
         raise Misconfigured(
             f"accessTokenFile: {file} cannot be read: {reason}.", hint="Check the path, and who may read the file."
         ) from None
+    if not token:
+        raise Misconfigured(f"accessTokenFile: {file} is empty.", hint="Write the access token into it.")
+    return _plausible(token, f"accessTokenFile: {file}")
 
 
 def _plausible(token: str, where: str) -> str:

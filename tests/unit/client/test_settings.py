@@ -135,6 +135,11 @@ class TestToken:
             with pytest.raises(Misconfigured, match=f"accessTokenFile: {tmp_path}.*{name} cannot be read: {reason}"):
                 load(STORAGE_URL=URL, accessTokenFile=str(tmp_path / name))
 
+    def test_a_file_without_one_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "token").write_text(" \n")
+        with pytest.raises(Misconfigured, match=f"accessTokenFile: {tmp_path}/token is empty"):
+            load(STORAGE_URL=URL, accessTokenFile=str(tmp_path / "token"))
+
     @pytest.mark.parametrize("token", ["two words", "line\nend", "tökén", "a\x00b"])
     def test_what_cannot_be_one_is_refused_without_showing_it(self, token: str, tmp_path: Path) -> None:
         (tmp_path / "token").write_text(token)
