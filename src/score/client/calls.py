@@ -183,11 +183,18 @@ class Score:
     def start(self, object_id: str, size: int, md5: str, *, overwrite: bool) -> Specification:
         """Start an upload; it replaces one in progress."""
         query: dict[str, str | int] = {"fileSize": size, "overwrite": str(overwrite).lower(), "md5": md5}
-        return self._to.read(Specification, "POST", f"/upload/{_id(object_id)}/uploads", query)
+        return self._started(f"/upload/{_id(object_id)}/uploads", query)
 
     def begin(self, object_id: str, size: int, md5: str) -> Specification:
         """Start an upload where neither the object nor an upload of it is there. Raises what stands against it."""
-        return self._to.read(Specification, "POST", f"/upload/{_id(object_id)}/begin", {"fileSize": size, "md5": md5})
+        return self._started(f"/upload/{_id(object_id)}/begin", {"fileSize": size, "md5": md5})
+
+    def _started(self, path: str, query: Query) -> Specification:
+        try:
+            return self._to.read(Specification, "POST", path, query)
+        except Conflict as error:
+            error.hint = _unpublishing(error.message) or error.hint
+            raise
 
     def finish_part(
         self, object_id: str, upload_id: str, number: int, md5: str, etag: str, *, complete: bool = False
@@ -225,12 +232,24 @@ class Score:
             raise
 
 
+_WITHDRAWN = "It was withdrawn; ask whoever owns the analysis."
+
+
+def _unpublishing(message: str) -> str:
+    """What to do where the refusal of an upload is that its analysis takes no files any more; else empty."""
+    if "SUPPRESSED" in message:
+        return _WITHDRAWN
+    if " PUBLISHED" in message:
+        return "Published files stay as they are: register a new analysis, or have this one unpublished."
+    return ""
+
+
 def _publishing(message: str) -> str:
     """What to do where the refusal of a download is that its analysis is not published, or, as in the reference's
     answers, nothing; else empty."""
     publish = "score-client publish --study-id ID --analysis-id ID, or ask whoever owns the analysis."
     if "SUPPRESSED" in message:
-        return "It was withdrawn; ask whoever owns the analysis."
+        return _WITHDRAWN
     if "PUBLISHED" in message:
         return f"Publish the analysis: {publish}"
     return f"Is its analysis published? If not: {publish}" if "the server answered 400" in message else ""
@@ -303,13 +322,15 @@ class Song:
         return self._to.read(list[dict[str, Any]], "GET", f"/studies/{_id(study)}/analysis/{_id(analysis)}/files")
 
     def publish(self, study: str, analysis: str) -> str:
-        """Publish an analysis; gives Song's message. Raises Conflict where the store does not hold its files."""
+        """Publish an analysis; gives Song's message. Raises Conflict where the store does not hold its files, or the
+        analysis is of another study or withdrawn."""
         try:
             path = f"/studies/{_id(study)}/analysis/publish/{_id(analysis)}"
             return one_line(self._to.read(_Published, "PUT", path).message, 500)
         except Conflict as error:
-            raise Conflict(
-                error.message,
-                hint="Upload the files that are named (score-client upload; --force replaces others), then publish"
-                " again.",
-            ) from error
+            if "storage" in error.message:
+                hint = "Upload the files that are named (score-client upload; --force replaces others)"
+                hint += ", then publish again."
+            else:
+                hint = "Check --study-id and --analysis-id, and that the analysis was not withdrawn."
+            raise Conflict(error.message, hint=hint) from error

@@ -297,6 +297,9 @@ def _read_refusal(response: BaseHTTPResponse) -> tuple[str, bool]:
     return data[:_LONGEST_ERROR].decode("utf-8", "replace"), cut
 
 
+_ROOM = "Ask its operator for room; then run the same command again, it goes on where it was."
+
+
 def store_error(response: BaseHTTPResponse, method: str, url: str) -> ScoreError:
     """The error for a store's refusal (status 300 and above). Protocol, section 5, "Errors of the store".
 
@@ -321,10 +324,7 @@ def store_error(response: BaseHTTPResponse, method: str, url: str) -> ScoreError
             f"{what}.", hint="Tell the operator of the server: its container or its policies are not right."
         )
     if code.endswith("QuotaExceeded"):
-        return Refused(
-            f"{what}: its quota is full.",
-            hint="Ask its operator for room; then run the same command again, it goes on where it was.",
-        )
+        return Refused(f"{what}: its quota is full.", hint=_ROOM)
     if status in (401, 403):
         if cut and method == "PUT" and not code:
             return Expired(f"{what} and {_HUNG_UP}", hint=_WHY_HUNG_UP)
@@ -341,7 +341,7 @@ def store_error(response: BaseHTTPResponse, method: str, url: str) -> ScoreError
         return Conflict(f"{what}: the object is shorter than the server said.", hint="Run the same command again.")
     if status in _BUSY or status >= 500 or code in _PASSING_CODES:
         after = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-        return Unavailable(what, retry_after=after, server=server_of(url))
+        return Unavailable(what, hint=_ROOM if status == 507 else "", retry_after=after, server=server_of(url))
     return Refused(
         f"{what}{': ' + detail if detail else ''}.", hint="Tell the operator of the server what the store says."
     )

@@ -331,6 +331,7 @@ def test_a_refusal_of_ours_whose_words_are_lost_has_its_code_in_the_head(http: H
         error = store_error(http.request("PUT", url, body=b"data"), "PUT", url)
     assert isinstance(error, Unavailable)
     assert error.message.endswith("the store answered 507 InsufficientStorage")
+    assert error.hint.startswith("Ask its operator for room"), "the user's own disk has nothing to do with it"
 
 
 def test_a_connection_that_ends_while_data_are_sent(http: Http, store: FaultyScore) -> None:

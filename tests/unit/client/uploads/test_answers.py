@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -71,6 +72,24 @@ class TestServerErrors:
         with pytest.raises(kind, match=says):
             client.upload(path, OBJECT, MD5)
         assert OBJECT not in site.fake.objects
+
+    @pytest.mark.parametrize(
+        ("message", "hint"),
+        [
+            ("its analysis a is PUBLISHED, not UNPUBLISHED.", "Published files stay as they are"),
+            ("its analysis a is SUPPRESSED, not UNPUBLISHED.", "It was withdrawn; ask whoever owns the analysis."),
+            ("The stored state is broken.", "Run the same command again"),
+        ],
+    )
+    def test_of_an_analysis_that_takes_no_files_any_more_it_is_told_what_to_do(
+        self, client: Client, site: FaultyScore, path: Path, message: str, hint: str
+    ) -> None:
+        site.traffic.inject(
+            Answer(409, json.dumps({"message": message}).encode()), path="/(uploads|begin)", times=None
+        )
+        with pytest.raises(Conflict, match=message) as caught:
+            client.upload(path, OBJECT, MD5)
+        assert caught.value.hint.startswith(hint)
 
     def test_a_start_that_is_refused_leaves_nothing_behind(
         self, client: Client, site: FaultyScore, path: Path
