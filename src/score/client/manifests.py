@@ -120,8 +120,11 @@ def parse_upload(source: Source) -> UploadManifest:
     known = Known(_NUMBER)
     for number, cells in rows:
         where = f"line {number}"
-        if len(cells) < 3 or not all(cells[:3]):
-            problems.add(f"{where}: three columns are needed (object id, path, md5), {len(cells)} are there")
+        if len(cells) > 2 and is_uuid(cells[0]) and not any(cells[1:]):
+            problems.add(f"{where}: another manifest begins here; upload one after the other")
+        elif len(cells) < 3 or not all(cells[:3]):
+            there = sum(map(bool, cells[:3]))
+            problems.add(f"{where}: three columns are needed (object id, path, md5), {there} are there")
         elif not is_uuid(cells[0]):
             problems.add(f"{where}: {cells[0][:60]!r} is not an object id")
         elif not is_md5(cells[2]):
