@@ -79,6 +79,11 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen no more, let connections end by their next answer, close those that are idle, and finish."""
+        why = ", ".join(signal.Signals(one).name for one in self._captured_signals)
+        state = self.server_state
+        log.info(
+            "%s: stopping; open connections: %d, calls under way: %d", why, len(state.connections), len(state.tasks)
+        )
         for listener in sockets or []:
             deaf(listener)
         await asyncio.sleep(_HANDSHAKES)
@@ -90,6 +95,7 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.02)
         late.cancel()
         await super().shutdown(sockets)
+        log.info("Stopped.")
 
     def _stop_listening(self, sockets: Sequence[socket.socket]) -> asyncio.Future[Any]:
         """Those who connected before, and whom nobody has accepted, would be reset: they are served too."""

@@ -79,6 +79,10 @@ def test_a_signal_ends_it_in_order(start: Start, number: signal.Signals) -> None
         _, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Traceback" not in err
+    assert re.findall("INFO score.server.serving: (.*)", err) == [
+        f"{number.name}: stopping; open connections: 1, calls under way: 0",
+        "Stopped.",
+    ]
 
 
 def test_restricted_access_is_said(start: Start) -> None:
