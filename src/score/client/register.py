@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from score.transfer.events import Ended, Planned
 from score.transfer.files import Source, translate
 
 if TYPE_CHECKING:
+    from score.client.calls import Song
     from score.client.client import Client
 
 _TYPES = {
@@ -90,10 +90,12 @@ def register(
     exist.
 
     ``hashed`` is called as the MD5 of each file is known; how far it is, the client's listener is told. Raises what
-    hashing the files raises, and Refused where the metadata service's answer does not fit what was submitted.
+    hashing the files raises, Invalid where there can be no such study, and Refused where the metadata service's
+    answer does not fit what was submitted.
     """
     song, listener = client.song, client.engine.listener
-    studies = song.studies()  # a registry that is away is noticed before hours of hashing
+    if study not in song.studies():  # a registry that is away or refuses is noticed before hours of hashing
+        _make_study(song, study)
 
     def describe(path: Path) -> dict[str, object]:
         source = Source(path)
@@ -115,9 +117,6 @@ def register(
         files = list(pool.map(describe, paths))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    if study not in studies:
-        with contextlib.suppress(Conflict):  # somebody else was faster
-            song.create_study(study)
     payload: dict[str, object] = {"studyId": study, "analysisType": {"name": "files"}, "files": files, "samples": []}
     analysis_id = song.submit(study, payload)
     ids = {str(record.get("fileName")): str(record.get("objectId")) for record in song.files(study, analysis_id)}
@@ -132,3 +131,11 @@ def register(
         for path, file in zip(paths, files, strict=True)
     )
     return Registered(analysis_id, UploadManifest(analysis_id, entries))
+
+
+def _make_study(song: Song, study: str) -> None:
+    try:
+        song.create_study(study)
+    except Conflict as error:
+        if study not in song.studies():  # nobody else was faster
+            raise Invalid(error.message, hint="Check --study-id.") from error

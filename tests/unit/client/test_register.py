@@ -117,7 +117,18 @@ def test_a_registry_that_is_away_is_noticed_before_anything_is_hashed(
 def test_a_study_that_somebody_else_made_meanwhile_will_do(client: Client, song: FakeSong, folder: Path) -> None:
     song.traffic.inject(Answer(409), method="POST", path="/studies/")
     script(song, studies=[])
+    song.traffic.inject(answer(["TEST-CA"]), path="/studies/all")
     assert register(client, "TEST-CA", find_files(folder), "open").analysis_id == ANALYSIS
+
+
+def test_a_study_that_cannot_be_is_refused_before_anything_is_hashed(
+    client: Client, song: FakeSong, folder: Path
+) -> None:
+    song.traffic.inject(Answer(400, b'{"message":"\'S 8\' is not a study id."}'), method="POST", path="/studies/")
+    script(song)
+    with pytest.raises(Invalid, match="'S 8' is not a study id") as caught:
+        register(client, "S 8", find_files(folder), "open", lambda path: pytest.fail(f"{path} was hashed"))
+    assert "--study-id" in caught.value.hint
 
 
 @pytest.mark.parametrize(
