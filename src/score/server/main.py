@@ -17,6 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from score._version import described
+from score.config.formats import read_options
 from score.errors import Misconfigured, ScoreError
 from score.server.commands import COMMANDS
 from score.server.commands import run as run_command
@@ -84,12 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _require_settings(words: Sequence[str]) -> None:
     """Raises Misconfigured for a word that is no setting: a command that is misspelled, or not the first word."""
-    for word in words:
-        if word.startswith("-"):
-            continue
+    for word in read_options(words).rest:
         if word in COMMANDS:
             raise Misconfigured(
-                f"{word!r} is no setting; as a command it comes first.", hint=f"score-server {word} --name=value"
+                f"{word!r} is no setting; as a command it comes first.", hint=f"score-server {word} --name=value ..."
             )
         near = get_close_matches(word, COMMANDS, 1)
         known = "score-server --help shows the commands."

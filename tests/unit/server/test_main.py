@@ -121,11 +121,12 @@ def test_a_port_in_use(start: Start) -> None:
     [
         (["--s3.endpoint=http://x"], "bucket.name.object, bucket.name.state, metadata.url"),
         (["--server.port=x"], "option --server.port"),
+        (["--server.port", "x"], "option --server.port"),
         (["--server.address=0.0.0.0"], "--insecure"),
         (["--server.address=nonesuch.invalid", "--insecure"], "server.address"),
         (["run"], "'run' is no setting"),
         (["chek"], "and no command. Settings are given as --name=value; did you mean score-server check?"),
-        (["check"], "as a command it comes first. score-server check --name=value"),
+        (["check"], "as a command it comes first. score-server check --name=value ..."),
         (["--spring.profiles.active=azure"], "azure.accountName, azure.accountKey, bucket.name.object, metadata.url"),
         (["--local.directory=/proc/nowhere"], "/proc/nowhere"),
     ],
