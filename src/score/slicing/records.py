@@ -8,7 +8,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib.util
+import os
 import select
+import shutil
+import stat
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +26,7 @@ from score.transfer.files import translate
 
 THREADS = 2
 """Threads of htslib that pack what is written."""
+_HOOKS = threading.Lock()
 STDOUT = Path("-")
 
 
@@ -104,14 +110,15 @@ def copy_reads(fd: int, opened: Callable[[], None], task: Task, check: Callable[
         options = [b"no_ref=1"] if task.format is Format.CRAM and reference is None else None
         count = 0
         try:
-            sink = library.AlignmentFile(
-                str(task.target),
-                mode,
-                header=header,
-                reference_filename=reference,
-                format_options=options,
-                threads=1 if task.format is Format.SAM else THREADS,
-            )
+            with _complained_once():
+                sink = library.AlignmentFile(
+                    str(task.target),
+                    mode,
+                    header=header,
+                    reference_filename=reference,
+                    format_options=options,
+                    threads=1 if task.format is Format.SAM else THREADS,
+                )
         except (OSError, ValueError) as error:
             raise unwritable(task, error) from None
         with sink_of(sink, task):
@@ -172,6 +179,19 @@ def with_program(text: str, task: Task) -> str:
 
 
 @contextlib.contextmanager
+def _complained_once() -> Iterator[None]:
+    """Show nothing that Python tells by its hooks within. A file of pysam whose header cannot be written is thrown
+    away in the same moment, and then complains again, with a traceback, where nobody can catch it."""
+    with _HOOKS:
+        hooks = sys.excepthook, sys.unraisablehook
+        sys.excepthook, sys.unraisablehook = lambda *_: None, lambda _: None
+        try:
+            yield
+        finally:
+            sys.excepthook, sys.unraisablehook = hooks
+
+
+@contextlib.contextmanager
 def sink_of(sink: Any, task: Task) -> Iterator[None]:
     """Close what was written; what only then goes wrong counts, unless something else did before.
 
@@ -223,7 +243,7 @@ def unwritable(task: Task, error: Exception) -> Exception:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason: OSError | None = error
     else:
-        reason = None if task.target == STDOUT else _refusal(task.target)
+        reason = _shortage(1) if task.target == STDOUT else _refusal(task.target)
     target = "Standard output" if task.target == STDOUT else str(task.target)
     if reason is not None:
         return translate(reason, target)
@@ -240,6 +260,16 @@ def _refusal(path: Path) -> OSError | None:
             file.write(bytes(4096))
     except OSError as error:
         return error
+    return None
+
+
+def _shortage(fd: int) -> OSError | None:
+    """That the disk of an open file is full; None where it is not, or the file is on none. Nothing is written."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            disk = shutil.disk_usage(fd)
+            if disk.total and not disk.free:
+                return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return None
 
 

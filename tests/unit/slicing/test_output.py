@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +24,7 @@ from score.slicing.regions import Region
 from score.slicing.spans import whole
 from score.slicing.variants import copy_variants
 from score.slicing.view import OutputType, Request, Written, view_merged
+from score.testing.processes import clean_environment, on_small_disk, program
 
 Slice = Callable[..., list[Written]]
 REGION = "chr1:1000-90000"
@@ -183,13 +185,35 @@ def write(path: Path, target: Path, format: str) -> None:
         copy(feed.fd, feed.close, task, lambda: None)
 
 
-@pytest.mark.parametrize(("kind", "format"), [("bam", "bam"), ("tbi", "vcf"), ("tbi", "bcf")])
+@pytest.mark.parametrize(
+    ("kind", "format"), [("bam", "sam"), ("bam", "bam"), ("bam", "cram"), ("tbi", "vcf"), ("tbi", "bcf")]
+)
 def test_places_that_take_nothing(kind: str, format: str, files: Any, tmp_path: Path) -> None:
     """A full disk is told as one, and nothing else is."""
     with pytest.raises(NoSpace, match="No space left"):
         write(files.of(kind), Path("/dev/full"), format)
     with pytest.raises(NotFound, match="No such file"):
         write(files.of(kind), tmp_path / "nowhere" / "x", format)
+
+
+@pytest.mark.needs("mounts")
+@pytest.mark.parametrize("format", ["sam", "bam", "cram"])
+def test_standard_output_on_a_full_disk(files: Any, tmp_path: Path, format: str) -> None:
+    """It is told as one, once."""
+    (disk := tmp_path / "disk").mkdir()
+    view = [program("score-client"), "view", "--input-file", str(files.of("bam")), "--output-format", format]
+    script = 'head -c 100000 /dev/zero > filling; exec "$@" > out'
+    ended = subprocess.run(
+        [*on_small_disk(disk, 65536), "sh", "-c", script, "sh", *view],
+        env=clean_environment(tmp_path, {}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 10, ended.stderr
+    assert "Error: Standard output: No space left on device." in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_contigs_too_long_for_bai_get_a_csi(slice_file: Slice, tmp_path: Path) -> None:
