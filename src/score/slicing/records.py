@@ -12,8 +12,6 @@ import os
 import select
 import shutil
 import stat
-import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,7 +24,6 @@ from score.transfer.files import translate
 
 THREADS = 2
 """Threads of htslib that pack what is written."""
-_HOOKS = threading.Lock()
 STDOUT = Path("-")
 
 
@@ -110,15 +107,14 @@ def copy_reads(fd: int, opened: Callable[[], None], task: Task, check: Callable[
         options = [b"no_ref=1"] if task.format is Format.CRAM and reference is None else None
         count = 0
         try:
-            with _complained_once():
-                sink = library.AlignmentFile(
-                    str(task.target),
-                    mode,
-                    header=header,
-                    reference_filename=reference,
-                    format_options=options,
-                    threads=1 if task.format is Format.SAM else THREADS,
-                )
+            sink = library.AlignmentFile(
+                str(task.target),
+                mode,
+                header=header,
+                reference_filename=reference,
+                format_options=options,
+                threads=1 if task.format is Format.SAM else THREADS,
+            )
         except (OSError, ValueError) as error:
             raise unwritable(task, error) from None
         with sink_of(sink, task):
@@ -176,19 +172,6 @@ def with_program(text: str, task: Task) -> str:
     previous = f"\tPP:{programs[-1]['ID']}" if programs and programs[-1].get("ID") else ""
     line = f"@PG\tID:{name}\tPN:score-client{previous}\tVN:{task.version}\tCL:{task.command}"
     return f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}{line}\n"
-
-
-@contextlib.contextmanager
-def _complained_once() -> Iterator[None]:
-    """Show nothing that Python tells by its hooks within. A file of pysam whose header cannot be written is thrown
-    away in the same moment, and then complains again, with a traceback, where nobody can catch it."""
-    with _HOOKS:
-        hooks = sys.excepthook, sys.unraisablehook
-        sys.excepthook, sys.unraisablehook = lambda *_: None, lambda _: None
-        try:
-            yield
-        finally:
-            sys.excepthook, sys.unraisablehook = hooks
 
 
 @contextlib.contextmanager
