@@ -11,7 +11,8 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -33,6 +34,10 @@ _STEP = 0.05
 """Seconds that one piece takes, so that what is moved is spread evenly."""
 _SMALLEST = 4096
 """Bytes of the smallest piece."""
+_SOON = 60.0
+"""Seconds in which all that is under way can be finished, unless it is one part."""
+_SMALL = 8.0
+"""Seconds. A part that takes less is not waited for, and waits for none."""
 
 
 class Rates(NamedTuple):
@@ -119,6 +124,12 @@ class Bucket:
         return max(-self._tokens / rate, 0.001)
 
 
+def may_begin(size: int, under_way: int, rate: float) -> bool:
+    """Whether a part of ``size`` bytes may begin beside others of ``under_way`` bytes in all: where the rate, in
+    bytes per second, is low, few at a time, so that a run that is ended soon has finished some, and loses little."""
+    return not under_way or under_way + size <= rate * _SOON
+
+
 class Throttle:
     """The limits of a run, shared by all its threads. ``clock`` gives seconds, ``now`` the local time."""
 
@@ -135,6 +146,8 @@ class Throttle:
         self._clock = clock
         self._now = now
         self._lock = threading.Lock()
+        self._finished = threading.Condition(self._lock)
+        self._under_way = [0, 0]
         self._buckets = (Bucket(), Bucket())
         self._rates = Rates()
         self._looked = -math.inf
@@ -161,6 +174,24 @@ class Throttle:
         with self._lock:
             rate = self._current()[0 if up else 1]
         return most if rate == math.inf else max(min(most, int(rate * _STEP)), min(most, _SMALLEST))
+
+    @contextmanager
+    def turn(self, size: int, *, up: bool) -> Iterator[None]:
+        """Within it a part of ``size`` bytes is moved; waits until it may begin, see :func:`may_begin`. Raises
+        Cancelled when the user asks to stop."""
+        way = 0 if up else 1
+        with self._finished:
+            counted = size if size > self._current()[way] * _SMALL else 0
+            while counted and not may_begin(size, self._under_way[way], self._current()[way]):
+                self._finished.wait(_LOOK / 2)
+                self._stop.check()
+            self._under_way[way] += counted
+        try:
+            yield
+        finally:
+            with self._finished:
+                self._under_way[way] -= counted
+                self._finished.notify_all()
 
     def _wait(self, way: int, count: int) -> None:
         while self._timetable is not None:

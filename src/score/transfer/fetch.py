@@ -155,7 +155,8 @@ class Fetch:
 
     def _fetch_part(self, part: Part) -> Part:
         what = f"{self.item}: part {part.part_number}"
-        got = self.engine.persist(lambda: self.urls.use(part.part_number, lambda url: self._get(part, url)), what)
+        with self.engine.throttle.turn(part.part_size, up=False):
+            got = self.engine.persist(lambda: self.urls.use(part.part_number, lambda url: self._get(part, url)), what)
         self.record(got)
         self.engine.listener(PartDone(self.item, part.part_number))
         return part

@@ -81,7 +81,8 @@ class Push:
 
     def _send_part(self, part: Part) -> str:
         what = f"{self.item}: part {part.part_number}"
-        md5 = self.engine.persist(lambda: self.urls.use(part.part_number, lambda url: self._put(part, url)), what)
+        with self.engine.throttle.turn(part.part_size, up=True):
+            md5 = self.engine.persist(lambda: self.urls.use(part.part_number, lambda url: self._put(part, url)), what)
         self.engine.listener(PartDone(self.item, part.part_number))
         return md5
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from score.errors import Cancelled, Invalid
 from score.protocol.parts import MIB
-from score.transfer.bandwidth import Bucket, Rates, Throttle, Timetable, parse
+from score.transfer.bandwidth import Bucket, Rates, Throttle, Timetable, may_begin, parse
 from score.transfer.retry import Stop
 
 MONDAY = datetime(2026, 11, 23)  # noqa: DTZ001 - local time, as users write it
@@ -185,6 +185,43 @@ def test_who_waits_for_tokens_stops_when_asked_to() -> None:
     clock.set()
     with pytest.raises(Cancelled):
         limits.up(1)
+
+
+@pytest.mark.parametrize(
+    ("size", "under_way", "rate", "may"),
+    [
+        (20 * MIB, 0, 1, True),
+        (20 * MIB, 20 * MIB, 100 * K, False),
+        (20 * MIB, 20 * MIB, MIB, True),
+        (20 * MIB, 40 * MIB, MIB, True),
+        (20 * MIB, 60 * MIB, MIB, False),
+        (20 * MIB, 10**12, math.inf, True),
+    ],
+)
+def test_as_many_parts_begin_as_move_in_a_minute(size: int, under_way: int, rate: float, may: bool) -> None:
+    assert may_begin(size, under_way, rate) == may
+
+
+def test_a_part_waits_for_its_turn_unless_it_is_small() -> None:
+    clock = Clock()
+    limits = throttle(clock, "1M:1k")
+    moved = []
+
+    def move() -> None:
+        with limits.turn(50 * K, up=False):
+            moved.append("second")
+
+    with limits.turn(50 * K, up=False):
+        with limits.turn(5 * K, up=False), limits.turn(60 * MIB, up=True):
+            second = threading.Thread(target=move)
+            second.start()
+        moved.append("first")
+    second.join()
+    assert moved == ["first", "second"]
+    with limits.turn(50 * K, up=False):
+        clock.set()
+        with pytest.raises(Cancelled), limits.turn(50 * K, up=False):
+            moved.append("never")
 
 
 def test_all_threads_share_one_limit() -> None:

@@ -19,13 +19,15 @@ class TestLimits:
     """A limit of a byte a second lets nothing through but the first piece; the other way it is of no account."""
 
     @pytest.mark.parametrize(("limit", "status"), [("off:1b", 130), ("1b:off", 0)])
-    def test_of_a_download(self, folder: Path, registered: None, limit: str, status: int) -> None:
+    def test_of_a_download(self, folder: Path, registered: None, site: FaultyScore, limit: str, status: int) -> None:
         words = [*DOWNLOAD, "--object-id", OBJECT, "--bwlimit", limit, *(["--max-duration", "1s"] if status else [])]
         ended = subprocess.run(
             [*CLIENT, *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
         )
         assert ended.returncode == status, ended.stderr
         assert (folder / "out" / "a.bam").exists() == (status == 0)
+        asked = {one.headers["range"] for one in site.traffic.seen(method="GET", path=f"^/store/{OBJECT}")}
+        assert len(asked) == (1 if status else 6), "the others wait, so that some are finished in time"
 
     @pytest.mark.parametrize(("limit", "status"), [("1b:off", 130), ("off:1b", 0)])
     def test_of_an_upload(self, folder: Path, site: FaultyScore, limit: str, status: int) -> None:
@@ -37,6 +39,8 @@ class TestLimits:
         )
         assert ended.returncode == status, ended.stderr
         assert (OBJECT in site.fake.objects) == (status == 0)
+        sent = {one.query for one in site.traffic.seen(method="PUT", path=f"^/store/{OBJECT}")}
+        assert len(sent) == (1 if status else 6)
 
     @pytest.mark.parametrize(
         ("text", "seconds"),
