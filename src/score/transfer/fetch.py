@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
@@ -19,7 +20,7 @@ from score.transfer.events import Moved, Note, PartDone
 from score.transfer.files import Target, md5_of_span, write_all
 from score.transfer.http import place, store_error
 from score.transfer.http import translate as translate_http
-from score.transfer.retry import Damaged
+from score.transfer.retry import Damaged, Exhausted
 from score.transfer.verify import Follower, Prefix, in_step
 
 SLACK = 64 * MIB
@@ -32,6 +33,19 @@ _NOT_IMPLEMENTED = 501
 
 class Replaced(Conflict):
     """The object is not the one of which earlier parts are; they are of no use any more."""
+
+
+@dataclass
+class _Arrival:
+    """What of a part is in the file already, over all tries: ``received`` bytes, hashed by ``digest`` where they are
+    hashed on arrival."""
+
+    received: int = 0
+    digest: Any = None
+
+    def rest(self, part: Part) -> Part:
+        """What is still to come."""
+        return part.changed(offset=part.offset + self.received, part_size=part.part_size - self.received)
 
 
 @dataclass
@@ -155,52 +169,79 @@ class Fetch:
 
     def _fetch_part(self, part: Part) -> Part:
         what = f"{self.item}: part {part.part_number}"
+        arrival = _Arrival()
         with self.engine.throttle.turn(part.part_size, up=False):
-            got = self.engine.persist(lambda: self.urls.use(part.part_number, lambda url: self._get(part, url)), what)
-        self.record(got)
+            try:
+                self._persist(part, arrival, what)
+            except ScoreError:
+                self._begin_anew(arrival)
+                raise
+        self.record(part.changed(md5=arrival.digest.hexdigest() if arrival.digest is not None else None))
         self.engine.listener(PartDone(self.item, part.part_number))
         return part
 
-    def _get(self, part: Part, url: str) -> Part:
-        response = self._request(part, url)
-        received = 0
+    def _persist(self, part: Part, arrival: _Arrival, what: str) -> None:
+        """Fetch a part; patience begins anew where its tries brought some of it, more than a piece."""
+        while True:
+            had = arrival.received
+            try:
+                return self.engine.persist(
+                    lambda: self.urls.use(part.part_number, lambda url: self._get(part, arrival, url)), what
+                )
+            except Exhausted:
+                if arrival.received - had <= self.engine.budget.chunk:
+                    raise
+
+    def _begin_anew(self, arrival: _Arrival) -> None:
+        """What came of a part is of no use."""
+        self.engine.listener(Moved(self.item, -arrival.received))
+        arrival.received, arrival.digest = 0, None
+
+    def _get(self, part: Part, arrival: _Arrival, url: str) -> None:
+        """Fetch what is still to come of a part. What came before an error stays, where the next answer can be asked
+        to be of the same object."""
+        rest = arrival.rest(part)
+        response = self._request(rest, url)
         whole = False
         try:
             if response.status == 412:
                 raise self._replaced()
             if response.status >= 300:
                 raise store_error(response, "GET", url)
-            self._check_answer(part, url, response)
-            digest = hashlib.md5() if self._hashes(part) else None
+            self._check_answer(rest, url, response)
+            if not arrival.received:
+                arrival.digest = hashlib.md5() if self._hashes(part) else None
             with self.target.opened() as file:
-                file.seek(part.offset - self.target.start)
-                while received < part.part_size:
+                file.seek(rest.offset - self.target.start)
+                while arrival.received < part.part_size:
                     self.engine.stop.check()
-                    count = min(self.engine.budget.chunk, part.part_size - received)
+                    count = min(self.engine.budget.chunk, part.part_size - arrival.received)
                     count = self.engine.throttle.piece(count, up=False)
                     self.engine.throttle.down(count)
                     data = self._read(response, url, count)
-                    if digest is not None:
-                        digest.update(data)
+                    if arrival.digest is not None:
+                        arrival.digest.update(data)
                     write_all(file, data)
-                    received += len(data)
+                    arrival.received += len(data)
                     self.engine.listener(Moved(self.item, len(data)))
-            md5 = digest.hexdigest() if digest is not None else None
-            if md5 is not None and md5 != part.source_md5:
+            if arrival.digest is not None and (md5 := arrival.digest.hexdigest()) != part.source_md5:
                 raise Damaged(
                     f"{self.item}: part {part.part_number} arrived with MD5 {md5}, but was uploaded with "
                     f"{part.source_md5}"
                 )
             whole = True
-        except ScoreError:
-            self.engine.listener(Moved(self.item, -received))
+        except Damaged:
+            self._begin_anew(arrival)
+            raise
+        except Unavailable:
+            if response.status == 200 or not self.etag or self.etag.startswith("W/"):
+                self._begin_anew(arrival)
             raise
         finally:
             if whole:
                 response.release_conn()
             else:
                 response.close()
-        return part.changed(md5=md5)
 
     def _request(self, part: Part, url: str) -> BaseHTTPResponse:
         """Ask for a part, of the object of the other parts only, where the store can be asked so: not by a weak ETag,

@@ -8,6 +8,7 @@ import os
 import random
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from score.protocol.parts import Span
 from score.protocol.wire import Part
 from score.testing.faults import Answer, CutResponse, Flip, Reset
 from score.testing.score import FaultyScore
+from score.transfer.budget import Budget
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Moved, Note, PartDone, Waiting
 from score.transfer.fetch import Fetch, Replaced
@@ -185,8 +187,6 @@ def test_an_object_of_unknown_parts_whose_md5_is_wrong_is_fetched_anew_by_the_ne
     [
         Reset(),
         CutResponse(0),
-        CutResponse(1000),
-        CutResponse(PART - 1),
         Answer.failure(),
         Answer.unavailable(),
         Answer.unavailable(retry_after=0),
@@ -204,7 +204,7 @@ def test_what_passes_is_waited_for(fetching: Fetching, store: FaultyScore, fault
     assert moved(store) == len(DATA)
 
 
-@pytest.mark.parametrize("fault", [Answer.unavailable(), Answer.failure(), CutResponse(10), Reset()], ids=repr)
+@pytest.mark.parametrize("fault", [Answer.unavailable(), Answer.failure(), CutResponse(0), Reset()], ids=repr)
 def test_a_store_that_is_away_for_ever_ends_patience(
     fetching: Fetching, store: FaultyScore, fault: Reset | Answer
 ) -> None:
@@ -213,6 +213,84 @@ def test_a_store_that_is_away_for_ever_ends_patience(
         fetching.receive_all()
     assert "Signature" not in str(caught.value)
     assert 2 not in fetching.recorded
+
+
+CHUNK = 4096
+AFTER = 10 * CHUNK + 1
+REST = f"bytes={PART + AFTER}-{2 * PART - 1}"
+
+
+@pytest.fixture
+def in_chunks(fetching: Fetching) -> Fetching:
+    """One that takes what arrives in many pieces."""
+    fetching.engine = replace(fetching.engine, budget=Budget(chunk=CHUNK))
+    return fetching
+
+
+@pytest.mark.parametrize("whole", [WHOLE, None])
+def test_a_part_that_is_cut_short_is_gone_on_with(in_chunks: Fetching, store: FaultyScore, whole: str | None) -> None:
+    """Where the connection is cut after a time, a large part would never be whole else."""
+    store.traffic.inject(CutResponse(AFTER), range=RANGES[1])
+    assert in_chunks.receive_all(whole) == whole
+    assert in_chunks.path.read_bytes() == DATA
+    assert sorted(store.gets) == sorted([*RANGES, REST])
+    assert moved(store) == len(DATA)
+    assert all(part.md5 in (None, part.source_md5) for part in in_chunks.recorded.values())
+
+
+def test_patience_begins_anew_with_each_piece_of_a_part(in_chunks: Fetching, store: FaultyScore) -> None:
+    store.traffic.inject(CutResponse(2 * CHUNK), times=None)
+    assert in_chunks.receive(store.fake.download_parts(OBJECT)[:1], None) is None
+    assert in_chunks.path.read_bytes() == DATA[:PART]
+    assert len(store.gets) == PART // CHUNK // 2 > 2 * in_chunks.engine.patience.attempts - 1
+
+
+def test_a_few_bytes_at_each_try_do_not_make_it_go_on_for_ever(fetching: Fetching, store: FaultyScore) -> None:
+    store.traffic.inject(CutResponse(10), times=None)
+    with pytest.raises(Unavailable, match=r"cut short.*gave up after 4 tries"):
+        fetching.receive_all()
+
+
+def test_a_part_that_was_gone_on_with_and_is_damaged_is_fetched_anew(in_chunks: Fetching, store: FaultyScore) -> None:
+    store.traffic.inject(CutResponse(AFTER), range=RANGES[1])
+    store.traffic.inject(Flip(3), range=REST)
+    assert in_chunks.receive_all(None) is None
+    assert in_chunks.path.read_bytes() == DATA
+    assert sorted(store.gets) == sorted([*RANGES, RANGES[1], REST])
+    assert moved(store) == len(DATA)
+
+
+def test_without_an_etag_that_tells_objects_apart_a_part_begins_anew(in_chunks: Fetching, store: FaultyScore) -> None:
+    store.fake.weak = True
+    store.traffic.inject(CutResponse(AFTER), range=RANGES[1])
+    assert in_chunks.receive_all() == WHOLE
+    assert sorted(store.gets) == sorted([*RANGES, RANGES[1]])
+    assert moved(store) == len(DATA)
+
+
+def test_of_a_part_whose_object_is_replaced_meanwhile_nothing_is_gone_on_with(
+    in_chunks: Fetching, store: FaultyScore
+) -> None:
+    in_chunks.engine.workers.parallel = 1
+    gate = store.traffic.hold(path="/store/", skip=2)
+    store.traffic.inject(CutResponse(AFTER), range=RANGES[1])
+    ends: list[ScoreError] = []
+
+    def run() -> None:
+        try:
+            in_chunks.receive_all()
+        except ScoreError as error:
+            ends.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    gate.wait_for_arrival()
+    store.fake.add(OBJECT, DATA[::-1])
+    gate.open()
+    thread.join()
+    (error,) = ends
+    assert isinstance(error, Replaced)
+    assert 2 not in in_chunks.recorded
 
 
 def test_a_store_that_refuses_for_ever_is_never_success(fetching: Fetching, store: FaultyScore) -> None:
@@ -338,6 +416,7 @@ def test_a_store_that_ignores_ranges_is_refused(fetching: Fetching, store: Fault
 def test_the_whole_object_in_place_of_its_only_part_is_fine(fetching: Fetching, store: FaultyScore) -> None:
     store.fake.ranges = False
     stored = store.fake.add(OBJECT, DATA[:1000])
+    store.traffic.inject(CutResponse(500))  # its rest cannot be asked for
     assert fetching.receive_all(stored.md5) == stored.md5
     assert fetching.path.read_bytes() == DATA[:1000]
 
