@@ -78,6 +78,8 @@ def test_a_part_that_fails_for_a_while_is_fetched_again(
     assert md5_of(tmp_path / "out" / "reads.bam") == md5_of(published.paths[0])
     whole = [call.range for call in site.fetched(published.id) if call.end == "answered"]
     assert len(whole) == len(set(whole)) == PARTS
+    if isinstance(fault, CutResponse):
+        assert sum(call.received for call in site.fetched(published.id)) == published.paths[0].stat().st_size
 
 
 @befall([Answer.unavailable(), Answer.denied(), Reset()], [Answer.denied()])

@@ -89,6 +89,7 @@ class Download:
             journal.etag(),
             journal.keep_etag,
             wanted.object_size if self._is_whole else None,
+            self._rest,
         )
         try:
             md5 = fetch.receive(wanted.parts, finished, whole)
@@ -173,6 +174,16 @@ class Download:
             )
         parts = [part.changed(source_md5=to_hex(part.source_md5)) for part in wanted.parts]
         return wanted.with_parts(parts)
+
+    def _rest(self, span: Span) -> Part:
+        """A span within a part, or the beginning of it, with a URL of its own."""
+        parts = self.score.download(self.entity.id, span.offset, span.length).parts
+        if not parts or parts[0].offset != span.offset or not 0 < parts[0].part_size <= span.length:
+            raise Refused(
+                f"{self.entity.id}: the server gave another range than was asked for.",
+                hint="Tell the operator of the server.",
+            )
+        return parts[0]
 
     def _require_within(self, what: str) -> None:
         """Raises Invalid where the wanted range is not within the object: servers do not say so, or not in the words

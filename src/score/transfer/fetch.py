@@ -12,7 +12,7 @@ from typing import Any
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from score.errors import Conflict, Integrity, Refused, ScoreError, Unavailable
+from score.errors import Cancelled, Conflict, Integrity, Refused, ScoreError, Unavailable
 from score.protocol.parts import MIB, Span
 from score.protocol.wire import Part
 from score.transfer.engine import Engine, Urls
@@ -43,16 +43,17 @@ class _Arrival:
     received: int = 0
     digest: Any = None
 
-    def rest(self, part: Part) -> Part:
+    def rest(self, part: Part) -> Span:
         """What is still to come."""
-        return part.changed(offset=part.offset + self.received, part_size=part.part_size - self.received)
+        return Span(part.offset + self.received, part.part_size - self.received)
 
 
 @dataclass
 class Fetch:
     """One object on its way to a local file. ``record`` keeps a finished part, ``drop`` forgets one, ``keep_etag``
     keeps the ETag of the object that the parts are of, which is ``etag`` where it is known from an earlier run.
-    ``size`` is that of the object, in bytes, where all of it is fetched.
+    ``size`` is that of the object, in bytes, where all of it is fetched. ``rest`` gives a URL for a span within a
+    part, perhaps for its beginning only: that of the part is signed for all of it.
 
     Where the whole file's MD5 is known it is the proof, and the parts' MD5s tell, at once or afterwards, which part
     to fetch again. Where it is not known, the parts' MD5s are the proof.
@@ -68,6 +69,7 @@ class Fetch:
     etag: str = ""
     keep_etag: Callable[[str], None] = lambda etag: None
     size: int | None = None
+    rest: Callable[[Span], Part] | None = None
     _conditional: bool = True
     _follower: Follower | None = None
     _limiting: bool = False
@@ -185,9 +187,11 @@ class Fetch:
         while True:
             had = arrival.received
             try:
-                return self.engine.persist(
+                self.engine.persist(
                     lambda: self.urls.use(part.part_number, lambda url: self._get(part, arrival, url)), what
                 )
+                if arrival.received >= part.part_size:
+                    return
             except Exhausted:
                 if arrival.received - had <= self.engine.budget.chunk:
                     raise
@@ -197,25 +201,40 @@ class Fetch:
         self.engine.listener(Moved(self.item, -arrival.received))
         arrival.received, arrival.digest = 0, None
 
+    def _next_piece(self, part: Part, arrival: _Arrival) -> Part:
+        """What to ask for: all of a part, or the rest. All of it again where the server gives no URL for the rest,
+        for that of the part needs no server."""
+        if arrival.received and self.rest is not None:
+            try:
+                return self.rest(arrival.rest(part))
+            except Cancelled:
+                raise
+            except ScoreError:
+                self._begin_anew(arrival)
+        return part
+
     def _get(self, part: Part, arrival: _Arrival, url: str) -> None:
-        """Fetch what is still to come of a part. What came before an error stays, where the next answer can be asked
-        to be of the same object."""
-        rest = arrival.rest(part)
-        response = self._request(rest, url)
+        """Fetch a part, or what is still to come of it, as far as one URL leads. What came before an error stays,
+        where the rest can be asked for, and of the same object."""
+        piece = self._next_piece(part, arrival)
+        if piece is not part:
+            url = piece.url or url
+        end = piece.span.end - part.offset
+        response = self._request(piece, url)
         whole = False
         try:
             if response.status == 412:
                 raise self._replaced()
             if response.status >= 300:
                 raise store_error(response, "GET", url)
-            self._check_answer(rest, url, response)
+            self._check_answer(piece, url, response)
             if not arrival.received:
                 arrival.digest = hashlib.md5() if self._hashes(part) else None
             with self.target.opened() as file:
-                file.seek(rest.offset - self.target.start)
-                while arrival.received < part.part_size:
+                file.seek(piece.offset - self.target.start)
+                while arrival.received < end:
                     self.engine.stop.check()
-                    count = min(self.engine.budget.chunk, part.part_size - arrival.received)
+                    count = min(self.engine.budget.chunk, end - arrival.received)
                     count = self.engine.throttle.piece(count, up=False)
                     self.engine.throttle.down(count)
                     data = self._read(response, url, count)
@@ -224,7 +243,8 @@ class Fetch:
                     write_all(file, data)
                     arrival.received += len(data)
                     self.engine.listener(Moved(self.item, len(data)))
-            if arrival.digest is not None and (md5 := arrival.digest.hexdigest()) != part.source_md5:
+            complete = arrival.received == part.part_size
+            if complete and arrival.digest and (md5 := arrival.digest.hexdigest()) != part.source_md5:
                 raise Damaged(
                     f"{self.item}: part {part.part_number} arrived with MD5 {md5}, but was uploaded with "
                     f"{part.source_md5}"
@@ -234,7 +254,7 @@ class Fetch:
             self._begin_anew(arrival)
             raise
         except Unavailable:
-            if response.status == 200 or not self.etag or self.etag.startswith("W/"):
+            if self.rest is None or response.status == 200 or not self.etag or self.etag.startswith("W/"):
                 self._begin_anew(arrival)
             raise
         finally:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from io import FileIO
 from pathlib import Path
@@ -47,6 +47,7 @@ class Fetching:
         self.etag = ""
         self.etags: list[str] = []
         self.kind = Target
+        self.rest: Callable[[Span], Part] | None = lambda span: store.fake.download_parts(OBJECT, span)[0]
 
     def _drop(self, number: int) -> None:
         self.dropped.append(number)
@@ -65,7 +66,7 @@ class Fetching:
         target.prepare()
         urls = Urls(parts, self._renew)
         keep = (self._record, self._drop, self.validate, self.etag, self.etags.append)
-        fetch = Fetch(self.engine, "a.bam", target, urls, *keep)
+        fetch = Fetch(self.engine, "a.bam", target, urls, *keep, rest=self.rest)
         return fetch.receive(parts, [part for part in parts if part.part_number in self.recorded], whole)
 
     def receive_all(self, whole: str | None = WHOLE) -> str | None:
@@ -243,6 +244,27 @@ def test_patience_begins_anew_with_each_piece_of_a_part(in_chunks: Fetching, sto
     assert in_chunks.receive(store.fake.download_parts(OBJECT)[:1], None) is None
     assert in_chunks.path.read_bytes() == DATA[:PART]
     assert len(store.gets) == PART // CHUNK // 2 > 2 * in_chunks.engine.patience.attempts - 1
+
+
+def test_the_rest_of_a_part_may_come_in_pieces(in_chunks: Fetching, store: FaultyScore) -> None:
+    """A server cuts a range into parts of its own."""
+    store.traffic.inject(CutResponse(AFTER), range=RANGES[1])
+    parts = store.fake.download_parts(OBJECT)
+    store.fake.part_size = 3 * CHUNK
+    assert in_chunks.receive(parts) == WHOLE
+    assert in_chunks.path.read_bytes() == DATA
+    assert len(store.gets) == len(RANGES) + 2
+
+
+def test_where_the_server_is_away_the_url_of_the_part_serves_again(in_chunks: Fetching, store: FaultyScore) -> None:
+    def away(span: Span) -> Part:
+        raise Unavailable("The server is away.")
+
+    in_chunks.rest = away
+    store.traffic.inject(CutResponse(AFTER), range=RANGES[1])
+    assert in_chunks.receive_all() == WHOLE
+    assert sorted(store.gets) == sorted([*RANGES, RANGES[1]])
+    assert moved(store) == len(DATA)
 
 
 def test_a_few_bytes_at_each_try_do_not_make_it_go_on_for_ever(fetching: Fetching, store: FaultyScore) -> None:
