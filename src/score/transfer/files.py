@@ -199,7 +199,7 @@ class Target:
         where = f"The download is at {self.path}. " if kept else ""
         try:
             if not place.parent.is_dir():
-                place.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(place.parent)
             if place.parent != self.path.parent and place.parent.is_symlink():
                 raise Refused(
                     f"{place.parent} is a link; the file would lie somewhere else than in {self.path.parent}.",

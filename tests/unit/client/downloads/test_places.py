@@ -100,6 +100,21 @@ class TestPlaces:
         outcomes = fetch(client, out, OBJECT, OTHER)
         assert [type(outcome.error) for outcome in outcomes if not outcome.good] == [Conflict]
 
+    @pytest.mark.parametrize("force", [False, True])
+    def test_a_file_where_a_folder_has_to_be_is_named(
+        self, client: Client, site: FaultyScore, out: Path, force: bool
+    ) -> None:
+        out.mkdir()
+        (out / ANALYSIS).write_bytes(b"precious")
+        error = failure(client, out, layout=Layout.BUNDLE, force=force)
+        assert f"{out / ANALYSIS} is no folder" in error.message
+        assert "--force" not in error.hint
+        assert (out / ANALYSIS).read_bytes() == b"precious"
+        (out / ANALYSIS).unlink()
+        site.traffic.forget()
+        assert fetch(client, out, layout=Layout.BUNDLE, force=force)[0].state is State.DOWNLOADED
+        assert site.gets == []
+
     def test_an_output_folder_that_cannot_be_made_is_named(self, client: Client, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         for path in (tmp_path / "file", tmp_path / "file" / "below"):
