@@ -328,7 +328,7 @@ class Song:
             path = f"/studies/{_id(study)}/analysis/publish/{_id(analysis)}"
             return one_line(self._to.read(_Published, "PUT", path).message, 500)
         except Conflict as error:
-            if "storage" in error.message:
+            if "storage" in error.message.partition(": ")[2]:  # what the server says, behind its address
                 hint = "Upload the files that are named (score-client upload; --force replaces others)"
                 hint += ", then publish again."
             else:

@@ -110,5 +110,5 @@ class TestRegistry:
         assert "missing.storage.objects" in err
         assert "Upload the files that are named" in err
         song.traffic.inject(Answer(409, b'{"message":"The analysis is not related to the studyId"}'), method="PUT")
-        _, _, err = run("publish", "--study-id", "S", "--analysis-id", ANALYSIS)
+        _, _, err = run("publish", "--study-id", "storage", "--analysis-id", ANALYSIS)
         assert "Upload the files" not in err, "none is named"
