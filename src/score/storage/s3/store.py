@@ -244,7 +244,7 @@ class S3Store:
             raise Conflict(f"The {what} has no parts.", hint="Send the parts first.")
         if not replace and not self._client.is_minio:
             found = await self.stat(key)
-            if found is not None and not self._is_made_of(found, ordered, "") and await self._waits(key, upload):
+            if found is not None and found.etag != multipart_etag(ordered) and await self._waits(key, upload):
                 raise AlreadyExists(f"There is an object {key} in bucket {self._bucket}.", hint=OVERWRITE)
         gone: ScoreError | None = None
         etag = ""

@@ -304,6 +304,17 @@ def test_one_that_was_there_before_is_found_where_the_store_cannot_be_told(
     assert conditions(proxy) == []
 
 
+def test_one_of_as_many_bytes_and_parts_too_where_the_bucket_encrypts(
+    proxy: FaultProxy, settings: S3Settings
+) -> None:
+    """Its ETag says nothing; that this upload waits does."""
+    proxy.traffic.inject(found(5, "0" * 32 + "-1", x_amz_server_side_encryption="aws:kms"), method="HEAD")
+    proxy.traffic.inject(WAITING, method="GET")
+    with pytest.raises(AlreadyExists):
+        run(settings, keep)
+    assert conditions(proxy) == []
+
+
 def test_a_completion_whose_answer_was_lost_finds_its_own_object_in_the_way(
     proxy: FaultProxy, settings: S3Settings
 ) -> None:
@@ -313,7 +324,7 @@ def test_a_completion_whose_answer_was_lost_finds_its_own_object_in_the_way(
     assert run(settings, keep).etag == ETAG
     encrypted = found(5, "0" * 32 + "-1", x_amz_server_side_encryption="aws:kms")
     proxy.traffic.inject(encrypted, method="HEAD", times=None)
-    proxy.traffic.inject(Answer.s3(404, "NoSuchUpload", "It is gone."), method="GET")
+    proxy.traffic.inject(Answer.s3(404, "NoSuchUpload", "It is gone."), method="GET", times=2)
     assert run(settings, keep).opaque
     proxy.traffic.inject(WAITING, method="GET")
     with pytest.raises(AlreadyExists):  # it was another upload with as many bytes and parts
