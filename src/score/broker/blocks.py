@@ -49,8 +49,8 @@ class BlockUploads:
         if stat is None or stat.content_md5 is not None:
             return stat is not None
         begun = await self._latest(object_id)
-        if begun is None or begun.replaces == stat.etag:
-            return True  # another tool put it there
+        if begun is None or begun.replaces == stat.etag or not _may_be_of(stat, begun):
+            return True  # another tool put it there, or another upload, whose client has not ended it yet
         if stat.size != begun.object_size:
             return False
         await self._end(begun, stat)
@@ -169,7 +169,7 @@ class BlockUploads:
                 f"The upload of {object_id} is not complete: its list of blocks was not committed.",
                 hint="Commit the list of blocks (Put Block List), then complete.",
             )
-        if stat.metadata.get(UPLOAD_FIELD, upload_id) != upload_id:
+        if not _may_be_of(stat, begun):
             raise Conflict(f"The object {object_id} is of another upload.", hint="Upload it again with overwrite.")
         await self._access.check_unpublished(object_id)
         await self._end(begun, stat)
@@ -295,8 +295,19 @@ class BlockUploads:
 
 
 def _is_committed(stat: ObjectStat | None, begun: _Begun) -> TypeGuard[ObjectStat]:
-    """Whether what is there came after the upload began, and is as large as it was announced."""
-    return stat is not None and stat.etag != begun.replaces and stat.size == begun.object_size
+    """Whether what is there came after the upload began, is as large as it was announced, and is not said to be of
+    another one."""
+    return (
+        stat is not None
+        and stat.etag != begun.replaces
+        and stat.size == begun.object_size
+        and _may_be_of(stat, begun)
+    )
+
+
+def _may_be_of(stat: ObjectStat, begun: _Begun) -> bool:
+    """Whether an object is of an upload, as far as it says; those of the reference's clients do not."""
+    return stat.metadata.get(UPLOAD_FIELD, begun.upload_id) == begun.upload_id
 
 
 def _check(begun: _Begun, stat: ObjectStat, blocks: list[Block]) -> None:

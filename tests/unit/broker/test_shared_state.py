@@ -199,6 +199,47 @@ def test_an_upload_to_azure_that_is_committed_while_another_is_started_is_not_re
     asyncio.run(test())
 
 
+@pytest.mark.needs("azurite")
+def test_what_one_upload_to_azure_committed_is_not_taken_for_that_of_another(
+    azurite: Azurite, tmp_path: Path
+) -> None:
+    """Of two that were started at the same moment, for as many bytes, by two servers."""
+    layout, container = Layout(""), f"two-{uuid.uuid4().hex[:12]}"
+    azurite.create_container(container)
+
+    async def test() -> None:
+        store = AzureStore(
+            AzureClient(AzureSettings(azurite.account, azurite.key, container, endpoint=azurite.endpoint))
+        )
+        registry = EmbeddedRegistry(tmp_path)
+        await registry.create_study("S", {})
+        object_id, data = await register(registry), b"abcdef"
+        uploads = BlockUploads(store, Access(registry), layout, timedelta(hours=1))
+        begun = {}
+        for content in (data, data[::-1]):
+            spec = json.loads(await uploads.start(object_id, len(data), hashlib.md5(content).hexdigest()))
+            key = layout.upload_meta(object_id, spec["uploadId"])
+            begun[spec["uploadId"]] = content, spec["parts"][0]["url"], key, await store.get(key)
+        winner, loser = sorted(begun)
+        for upload in (winner, loser):
+            await store.put(*begun[upload][2:])
+        content, url, *_ = begun[winner]
+        ids = {span: block_id(span.offset, md5_of(content, span)) for span in cut(Span(0, len(content)), 3)}
+        for span, block in ids.items():
+            put(url, f"block&blockid={quote(block, safe='')}", piece(content, span))
+        put(url, "blocklist", build_block_list(ids.values()), upload=winner)
+        assert await uploads.exists(object_id)
+        await uploads.drop(object_id, UploadId(loser))
+        await uploads.complete(object_id, winner)
+        stat = await store.stat(object_id)
+        assert stat is not None
+        assert to_hex(stat.content_md5) == hashlib.md5(content).hexdigest()
+        await registry.close()
+        await store.close()
+
+    asyncio.run(test())
+
+
 def piece(data: bytes, span: Span) -> bytes:
     return data[span.offset : span.end]
 
