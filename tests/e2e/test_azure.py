@@ -297,6 +297,23 @@ def test_an_object_that_comes_before_the_first_block_is_not_replaced_unasked(
     site.publish(files)
 
 
+def test_an_object_in_the_way_is_told_as_such_also_where_the_url_had_to_be_renewed(
+    site: Site, files: Registered, azurite: Azurite
+) -> None:
+    """A list of blocks that was refused has made no object."""
+    refused = Answer.s3(403, "AuthenticationFailed", "Signature not valid in the specified time frame.")
+    site.store.inject(refused, method="PUT", query="comp=blocklist")
+    gate = site.store.hold(method="PUT", query="comp=block&", path=files.id)
+    with site.start("upload", "--manifest", files.manifest, azure_blockSize=str(BLOCK)) as client:
+        gate.wait_for_arrival()
+        place, headers = f"{container(site)}/{files.id}", {"x-ms-blob-type": "BlockBlob"}
+        azurite.call("PUT", place, headers=headers, body=b"first", status=201)
+        gate.open()
+        result = client.conclude(3)
+    assert "it was not replaced" in result.stderr
+    assert azurite.call("GET", place)[1] == b"first"
+
+
 def test_a_server_of_the_reference(site: Site, files: Registered, azurite: Azurite) -> None:
     """It keeps no state: its status is empty, its completion does nothing, and it writes no MD5."""
     made = begin(site, files, SIZE, md5_of(files.paths[0]))

@@ -200,6 +200,28 @@ def test_an_object_that_exists(site: Site, make_file: Maker) -> None:
 
 
 @locally
+@pytest.mark.parametrize("asked", [True, False])
+def test_an_object_that_comes_while_its_upload_is_interrupted(site: Site, make_file: Maker, asked: bool) -> None:
+    """By another tool, past the server; the upload was begun without --force."""
+    files = site.register([make_file("a.bam", 2 * PART + 1)])
+    gate = site.store.hold(method="PUT", path=site.path_of(files.id), after=1000)
+    with site.start("upload", "--manifest", files.manifest) as client:
+        gate.wait_for_arrival()
+        client.kill()
+    site.heal()
+    place = site.server.folder / "score-data" / "object" / "data" / files.id
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(b"of another tool")
+    if not asked:
+        result = site.run("upload", "--manifest", files.manifest, status=FAILED)
+        assert "a.bam" in result.stderr
+        assert "--force" in result.stderr
+        assert place.read_bytes() == b"of another tool"
+    site.run("upload", "--manifest", files.manifest, "--force")
+    assert md5_of(place) == md5_of(files.paths[0])
+
+
+@locally
 def test_a_published_object_is_not_replaced(site: Site, make_file: Maker, tmp_path: Path) -> None:
     source = make_file("a.txt", 1000)
     files = site.register([source])

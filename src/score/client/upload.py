@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from score.client.calls import Score
 from score.client.outcome import Outcome, State
@@ -33,6 +35,8 @@ from score.transfer.files import Source
 from score.transfer.journal import UploadJournal, elsewhere
 from score.transfer.push import Push
 from score.transfer.verify import Stale
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,10 @@ class Upload:
                     return resumed._finish(source, journal, *found)
                 except Stale:
                     self._say("the file changed since its upload was begun; starting over")
+                except AlreadyExists:
+                    if not self.force:
+                        raise
+                    self._say("its upload was begun without --force, and may replace nothing; starting over")
             begun = self._start(source, journal)
         return self._finish(source, journal, *begun)
 
@@ -119,6 +127,19 @@ class Upload:
 
     def _say(self, text: str) -> None:
         self.engine.listener(Note(str(self.path), text))
+
+    def _replacing(self, call: Callable[[], T], doing: str) -> T:
+        """A call that puts the object in its place, or begins to. Raises AlreadyExists where one is there that is not
+        to be replaced."""
+        try:
+            return self.engine.persist(call, self._what(doing))
+        except Refused as error:
+            if f"The object {self.object_id} exists" not in error.message:
+                raise
+            raise AlreadyExists(
+                f"{self.path}: object {self.object_id} is in the store; it was not replaced.",
+                hint="To replace it: --force.",
+            ) from error
 
     def _exists(self) -> bool:
         return self.engine.persist(lambda: self.score.exists(self.object_id), self._what("asking for the object"))
@@ -219,9 +240,9 @@ class Upload:
         md5 = self.expected
         journal.intend()
         try:
-            made = self.engine.persist(
+            made = self._replacing(
                 lambda: self.score.start(self.object_id, source.size, md5, overwrite=self.force),
-                self._what("starting the upload"),
+                "starting the upload",
             )
         except (Unavailable, Cancelled):
             raise  # it may have been started
@@ -260,9 +281,7 @@ class Upload:
         push.commit()
         if push.completed:
             return
-        self.engine.persist(
-            lambda: self.score.complete(self.object_id, upload_id), self._what("completing the upload")
-        )
+        self._replacing(lambda: self.score.complete(self.object_id, upload_id), "completing the upload")
         if not self._exists():
             raise Integrity(
                 f"{self.path}: the server reported the upload as completed, but the object is not there.",
@@ -275,11 +294,11 @@ class Upload:
         def finish(part: Part, md5: str, etag: str) -> bool:
             # A part that is the whole file, and as it has to be, needs no second call to complete it.
             complete = len(parts) == 1 and md5 == self.expected and source.unchanged
-            return self.engine.persist(
+            return self._replacing(
                 lambda: self.score.finish_part(
                     self.object_id, upload_id, part.part_number, md5, etag, complete=complete
                 ),
-                self._what(f"reporting part {part.part_number}"),
+                f"reporting part {part.part_number}",
             )
 
         urls = Urls(parts, lambda: self._renew(source, upload_id))

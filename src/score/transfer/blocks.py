@@ -6,10 +6,9 @@ import base64
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from urllib.parse import quote
 
-from score.errors import AlreadyExists, Conflict, ScoreError
+from score.errors import AlreadyExists, Conflict, ScoreError, Unavailable
 from score.protocol.blocks import UPLOAD_FIELD, block_id, block_size
 from score.protocol.parts import Span, cut
 from score.protocol.wire import Part
@@ -62,14 +61,17 @@ class BlockPush(Push):
     def commit(self) -> None:
         """Make the object of the blocks. May be repeated. Raises Conflict where the store has lost one of them,
         AlreadyExists where an object is there that is not to be replaced."""
-        calls = count()
+        lost = False
 
         def put(url: str) -> None:
-            again = next(calls) > 0
+            nonlocal lost
             try:
                 self._put_list(url)
+            except Unavailable:
+                lost = True
+                raise
             except AlreadyExists:
-                if not again:  # else it may be its own, of a call whose answer was lost: the completion tells
+                if not lost:  # else it may be its own, of the call whose answer was lost: the completion tells
                     raise
 
         self.engine.persist(lambda: self.urls.use(1, put), f"{self.item}: committing the blocks")

@@ -54,6 +54,18 @@ class TestExisting:
         with pytest.raises(AlreadyExists, match=r"cannot be compared .*Token missing required scope"):
             client.upload(path, OBJECT, MD5)
 
+    def test_one_that_came_during_the_upload_is_replaced_with_force_only(
+        self, client: Client, site: FaultyScore, path: Path
+    ) -> None:
+        came = Answer(500, b'{"message":"The object %s exists. Ask for overwrite to replace it."}' % OBJECT.encode())
+        site.traffic.inject(came, method="POST", path=f"{OBJECT}$", times=2)
+        with pytest.raises(AlreadyExists, match=f"{OBJECT} is in the store; it was not replaced") as caught:
+            client.upload(path, OBJECT, MD5)
+        assert caught.value.hint == "To replace it: --force."
+        assert client.upload(path, OBJECT, MD5, force=True).state is State.UPLOADED
+        assert f"POST /upload/ID/uploads?fileSize={len(DATA)}&overwrite=true&md5={MD5}" in calls(site)
+        assert site.fake.objects[OBJECT].data == DATA
+
     def test_with_force_it_is_replaced(self, client: Client, site: FaultyScore, path: Path) -> None:
         site.fake.add(OBJECT, b"other")
         assert client.upload(path, OBJECT, MD5, force=True).state is State.UPLOADED
