@@ -16,9 +16,10 @@ from typing import TypeGuard
 
 from score.broker import audit
 from score.broker.access import Access
+from score.broker.begun import already_there, no_upload
 from score.broker.documents import fetch
 from score.broker.state import Layout, read_specification
-from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound
+from score.errors import AlreadyExists, Conflict, Integrity, Invalid
 from score.protocol.blocks import ID_LENGTH, UPLOAD_FIELD, lay, read_block
 from score.protocol.digests import check_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
@@ -75,14 +76,14 @@ class BlockUploads:
         key = self._layout.object(object_id)
         stat, older = await asyncio.gather(self._objects.stat(key), self._folders(object_id))
         if stat is not None and not overwrite:
-            raise AlreadyExists(f"The object {object_id} exists.", hint="Ask for overwrite to replace it.")
+            raise already_there(object_id)
         if afresh and older:
             raise AlreadyExists(f"An upload of {object_id} is in progress.", hint="Ask for its status.")
         upload = await self._objects.begin(key)
         await self._objects.abort(key, upload)
         if older and not overwrite and await self._objects.stat(key) is not None:
             # One of them was committed meanwhile, and its completion ends it.
-            raise AlreadyExists(f"The object {object_id} exists.", hint="Ask for overwrite to replace it.")
+            raise already_there(object_id)
         await self._forget(object_id, older)
         if stat is not None:
             stat = await self._objects.stat(key)  # dropping blocks may have given it another ETag
@@ -163,7 +164,7 @@ class BlockUploads:
             if stat is not None and upload_id in (stat.metadata.get(UPLOAD_FIELD), object_id):
                 audit.note("completion", object_id, parts=1, bytes=stat.size)
                 return
-            raise _no_upload(object_id)
+            raise no_upload(object_id)
         if stat is None or stat.etag == begun.replaces:
             raise Conflict(
                 f"The upload of {object_id} is not complete: its list of blocks was not committed.",
@@ -184,7 +185,7 @@ class BlockUploads:
         audit.note("cancellation", object_id)
         uploads = [one for one in await self._folders(object_id) if upload_id in (None, one)]
         if not uploads:
-            raise _no_upload(object_id)
+            raise no_upload(object_id)
         for upload in uploads:
             await self.drop(object_id, upload)
 
@@ -243,7 +244,7 @@ class BlockUploads:
             self._latest(object_id), self._objects.stat(self._layout.object(object_id))
         )
         if begun is None:
-            raise _no_upload(object_id)
+            raise no_upload(object_id)
         if begun.object_size != size:
             raise Conflict(
                 f"The upload in progress of {object_id} is of {begun.object_size} bytes, not {size}.",
@@ -251,7 +252,7 @@ class BlockUploads:
             )
         if _is_committed(stat, begun):
             await self._end(begun, stat)
-            raise _no_upload(object_id)
+            raise no_upload(object_id)
         return begun
 
     async def _named(self, object_id: str, upload_id: str) -> _Begun:
@@ -260,7 +261,7 @@ class BlockUploads:
         check_upload_id(upload_id)
         begun = await self._read(object_id, upload_id)
         if begun is None:
-            raise _no_upload(object_id)
+            raise no_upload(object_id)
         return begun
 
     async def _latest(self, object_id: str) -> _Begun | None:
@@ -332,7 +333,3 @@ def _check(begun: _Begun, stat: ObjectStat, blocks: list[Block]) -> None:
         if found is not None and len(blocks) == 1 and announced and found.md5 != announced:
             raise Conflict(f"{begun.object_id} was committed with another MD5 than was announced.", hint=hint)
         at += block.size
-
-
-def _no_upload(object_id: str) -> NotFound:
-    return NotFound(f"No such upload of {object_id} is in progress.", hint="Start it first.")
