@@ -199,7 +199,12 @@ class Target:
         where = f"The download is at {self.path}. " if kept else ""
         try:
             if not place.parent.is_dir():
-                make_folder(place.parent)
+                if is_there(place.parent):
+                    raise Conflict(
+                        f"{place}: {place.parent} is no folder.",
+                        hint=f"{where}Remove what is there, or name another --output-dir.",
+                    )
+                place.parent.mkdir(parents=True, exist_ok=True)
             if place.parent != self.path.parent and place.parent.is_symlink():
                 raise Refused(
                     f"{place.parent} is a link; the file would lie somewhere else than in {self.path.parent}.",

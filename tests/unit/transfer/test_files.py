@@ -242,7 +242,7 @@ class TestTarget:
         (tmp_path / "file").touch()
         target = Target(tmp_path / "data", 3)
         target.prepare()
-        with pytest.raises(Invalid, match="file is no folder"):
+        with pytest.raises(ScoreError, match="file/a"):
             target.settle(tmp_path / "file" / "a", replace=False)
         with pytest.raises(Refused, match=r"(?i)file name too long"):
             target.settle(tmp_path / ("x" * 300), replace=False)

@@ -159,8 +159,9 @@ class Card {
     this.transfer?.stop("");
     await this.transfer?.ended;
     if (begun && this.drop.textContent === "Cancel") {
+      const which = begun.upload ? `?uploadId=${encodeURIComponent(begun.upload)}` : ""; // a page of before remembers none
       try {
-        await call("DELETE", `/upload/${this.file.object_id}?uploadId=${encodeURIComponent(begun.upload)}`);
+        await call("DELETE", `/upload/${this.file.object_id}${which}`);
       } catch (error) {
         if (error.status !== 404) {
           this.tell(`The upload could not be cancelled: ${error.message}`, "bad");
