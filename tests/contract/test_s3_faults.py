@@ -118,7 +118,7 @@ def test_a_completion_whose_answer_is_lost(
 def test_an_object_that_comes_between_the_look_and_the_completion_is_not_replaced(
     run: Run, store: ObjectStore, bucket: Bucket, proxy: FaultProxy, web: Web
 ) -> None:
-    """Where a proxy hides that it is MinIO there is such a look."""
+    """Before it is known that the store keeps to conditions there is such a look."""
 
     async def late(part: StoredPart) -> None:
         gate = proxy.traffic.hold(method="POST")
@@ -147,6 +147,18 @@ def test_a_completion_that_replaces_nothing_and_whose_answer_is_lost(
     assert run(store.complete("data/lost-too", upload, [part], False)).size == 5
     assert [exchange.status for exchange in proxy.traffic.seen(method="POST")][-1] == 412
     assert bucket.get("data/lost-too") == b"12345"
+
+
+def test_minio_keeps_to_conditions_and_nothing_is_looked_for_once_that_is_known(
+    run: Run, store: ObjectStore, proxy: FaultProxy, web: Web
+) -> None:
+    for key in ("data/one", "data/two"):
+        upload = run(store.begin(key))
+        (url,) = store.sign_parts(key, upload, plan(5), MINUTE)
+        part = StoredPart(1, 5, web.send(url, b"12345"))
+        proxy.traffic.forget()
+        assert run(store.complete(key, upload, [part], False)).size == 5
+    assert [(exchange.method, exchange.status) for exchange in proxy.traffic.seen()] == [("POST", 200), ("HEAD", 200)]
 
 
 def test_answers_that_are_lost(run: Run, store: ObjectStore, bucket: Bucket, proxy: FaultProxy) -> None:

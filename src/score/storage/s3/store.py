@@ -23,6 +23,7 @@ What differs between products is dealt with here:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import ssl
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
@@ -78,6 +79,7 @@ class S3Store:
         self._limits = _limits(client.settings)
         self._encryption = _encryption(client.settings)
         self._markers = Markers()
+        self._keeps_conditions: bool | None = None
 
     @property
     def repeated(self) -> int:
@@ -242,7 +244,7 @@ class S3Store:
         ordered = sorted(parts, key=lambda part: part.number)
         if not ordered:
             raise Conflict(f"The {what} has no parts.", hint="Send the parts first.")
-        if not replace and not self._client.is_minio:
+        if not replace and not self._keeps_conditions:
             found = await self.stat(key)
             if found is not None and found.etag != multipart_etag(ordered) and await self._waits(key, upload):
                 raise AlreadyExists(f"There is an object {key} in bucket {self._bucket}.", hint=OVERWRITE)
@@ -253,6 +255,7 @@ class S3Store:
         except NotFound as error:
             gone = error
         except AlreadyExists as error:
+            self._keeps_conditions = True
             found = await self.stat(key)
             if found is None:
                 raise Unavailable(f"An object {key} was in the way, which is gone now.", hint="Try again.") from error
@@ -268,6 +271,8 @@ class S3Store:
         found = await self.stat(key)
         if found is not None and self._is_made_of(found, ordered, etag):
             self._markers.forget(upload)
+            if not replace:
+                await self._try_condition(key, upload, ordered)
             return found
         if gone is not None:
             raise NotFound(
@@ -279,6 +284,17 @@ class S3Store:
             f"The {what} was completed, but the object has another size or ETag than its parts make.",
             hint="Another upload may have replaced it at the same moment.",
         )
+
+    async def _try_condition(self, key: str, upload: UploadId, parts: Sequence[StoredPart]) -> None:
+        """Learn, once, whether the store keeps to conditions: those that do refuse to complete an upload once more,
+        for its object is there. Others know nothing of it any more, or say that it is complete."""
+        if self._keeps_conditions is None and self._client.takes_conditions:
+            self._keeps_conditions = False
+            with contextlib.suppress(ScoreError):
+                try:
+                    await self._client.complete_upload(self._bucket, key, upload, parts, replace=False)
+                except AlreadyExists:
+                    self._keeps_conditions = True
 
     async def _waits(self, key: str, upload: UploadId, attempts: int | None = None) -> bool:
         """Whether there is such an upload: one that was completed is none any more."""

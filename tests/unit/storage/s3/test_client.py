@@ -372,6 +372,28 @@ def test_a_store_that_takes_no_conditions_is_not_told_again(proxy: FaultProxy, s
     assert conditions(proxy) == ["*", None, None]
 
 
+GONE = Answer.s3(404, "NoSuchUpload", "It is gone.")
+MADE = Answer(200, COMPLETED % str(ETAG).encode())
+
+
+@pytest.mark.parametrize("again", [IN_THE_WAY, GONE, MADE], ids=["kept to", "as Minio before", "as Ceph"])
+def test_whether_a_store_keeps_to_conditions_is_tried_once(
+    proxy: FaultProxy, settings: S3Settings, again: Answer
+) -> None:
+    """MinIO from before May 2024 passes over them, and does not tell its version."""
+
+    async def thrice(store: S3Store) -> None:
+        for _ in range(3):
+            assert (await keep(store)).etag == ETAG
+
+    proxy.traffic.inject(found(5, ETAG), method="HEAD", times=None)
+    for answer in (MADE, again, MADE, MADE):
+        proxy.traffic.inject(answer, method="POST")
+    run(settings, thrice)
+    assert conditions(proxy) == ["*"] * 4
+    assert len(proxy.traffic.seen(method="HEAD")) == (4 if again is IN_THE_WAY else 6)
+
+
 def test_what_may_replace_is_completed_without_conditions(proxy: FaultProxy, settings: S3Settings) -> None:
     proxy.traffic.inject(Answer(200, COMPLETED % str(ETAG).encode()), method="POST")
     proxy.traffic.inject(found(5, ETAG), method="HEAD")
