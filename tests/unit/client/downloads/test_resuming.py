@@ -15,11 +15,12 @@ from score.client.layout import Layout
 from score.client.outcome import Outcome, State
 from score.errors import AlreadyExists, Cancelled, Conflict, ScoreError
 from score.protocol.wire import Specification, to_json
+from score.testing.faults import Answer, CutResponse
 from score.testing.score import FaultyScore
 from score.transfer.events import Note, Planned
 from score.transfer.journal import UploadJournal
 
-from .conftest import DATA, MD5, OBJECT, MakeClient, failure, fetch, files, interrupt
+from .conftest import DATA, MD5, OBJECT, PART, MakeClient, failure, fetch, files, interrupt
 
 
 class TestResuming:
@@ -226,6 +227,20 @@ class TestResuming:
         site.traffic.forget()
         assert fetch(make_client(), out)[0].state is State.DOWNLOADED
         assert len(site.gets) == 6 - kept
+
+    @pytest.mark.parametrize("given", ["the rest", "another range", "nothing"])
+    def test_a_part_that_is_cut_short(self, client: Client, site: FaultyScore, out: Path, given: str) -> None:
+        """The server gives a URL for its rest; where it gives another one the part is fetched anew by its own."""
+        cut, rest = f"bytes={PART}-{2 * PART - 1}", f"offset={PART + 1000}&length={PART - 1000}"
+        site.traffic.inject(CutResponse(1000), range=cut)
+        if given != "the rest":
+            parts = [] if given == "nothing" else site.fake.download_parts(OBJECT)
+            wrong = Specification(OBJECT, OBJECT, OBJECT, parts, PART - 1000)
+            site.traffic.inject(Answer(200, to_json(wrong)), path=f"/download/{OBJECT}", query=rest)
+        assert fetch(client, out)[0].good
+        assert (out / "a.bam").read_bytes() == DATA
+        assert site.traffic.seen(path=f"/download/{OBJECT}", query=rest)
+        assert site.gets.count(cut) == (1 if given == "the rest" else 2)
 
     def test_two_processes_in_one_folder_never_leave_a_wrong_file(
         self, make_client: MakeClient, site: FaultyScore, out: Path
