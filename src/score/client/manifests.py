@@ -120,7 +120,7 @@ def parse_upload(source: Source) -> UploadManifest:
     known = Known(_NUMBER)
     for number, cells in rows:
         where = f"line {number}"
-        if len(cells) > 2 and is_uuid(cells[0]) and not any(cells[1:]):
+        if len(cells) > 2 and _names_analysis(cells):
             problems.add(f"{where}: another manifest begins here; upload one after the other")
         elif len(cells) < 3 or not all(cells[:3]):
             there = sum(map(bool, cells[:3]))
@@ -166,9 +166,9 @@ def is_upload(source: Source) -> bool:
     return _names_analysis(header)
 
 
-def _names_analysis(header: list[str]) -> bool:
-    """Whether a first line is that of an upload manifest: the id of an analysis, alone."""
-    return is_uuid(header[0]) and not any(header[1:])
+def _names_analysis(cells: list[str]) -> bool:
+    """Whether a line is the first one of an upload manifest: the id of an analysis, alone."""
+    return is_uuid(cells[0]) and not any(cells[1:])
 
 
 def _has_control_characters(text: str) -> bool:
