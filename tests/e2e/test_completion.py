@@ -114,7 +114,7 @@ def test_a_completion_under_way_is_asked_for_until_it_is_done(
                 assert int(answer.headers["Retry-After"]) >= 1
             assert answer.status == 200
             assert http.request("GET", f"{url}/upload/{identity}").json() is True
-            assert len(proxy.traffic.seen(method="POST", query="uploadId=")) == 1
+            assert len(proxy.traffic.seen(method="POST", query="uploadId=", status=200)) == 1
 
 
 @pytest.mark.needs("minio")
