@@ -279,10 +279,8 @@ def test_an_upload_that_was_replaced_meanwhile_does_not_succeed(
     site.publish(files)
 
 
-def test_an_object_that_comes_before_the_first_block_is_not_replaced_unasked(
-    site: Site, files: Registered, azurite: Azurite
-) -> None:
-    """Later ones take the blocks of this upload along."""
+def upload_that_another_one_overtakes(site: Site, files: Registered, azurite: Azurite) -> str:
+    """An object comes before the first block of an upload, and stays; what the client says of it."""
     gate = site.store.hold(method="PUT", query="comp=block&", path=files.id)
     with site.start("upload", "--manifest", files.manifest, azure_blockSize=str(BLOCK)) as client:
         gate.wait_for_arrival()
@@ -291,8 +289,15 @@ def test_an_object_that_comes_before_the_first_block_is_not_replaced_unasked(
         gate.open()
         result = client.conclude(3)
     assert "it was not replaced" in result.stderr
-    assert "--force" in result.stderr
     assert azurite.call("GET", place)[1] == b"first"
+    return result.stderr
+
+
+def test_an_object_that_comes_before_the_first_block_is_not_replaced_unasked(
+    site: Site, files: Registered, azurite: Azurite
+) -> None:
+    """Later ones take the blocks of this upload along."""
+    assert "--force" in upload_that_another_one_overtakes(site, files, azurite)
     upload(site, files, "--force")
     site.publish(files)
 
@@ -303,15 +308,7 @@ def test_an_object_in_the_way_is_told_as_such_also_where_the_url_had_to_be_renew
     """A list of blocks that was refused has made no object."""
     refused = Answer.s3(403, "AuthenticationFailed", "Signature not valid in the specified time frame.")
     site.store.inject(refused, method="PUT", query="comp=blocklist")
-    gate = site.store.hold(method="PUT", query="comp=block&", path=files.id)
-    with site.start("upload", "--manifest", files.manifest, azure_blockSize=str(BLOCK)) as client:
-        gate.wait_for_arrival()
-        place, headers = f"{container(site)}/{files.id}", {"x-ms-blob-type": "BlockBlob"}
-        azurite.call("PUT", place, headers=headers, body=b"first", status=201)
-        gate.open()
-        result = client.conclude(3)
-    assert "it was not replaced" in result.stderr
-    assert azurite.call("GET", place)[1] == b"first"
+    upload_that_another_one_overtakes(site, files, azurite)
 
 
 def test_a_server_of_the_reference(site: Site, files: Registered, azurite: Azurite) -> None:

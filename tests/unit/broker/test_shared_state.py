@@ -7,7 +7,8 @@ import hashlib
 import json
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -164,37 +165,39 @@ class Meanwhile:
         await self._store.abort(key, upload)
 
 
+@asynccontextmanager
+async def on_azure(azurite: Azurite, folder: Path) -> AsyncIterator[tuple[AzureStore, Access, str]]:
+    """A container of its own, who may do what, and an object that is registered."""
+    container = f"shared-{uuid.uuid4().hex[:12]}"
+    azurite.create_container(container)
+    store = AzureStore(AzureClient(AzureSettings(azurite.account, azurite.key, container, endpoint=azurite.endpoint)))
+    registry = EmbeddedRegistry(folder)
+    await registry.create_study("S", {})
+    yield store, Access(registry), await register(registry)
+    await registry.close()
+    await store.close()
+
+
 @pytest.mark.needs("azurite")
 def test_an_upload_to_azure_that_is_committed_while_another_is_started_is_not_replaced_unasked(
     azurite: Azurite, tmp_path: Path
 ) -> None:
-    layout, container = Layout(""), f"race-{uuid.uuid4().hex[:12]}"
-    azurite.create_container(container)
-
     async def test() -> None:
-        store = AzureStore(
-            AzureClient(AzureSettings(azurite.account, azurite.key, container, endpoint=azurite.endpoint))
-        )
-        registry = EmbeddedRegistry(tmp_path)
-        await registry.create_study("S", {})
-        object_id, data = await register(registry), b"abc"
-        md5, block = hashlib.md5(data).hexdigest(), block_id(0, hashlib.md5(data).hexdigest())
-        uploads = BlockUploads(store, Access(registry), layout, timedelta(hours=1))
-        spec = json.loads(await uploads.start(object_id, len(data), md5))
-        url = spec["parts"][0]["url"]
-        put(url, f"block&blockid={quote(block, safe='')}", data)
-        late = Meanwhile(store, lambda: put(url, "blocklist", build_block_list([block]), upload=spec["uploadId"]))
-        with pytest.raises(AlreadyExists):
-            await BlockUploads(cast("BlockStore", late), Access(registry), layout, timedelta(hours=1)).start(
-                object_id, 7
-            )
-        await uploads.complete(object_id, spec["uploadId"])
-        assert azurite.call("GET", f"{container}/{object_id}")[1] == data
-        stat = await store.stat(object_id)
-        assert stat is not None
-        assert to_hex(stat.content_md5) == md5
-        await registry.close()
-        await store.close()
+        async with on_azure(azurite, tmp_path) as (store, access, object_id):
+            layout, data = Layout(""), b"abc"
+            md5, block = hashlib.md5(data).hexdigest(), block_id(0, hashlib.md5(data).hexdigest())
+            uploads = BlockUploads(store, access, layout, timedelta(hours=1))
+            spec = json.loads(await uploads.start(object_id, len(data), md5))
+            url = spec["parts"][0]["url"]
+            put(url, f"block&blockid={quote(block, safe='')}", data)
+            late = Meanwhile(store, lambda: put(url, "blocklist", build_block_list([block]), upload=spec["uploadId"]))
+            with pytest.raises(AlreadyExists):
+                await BlockUploads(cast("BlockStore", late), access, layout, timedelta(hours=1)).start(object_id, 7)
+            await uploads.complete(object_id, spec["uploadId"])
+            assert azurite.call("GET", f"{store.name}/{object_id}")[1] == data
+            stat = await store.stat(object_id)
+            assert stat is not None
+            assert to_hex(stat.content_md5) == md5
 
     asyncio.run(test())
 
@@ -204,38 +207,30 @@ def test_what_one_upload_to_azure_committed_is_not_taken_for_that_of_another(
     azurite: Azurite, tmp_path: Path
 ) -> None:
     """Of two that were started at the same moment, for as many bytes, by two servers."""
-    layout, container = Layout(""), f"two-{uuid.uuid4().hex[:12]}"
-    azurite.create_container(container)
 
     async def test() -> None:
-        store = AzureStore(
-            AzureClient(AzureSettings(azurite.account, azurite.key, container, endpoint=azurite.endpoint))
-        )
-        registry = EmbeddedRegistry(tmp_path)
-        await registry.create_study("S", {})
-        object_id, data = await register(registry), b"abcdef"
-        uploads = BlockUploads(store, Access(registry), layout, timedelta(hours=1))
-        begun = {}
-        for content in (data, data[::-1]):
-            spec = json.loads(await uploads.start(object_id, len(data), hashlib.md5(content).hexdigest()))
-            key = layout.upload_meta(object_id, spec["uploadId"])
-            begun[spec["uploadId"]] = content, spec["parts"][0]["url"], key, await store.get(key)
-        winner, loser = sorted(begun)
-        for upload in (winner, loser):
-            await store.put(*begun[upload][2:])
-        content, url, *_ = begun[winner]
-        ids = {span: block_id(span.offset, md5_of(content, span)) for span in cut(Span(0, len(content)), 3)}
-        for span, block in ids.items():
-            put(url, f"block&blockid={quote(block, safe='')}", piece(content, span))
-        put(url, "blocklist", build_block_list(ids.values()), upload=winner)
-        assert await uploads.exists(object_id)
-        await uploads.drop(object_id, UploadId(loser))
-        await uploads.complete(object_id, winner)
-        stat = await store.stat(object_id)
-        assert stat is not None
-        assert to_hex(stat.content_md5) == hashlib.md5(content).hexdigest()
-        await registry.close()
-        await store.close()
+        async with on_azure(azurite, tmp_path) as (store, access, object_id):
+            layout, data = Layout(""), b"abcdef"
+            uploads = BlockUploads(store, access, layout, timedelta(hours=1))
+            begun = {}
+            for content in (data, data[::-1]):
+                spec = json.loads(await uploads.start(object_id, len(data), hashlib.md5(content).hexdigest()))
+                key = layout.upload_meta(object_id, spec["uploadId"])
+                begun[spec["uploadId"]] = content, spec["parts"][0]["url"], key, await store.get(key)
+            winner, loser = sorted(begun)
+            for upload in (winner, loser):
+                await store.put(*begun[upload][2:])
+            content, url, *_ = begun[winner]
+            ids = {span: block_id(span.offset, md5_of(content, span)) for span in cut(Span(0, len(content)), 3)}
+            for span, block in ids.items():
+                put(url, f"block&blockid={quote(block, safe='')}", piece(content, span))
+            put(url, "blocklist", build_block_list(ids.values()), upload=winner)
+            assert await uploads.exists(object_id)
+            await uploads.drop(object_id, UploadId(loser))
+            await uploads.complete(object_id, winner)
+            stat = await store.stat(object_id)
+            assert stat is not None
+            assert to_hex(stat.content_md5) == hashlib.md5(content).hexdigest()
 
     asyncio.run(test())
 

@@ -8,6 +8,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import FileIO
 from pathlib import Path
@@ -296,22 +297,12 @@ def test_of_a_part_whose_object_is_replaced_meanwhile_nothing_is_gone_on_with(
     in_chunks.engine.workers.parallel = 1
     gate = store.traffic.hold(path="/store/", skip=2)
     store.traffic.inject(CutResponse(AFTER), range=RANGES[1])
-    ends: list[ScoreError] = []
-
-    def run() -> None:
-        try:
-            in_chunks.receive_all()
-        except ScoreError as error:
-            ends.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    gate.wait_for_arrival()
-    store.fake.add(OBJECT, DATA[::-1])
-    gate.open()
-    thread.join()
-    (error,) = ends
-    assert isinstance(error, Replaced)
+    with ThreadPoolExecutor(1) as pool:
+        fetched = pool.submit(in_chunks.receive_all)
+        gate.wait_for_arrival()
+        store.fake.add(OBJECT, DATA[::-1])
+        gate.open()
+    assert isinstance(fetched.exception(), Replaced)
     assert 2 not in in_chunks.recorded
 
 
@@ -358,22 +349,13 @@ def test_an_object_that_is_replaced_meanwhile_is_not_mixed(
     fetching: Fetching, store: FaultyScore, whole: str | None
 ) -> None:
     gate = store.traffic.hold(path="/store/", skip=2)
-    ends: list[ScoreError] = []
-
-    def run() -> None:
-        try:
-            fetching.receive_all(whole)
-        except ScoreError as error:
-            ends.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    gate.wait_for_arrival()
-    store.traffic.wait_for(2, path="/store/", status=206)
-    store.fake.add(OBJECT, DATA[::-1])
-    store.traffic.heal()
-    thread.join()
-    (error,) = ends
+    with ThreadPoolExecutor(1) as pool:
+        fetched = pool.submit(fetching.receive_all, whole)
+        gate.wait_for_arrival()
+        store.traffic.wait_for(2, path="/store/", status=206)
+        store.fake.add(OBJECT, DATA[::-1])
+        store.traffic.heal()
+    error = fetched.exception()
     assert isinstance(error, Conflict)
     assert "was replaced in the store" in error.message
 
@@ -509,21 +491,12 @@ def test_a_wish_to_stop_ends_it_and_keeps_what_is_finished(
     fetching: Fetching, store: FaultyScore, stop: Stop
 ) -> None:
     gate = store.traffic.hold(path="/store/", after=1000, skip=2)
-    ends: list[ScoreError] = []
-
-    def run() -> None:
-        try:
-            fetching.receive_all()
-        except ScoreError as error:
-            ends.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    gate.wait_for_arrival()
-    stop.set()
-    store.traffic.heal()
-    thread.join()
-    assert [type(error) for error in ends] == [Cancelled]
+    with ThreadPoolExecutor(1) as pool:
+        fetched = pool.submit(fetching.receive_all)
+        gate.wait_for_arrival()
+        stop.set()
+        store.traffic.heal()
+    assert type(fetched.exception()) is Cancelled
     assert len(fetching.recorded) < 6
     for part in fetching.recorded.values():
         assert fetching.path.read_bytes()[part.offset : part.span.end] == DATA[part.offset : part.span.end]

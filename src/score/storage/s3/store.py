@@ -23,7 +23,6 @@ What differs between products is dealt with here:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import ssl
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
@@ -290,11 +289,12 @@ class S3Store:
         for its object is there. Others know nothing of it any more, or say that it is complete."""
         if self._keeps_conditions is None and self._client.takes_conditions:
             self._keeps_conditions = False
-            with contextlib.suppress(ScoreError):
-                try:
-                    await self._client.complete_upload(self._bucket, key, upload, parts, replace=False)
-                except AlreadyExists:
-                    self._keeps_conditions = True
+            try:
+                await self._client.complete_upload(self._bucket, key, upload, parts, replace=False)
+            except AlreadyExists:
+                self._keeps_conditions = True
+            except ScoreError:
+                pass  # the object was made, and is looked for before the next one
 
     async def _waits(self, key: str, upload: UploadId, attempts: int | None = None) -> bool:
         """Whether there is such an upload: one that was completed is none any more."""
