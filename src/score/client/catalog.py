@@ -54,6 +54,7 @@ class Catalog:
         self._records: Recent[dict[str, Any]] = Recent()
         self._asked: Recent[int] = Recent()
         self._away = False
+        self._answers = False
 
     def entity(self, object_id: str) -> Entity:
         """What the metadata service says of an object. Raises NotFound."""
@@ -109,7 +110,8 @@ class Catalog:
 
     def is_unknown(self, object_id: str) -> bool:
         """Whether the metadata service says that no such object is registered; each call is made once. An answer of
-        another server, to whose address no such call belongs, does not say so."""
+        another server, to whose address no such call belongs, does not say so: whether it is one that lists studies
+        is asked once in a run."""
         with self._recording:
             if self.known(object_id) or self._away:
                 return False
@@ -117,7 +119,9 @@ class Catalog:
                 self._entities.add({object_id.lower(): self._song.entity(object_id)})
             except NotFound:
                 with contextlib.suppress(ScoreError):
-                    self._song.studies()
+                    if not self._answers:
+                        self._song.studies()
+                        self._answers = True
                     return True
             except Unavailable:
                 self._away = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from score.client.catalog import Recent
+from score.client.catalog import Catalog, Recent
 from score.client.client import Client
 from score.client.manifests import UploadEntry
 from score.client.outcome import State
@@ -58,6 +58,15 @@ def test_a_metadata_service_that_is_away_is_not_asked_for_every_file(
     outcomes = client.upload_all(entries)
     assert {outcome.state for outcome in outcomes} == {State.UPLOADED}, "the server asks it too, and decides"
     assert len(song.traffic.seen()) == 1
+
+
+def test_the_studies_are_listed_once_for_all_files_that_are_not_registered(
+    client: Client, song: FakeSong, tmp_path: Path
+) -> None:
+    """A 404 counts where it is the metadata service's, which lists them."""
+    catalog = Catalog(client.engine, client.song)
+    assert all(catalog.is_unknown(object_id("other", str(number))) for number in range(COUNT))
+    assert len(song.traffic.seen(path="^/studies/all$")) == 1
 
 
 def test_a_service_without_lists_is_asked_file_by_file(client: Client, song: FakeSong, tmp_path: Path) -> None:
