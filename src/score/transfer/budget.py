@@ -11,6 +11,9 @@ FILES = 4
 LARGEST_CHUNK = MIB // 2
 """Bytes read, hashed and sent at once: large enough to leave Python rarely, small enough for many threads."""
 _SMALLEST_CHUNK = 16 * 1024
+_HASHED_AT_ONCE = 4
+"""Chunks that the MD5 of a whole file takes at once. The one thread that computes it is what ends a large transfer,
+and with each buffer it has to wait for the others to let Python go on."""
 _GIB = 1024 * MIB
 
 
@@ -37,11 +40,17 @@ class Budget:
         return cls(parts, files, min(max(chunk, _SMALLEST_CHUNK), LARGEST_CHUNK))
 
     @property
+    def hashed(self) -> int:
+        """Bytes of the buffer in which a whole file is hashed."""
+        return _HASHED_AT_ONCE * self.chunk
+
+    @property
     def memory(self) -> int:
         """Bytes that all buffers take at most."""
         return _buffers(self.parts, self.files) * self.chunk
 
 
 def _buffers(parts: int, files: int) -> int:
-    """A part that arrives is in a buffer of ours and one of the connection; a file has one where it is hashed."""
-    return 2 * parts + files
+    """How many chunks: a part that arrives is in one of ours and one of the connection, a file in those where it is
+    hashed."""
+    return 2 * parts + _HASHED_AT_ONCE * files

@@ -102,7 +102,7 @@ class Fetch:
 
     def _follow(self, parts: Sequence[Part], finished: Sequence[Part], remaining: Sequence[Part]) -> str:
         prefix = Prefix([part.span for part in parts])
-        follower = self._follower = Follower(self.target.open(), self.engine.budget.chunk)
+        follower = self._follower = Follower(self.target.open(), self.engine.budget.hashed)
         try:
             for part in finished:
                 follower.allow(prefix.finish(part.span))

@@ -52,7 +52,7 @@ class Push:
                 self.source.check()
             return only[0]
         finished = [part for part in parts if part.source_md5]
-        follower = Follower(self.source.open(), self.engine.budget.chunk, finished)
+        follower = Follower(self.source.open(), self.engine.budget.hashed, finished)
         try:
             start = min((part.offset for part in remaining), default=self.source.size)
             follower.allow(start)
