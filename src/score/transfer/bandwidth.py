@@ -36,6 +36,8 @@ _SMALLEST = 4096
 """Bytes of the smallest piece."""
 _SOON = 60.0
 """Seconds in which all that is under way can be finished, unless it is one part."""
+_MORE = 0.25
+"""How many more parts at a time are tried where all that are under way arrived."""
 _SMALL = 8.0
 """Seconds. A part that takes less is not waited for, and waits for none."""
 
@@ -148,6 +150,8 @@ class Throttle:
         self._lock = threading.Lock()
         self._finished = threading.Condition(self._lock)
         self._under_way = [0, 0]
+        self._sending = 0
+        self._at_once = math.inf
         self._buckets = (Bucket(), Bucket())
         self._rates = Rates()
         self._looked = -math.inf
@@ -177,21 +181,35 @@ class Throttle:
 
     @contextmanager
     def turn(self, size: int, *, up: bool) -> Iterator[None]:
-        """Within it a part of ``size`` bytes is moved; waits until it may begin, see :func:`may_begin`. Raises
-        Cancelled when the user asks to stop."""
+        """Within it a part of ``size`` bytes is moved; waits until it may begin, see :func:`may_begin` and
+        :meth:`ease`. Raises Cancelled when the user asks to stop."""
         way = 0 if up else 1
         with self._finished:
             counted = size if size > self._current()[way] * _SMALL else 0
-            while counted and not may_begin(size, self._under_way[way], self._current()[way]):
-                self._finished.wait(_LOOK / 2)
+            while (up and self._sending + 1 > self._at_once) or (
+                counted and not may_begin(size, self._under_way[way], self._current()[way])
+            ):
                 self._stop.check()
+                self._finished.wait(_LOOK / 2)
             self._under_way[way] += counted
+            self._sending += up
         try:
             yield
+            if up:
+                with self._finished:
+                    self._at_once += _MORE / self._at_once
         finally:
             with self._finished:
                 self._under_way[way] -= counted
+                self._sending -= up
                 self._finished.notify_all()
+
+    def ease(self) -> None:
+        """The same part was cut again while it was sent: half as many are sent at a time, at least one, and slowly
+        more as they arrive. What is cut has to be sent from its start: where no connection lives for long, none of
+        many that share a slow link would ever arrive."""
+        with self._finished:
+            self._at_once = max(1, min(self._at_once, self._sending // 2))
 
     def _wait(self, way: int, count: int) -> None:
         while self._timetable is not None:

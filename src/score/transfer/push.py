@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
 
-from score.errors import Conflict, Integrity, ScoreError
+from score.errors import Conflict, Integrity, ScoreError, Unavailable
 from score.protocol.digests import etag_md5
 from score.protocol.wire import Part
 from score.transfer.engine import Engine, Urls
@@ -80,9 +80,21 @@ class Push:
         """Nothing: the server puts the parts together when the upload is completed."""
 
     def _send_part(self, part: Part) -> str:
-        what = f"{self.item}: part {part.part_number}"
-        with self.engine.throttle.turn(part.part_size, up=True):
-            md5 = self.engine.persist(lambda: self.urls.use(part.part_number, lambda url: self._put(part, url)), what)
+        throttle = self.engine.throttle
+        cuts = 0
+
+        def once() -> str:
+            nonlocal cuts
+            try:
+                with throttle.turn(part.part_size, up=True):
+                    return self.urls.use(part.part_number, lambda url: self._put(part, url))
+            except Unavailable:
+                cuts += 1
+                if cuts > 1:
+                    throttle.ease()
+                raise
+
+        md5 = self.engine.persist(once, f"{self.item}: part {part.part_number}")
         self.engine.listener(PartDone(self.item, part.part_number))
         return md5
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
+from contextlib import ExitStack
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 import pytest
 from hypothesis import given
@@ -222,6 +224,41 @@ def test_a_part_waits_for_its_turn_unless_it_is_small() -> None:
         clock.set()
         with pytest.raises(Cancelled), limits.turn(50 * K, up=False):
             moved.append("never")
+
+
+def test_after_repeated_cuts_half_as_many_are_sent_at_a_time_and_more_again_as_they_arrive() -> None:
+    clock = Clock()
+    limits = Throttle(clock)
+
+    def begin(stack: ExitStack, *, up: bool = True) -> bool:
+        """Whether a part may begin at once: on this clock, of a user who has asked to stop, it does not wait."""
+        try:
+            stack.enter_context(limits.turn(20 * MIB, up=up))
+        except Cancelled:
+            return False
+        return True
+
+    def begun() -> int:
+        with ExitStack() as stack:
+            return sum(1 for _ in takewhile(bool, (begin(stack) for _ in range(100))))
+
+    clock.set()
+    assert begun() == 100
+    with ExitStack() as stack:
+        assert all(begin(stack) for _ in range(6))
+        limits.ease()
+        assert not begin(stack), "six are still under way"
+        assert begin(stack, up=False), "what is cut on its way down goes on where it was"
+    arrived = 6
+    while (now := begun()) < 6:
+        assert now in (3, 4, 5)
+        arrived += now
+    assert 20 < arrived < 200
+    with ExitStack() as stack:
+        assert begin(stack)
+        limits.ease()
+        limits.ease()
+    assert begun() == 1
 
 
 def test_all_threads_share_one_limit() -> None:

@@ -7,6 +7,7 @@ import os
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from score.errors import Cancelled, Conflict, Integrity, NotFound, Refused, Scor
 from score.protocol.wire import Part
 from score.testing.faults import Answer, CutRequest, LoseResponse, Reset
 from score.testing.score import FaultyScore
+from score.transfer.bandwidth import Throttle
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Moved, PartDone, Waiting
 from score.transfer.files import Source
@@ -102,6 +104,28 @@ class Sending:
 @pytest.fixture
 def sending(store: FaultyScore, engine: Engine, path: Path) -> Sending:
     return Sending(store, engine, path)
+
+
+class Easing(Throttle):
+    """Counts how often fewer parts are to be sent at a time."""
+
+    eased = 0
+
+    def ease(self) -> None:
+        self.eased += 1
+        super().ease()
+
+
+@pytest.mark.parametrize(("cuts", "eased"), [(1, 0), (3, 2)])
+def test_only_parts_that_are_cut_again_make_fewer_at_a_time(
+    store: FaultyScore, engine: Engine, path: Path, cuts: int, eased: int
+) -> None:
+    store.traffic.inject(CutRequest(after=1000), method="PUT", part=2, times=cuts)
+    throttle = Easing(engine.stop)
+    sending = Sending(store, replace(engine, throttle=throttle), path)
+    assert sending.send() == WHOLE
+    assert sending.stored == DATA
+    assert throttle.eased == eased
 
 
 def test_a_file_arrives(sending: Sending, store: FaultyScore) -> None:
