@@ -18,6 +18,7 @@ from score.transfer.events import Listener, Verifying, ignore
 from score.transfer.http import Http, expiry
 from score.transfer.outage import Outage
 from score.transfer.retry import LATER, Exhausted, Patience, Stop, persist
+from score.transfer.verify import Processors
 from score.transfer.workers import Workers
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Engine:
     budget: Budget = field(default_factory=Budget)
     throttle: Throttle = field(default_factory=lambda: Throttle(Stop()))
     outage: Outage = field(default_factory=Outage)
+    processors: Processors = field(default_factory=Processors)
 
     def persist(self, call: Callable[[], T], what: str) -> T:
         """Make ``call`` again while it fails in ways that may pass, and its server is not away. See

@@ -102,7 +102,9 @@ class Fetch:
 
     def _follow(self, parts: Sequence[Part], finished: Sequence[Part], remaining: Sequence[Part]) -> str:
         prefix = Prefix([part.span for part in parts])
-        follower = self._follower = Follower(self.target.open(), self.engine.budget.hashed)
+        follower = self._follower = Follower(
+            self.target.open(), self.engine.budget.hashed, processors=self.engine.processors
+        )
         try:
             for part in finished:
                 follower.allow(prefix.finish(part.span))
@@ -282,7 +284,9 @@ class Fetch:
         be known of the part."""
         if not (self.validate and part.source_md5):
             return False
-        return self._mending or self._follower is None or (not self._limiting and self._follower.keeps_up(SLACK))
+        if self._mending or self._follower is None:
+            return True
+        return self.engine.processors.to_spare and not self._limiting and self._follower.keeps_up(SLACK)
 
     def _check_answer(self, part: Part, url: str, response: BaseHTTPResponse) -> None:
         """Whether the answer is the part that was asked for, of the object of the other parts."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,10 @@ from score.transfer.files import read_span, translate, translated
 AHEAD = 128 * MIB
 """Bytes. Parts wait for the whole file's MD5 where it is further behind than this: what would be moved sooner would
 take the processor from the one thread that decides when all is done."""
+_OBSERVED = 0.2
+"""Seconds of a processor after which it is judged whether there is time to spare."""
+_ALONE = 1.25
+"""How much longer than it computes a thread may take that is left alone."""
 
 
 def in_step(parts: Sequence[Part], parallel: int) -> Iterator[tuple[Part, int]]:
@@ -33,6 +38,23 @@ def in_step(parts: Sequence[Part], parallel: int) -> Iterator[tuple[Part, int]]:
         moved += part.part_size
 
 
+class Processors:
+    """Whether the processors have time to spare, as those threads see it that hash whole files: who is left alone
+    takes no longer than it computes. One for all files of a run; any thread may tell and ask."""
+
+    def __init__(self) -> None:
+        self.to_spare = True
+        self._wall = self._cpu = 0.0
+
+    def tell(self, wall: float, cpu: float) -> None:
+        """Something was computed in ``wall`` seconds that took ``cpu`` seconds of a processor."""
+        self._wall += wall
+        self._cpu += cpu
+        if self._cpu >= _OBSERVED:
+            self.to_spare = self._wall <= _ALONE * self._cpu
+            self._wall = self._cpu = 0.0
+
+
 class Follower:
     """The whole MD5 of a file, in a thread of its own that follows the transfer.
 
@@ -43,9 +65,16 @@ class Follower:
     bytes is the end, by :class:`Stale`.
     """
 
-    def __init__(self, file: FileIO, chunk: int = LARGEST_CHUNK, finished: Iterable[Part] = ()) -> None:
-        """``chunk``: bytes of its buffer."""
+    def __init__(
+        self,
+        file: FileIO,
+        chunk: int = LARGEST_CHUNK,
+        finished: Iterable[Part] = (),
+        processors: Processors | None = None,
+    ) -> None:
+        """``chunk``: bytes of its buffer. ``processors`` are told how long hashing takes."""
         self._file = file
+        self._processors = processors or Processors()
         self._chunk = chunk
         self._compared = Compared(finished)
         self._digest = hashlib.md5()
@@ -128,7 +157,9 @@ class Follower:
             while length := self._wait():
                 for chunk in read_span(self._file, Span(self._read, length), self._chunk):
                     comparing = beside.submit(self._compared.update, chunk) if self._compared.expects else None
+                    began, computed = time.perf_counter(), time.thread_time()
                     self._digest.update(chunk)
+                    self._processors.tell(time.perf_counter() - began, time.thread_time() - computed)
                     if comparing is not None:
                         comparing.result()
                     with self._changed:

@@ -146,6 +146,18 @@ def test_damage_that_was_not_seen_on_arrival_is_found_by_the_whole_md5(
     assert sorted(store.gets) == sorted([*RANGES, RANGES[1], RANGES[5]])
 
 
+def test_where_others_want_the_processors_parts_are_not_hashed_on_their_own(
+    fetching: Fetching, store: FaultyScore, engine: Engine
+) -> None:
+    engine.processors.tell(wall=2.0, cpu=1.0)
+    store.traffic.inject(Flip(999), range=RANGES[5])
+    assert fetching.receive_all() == WHOLE
+    assert fetching.path.read_bytes() == DATA
+    mended = fetching.recorded.pop(6)
+    assert mended.md5 == mended.source_md5
+    assert {part.md5 for part in fetching.recorded.values()} == {None}
+
+
 @pytest.mark.parametrize("number", [1, 3, 6])
 def test_bytes_that_are_flipped_for_ever_are_told_as_damage(
     fetching: Fetching, store: FaultyScore, number: int

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from score.errors import Cancelled, Integrity, ScoreError
 from score.protocol.parts import MIB, Span, cut
 from score.protocol.wire import Part
-from score.transfer.verify import AHEAD, Follower, Prefix, Stale, in_step
+from score.transfer.verify import AHEAD, Follower, Prefix, Processors, Stale, in_step
 
 DATA = random.Random(1).randbytes(3 * MIB + 17)
 
@@ -150,6 +150,32 @@ class TestComparing:
         with pytest.raises(Stale):
             follower.wait_for(len(DATA), lambda: None)
         follower.stop()
+
+
+class TestProcessors:
+    """Whether there is time to spare."""
+
+    def test_who_is_left_alone_takes_no_longer_than_it_computes(self) -> None:
+        processors = Processors()
+        processors.tell(wall=9.0, cpu=0.1)
+        assert processors.to_spare, "too little was seen"
+        processors.tell(wall=0.1, cpu=0.1)
+        assert not processors.to_spare
+        processors.tell(wall=0.21, cpu=0.2)
+        assert processors.to_spare
+
+    def test_hashing_is_seen(self, path: Path) -> None:
+        seen = []
+
+        class Seeing(Processors):
+            def tell(self, wall: float, cpu: float) -> None:
+                seen.append((wall, cpu))
+
+        follower = Follower(FileIO(path), MIB, processors=Seeing())
+        follower.finish(len(DATA))
+        follower.stop()
+        assert len(seen) == -(-len(DATA) // MIB)
+        assert all(wall > 0 and cpu >= 0 for wall, cpu in seen)
 
 
 class TestWaiting:
