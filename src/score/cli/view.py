@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -230,8 +230,7 @@ def _run(inputs: Sequence[tuple[str, Open]], request: Request, screen: Screen, s
     if request.type is OutputType.MERGED:
 
         def merge() -> Written:
-            with ExitStack() as stack:
-                return view_merged([stack.enter_context(open_()) for _, open_ in inputs], request)
+            return view_merged([open_ for _, open_ in inputs], request)
 
         with _quiet_end():
             tell(interruptible(merge, stop))
