@@ -287,7 +287,7 @@ def _text(path: Path) -> str:
     from score.transfer.files import translate
 
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")  # spreadsheets put a mark before the first contig
     except UnicodeDecodeError:
         raise click.UsageError(f"{path} is no BED file: it is not text.") from None
     except OSError as error:
