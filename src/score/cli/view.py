@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -230,8 +230,7 @@ def _run(inputs: Sequence[tuple[str, Open]], request: Request, screen: Screen, s
     if request.type is OutputType.MERGED:
 
         def merge() -> Written:
-            with ExitStack() as stack:
-                return view_merged([stack.enter_context(open_()) for _, open_ in inputs], request)
+            return view_merged([open_ for _, open_ in inputs], request)
 
         with _quiet_end():
             tell(interruptible(merge, stop))
@@ -288,7 +287,7 @@ def _text(path: Path) -> str:
     from score.transfer.files import translate
 
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")  # spreadsheets put a mark before the first contig
     except UnicodeDecodeError:
         raise click.UsageError(f"{path} is no BED file: it is not text.") from None
     except OSError as error:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from types import TracebackType
+from typing import TypeVar
 
 from urllib3.response import BaseHTTPResponse
 
@@ -24,6 +25,8 @@ from score.reading.shared import Shared, Source
 from score.transfer.engine import SharedUrl
 from score.transfer.events import Moved
 from score.transfer.http import store_error
+
+T = TypeVar("T")
 
 REQUEST = 4 * MIB
 """Bytes of one request at most; more is asked for by several at once."""
@@ -61,7 +64,7 @@ class RemoteObject:
         self._engine = shared.engine
         self._length = shared.block
         self._lock = threading.Lock()
-        self._opening = threading.Lock()
+        self._opening: Future[Specification] | None = None
         self._specification: Specification | None = None
         self._checks: PartChecks | None = None
         self._version = ""
@@ -100,12 +103,27 @@ class RemoteObject:
         return frozenset(self._checks.proven) if self._checks else frozenset()
 
     def open(self) -> Specification:
-        """Ask the server for the object, once; gives its specification, without URLs. See the class for errors."""
+        """Ask the server for the object, once; gives its specification, without URLs. See the class for errors.
+
+        Threads that ask at the same time share the answer, a failure too: else patience would be that of one after
+        the other.
+        """
         self.shared.check_process(self.name)
-        with self._opening:
-            if self._specification is None:
-                self._specification = self._begin()
-            return self._specification
+        with self._lock:
+            opening = self._opening
+            if opening is None:
+                mine = self._opening = Future()
+        if opening is not None:
+            return self._await(opening)
+        try:
+            self._specification = self._begin()
+        except BaseException as error:
+            with self._lock:
+                self._opening = None  # the next one begins anew
+            mine.set_exception(_for_others(error))
+            raise
+        mine.set_result(self._specification)
+        return self._specification
 
     def close(self) -> None:
         """End reading. What is read ahead is dropped; the cache keeps what it has."""
@@ -260,7 +278,7 @@ class RemoteObject:
         for number in wanted:
             yield number, held[number] if number in held else self._await(waited[number])
 
-    def _await(self, future: Future[bytes]) -> bytes:
+    def _await(self, future: Future[T]) -> T:
         """What another thread fetches; Cancelled soon after the user asked to stop, whatever that one waits for."""
         while not future.done() and not wait((future,), 0.5).done:
             self._engine.stop.check()
@@ -310,8 +328,7 @@ class RemoteObject:
 
     def _fail(self, run: _Run, error: BaseException) -> None:
         """Tell whoever waits for what did not come; a later read asks for it anew, unless the object is another."""
-        if not isinstance(error, Exception):
-            error = Cancelled("Stopped.")  # an interrupt is meant for the thread that it came to
+        error = _for_others(error)
         with self._lock:
             if isinstance(error, Conflict):
                 self._failure = self._failure or error
@@ -396,6 +413,11 @@ class RemoteObject:
 
     def _is_cached(self, number: int) -> bool:
         return self.shared.cache.holds(self._key(number))
+
+
+def _for_others(error: BaseException) -> Exception:
+    """What the failure of one thread is to those who wait for it: an interrupt is meant for the one it came to."""
+    return error if isinstance(error, Exception) else Cancelled("Stopped.")
 
 
 def _is_there(url: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -137,28 +138,32 @@ def _note_end(item: Item) -> None:
         item.note("it has no end-of-file mark; it may have been cut short")
 
 
-def view_merged(items: Sequence[Item], request: Request) -> Written:
-    """Write what is wanted of all inputs as one file, sorted. See :func:`view`; Invalid where they do not fit."""
-    if not items:
+def view_merged(opens: Sequence[Callable[[], AbstractContextManager[Item]]], request: Request) -> Written:
+    """Write what is wanted of all inputs as one file, sorted. See :func:`view`; Invalid where they do not fit.
+
+    One input is open at a time: each holds its index, and there may be a thousand.
+    """
+    if not opens:
         raise Invalid("There is nothing to merge.", hint="Name at least one file.")
-    format = _format(items[0].file, request)
-    for item in items:
-        if _format(item.file, request) is not format:
-            raise Invalid(
-                f"{item.name} and {items[0].name} cannot be merged: one holds reads, the other variants.",
-                hint="Merge them apart.",
-            )
     if request.output_dir is not None:
         with translated(request.output_dir):
             request.output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".score-view-", dir=request.output_dir) as folder:
-        between = Format.BCF if format.variants else Format.BAM
-        paths = []
-        count = 0
-        for number, item in enumerate(items):
-            (one,) = _slices(item, request)
-            paths.append(Path(folder) / f"{number:06}.{between}")
-            count += _copy(item, request, between, paths[-1], one)
+        paths: list[Path] = []
+        first, count = "", 0
+        for open_ in opens:
+            with open_() as item:
+                if not paths:
+                    first, format = item.name, _format(item.file, request)
+                    between = Format.BCF if format.variants else Format.BAM
+                elif _format(item.file, request) is not format:
+                    raise Invalid(
+                        f"{item.name} and {first} cannot be merged: one holds reads, the other variants.",
+                        hint="Merge them apart.",
+                    )
+                (one,) = _slices(item, request)
+                paths.append(Path(folder) / f"{len(paths):06}.{between}")
+                count += _copy(item, request, between, paths[-1], one)
         target = STDOUT
         if request.output_dir is not None:
             what = ["header"] if request.header_only else _said(request)

@@ -226,6 +226,13 @@ def test_regions_of_a_bed_file(run: Run, sample: Path, folder: Path) -> None:
     assert written(folder / "out") == {"sample.panel.bed.sam": 2}
 
 
+def test_a_bed_file_out_of_a_spreadsheet(run: Run, sample: Path, folder: Path) -> None:
+    """It begins with a mark, has line ends of Windows, and in names what other systems take for line ends."""
+    (folder / "panel.bed").write_bytes("\ufeffchr1\t8\t9\texon\u20281\x0b\r\nchr2\t0\t5\tx\x85\r\n".encode())
+    status, out, err = run(*LOCAL, "--bed-query", "panel.bed")
+    assert (status, places(out), err) == (0, [("chr1", 9), ("chr2", 5)], "")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -31,7 +31,7 @@ from score.testing.faults import Answer, CutResponse, Flip, Reset
 from score.testing.proxy import FaultProxy
 from score.testing.score import FaultyScore
 from score.transfer.events import Moved, Waiting
-from score.transfer.retry import Patience, Stop
+from score.transfer.retry import Exhausted, Patience, Stop
 
 KIB = 1024
 BLOCK = 4 * KIB
@@ -150,6 +150,34 @@ def test_threads_that_want_the_same_bytes_share_one_request(site: FaultyScore, o
         gate.open()
         assert {read.result() for read in reads} == {DATA[100:2100]}
     assert len(ranged(site)) == 1
+
+
+def test_threads_that_open_an_object_together_share_the_failure(
+    site: FaultyScore, open_object: Open, make_shared: Callable[..., Shared]
+) -> None:
+    waiting: set[int] = set()
+    together = threading.Event()
+
+    class Seen(Stop):
+        """Whoever waits looks now and then whether to stop; nobody is let go before all were seen."""
+
+        def check(self) -> None:
+            waiting.add(threading.get_ident())
+            if len(waiting) == 8 + 1:  # one asks for the URL
+                together.set()
+            if not together.wait(10):
+                together.set()  # they wait elsewhere
+            super().check()
+
+    attempts = 3
+    remote = open_object(make_shared(Patience(attempts, 0), Seen()))
+    site.traffic.inject(Answer.unavailable(), path="/download/", times=None)
+    with ThreadPoolExecutor(8) as pool:
+        opened = [pool.submit(remote.open) for _ in range(8)]
+        assert {type(one.exception(60)) for one in opened} == {Exhausted}
+    assert len(site.traffic.seen(path="/download/")) <= 2 * attempts  # the object and its URL
+    site.traffic.heal()
+    assert remote.read_at(0, 10) == DATA[:10]
 
 
 def test_memory_is_bounded_whatever_the_size(site: FaultyScore, open_object: Open) -> None:

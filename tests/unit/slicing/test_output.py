@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import struct
 import subprocess
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from score.slicing.records import Format, Task, copy_reads
 from score.slicing.regions import Region
 from score.slicing.spans import whole
 from score.slicing.variants import copy_variants
-from score.slicing.view import OutputType, Request, Written, view_merged
+from score.slicing.view import Item, OutputType, Request, Written, view_merged
 from score.testing.processes import clean_environment, on_small_disk, program
 
 Slice = Callable[..., list[Written]]
@@ -288,10 +289,9 @@ def test_cross_writes_a_file_for_each_region(files: Any, slice_file: Slice) -> N
 
 
 def merged(paths: list[Path], tmp_path: Path, *queries: str, **request: Any) -> Written:
-    with ExitStack() as stack:
-        items = [stack.enter_context(local(path, None, lambda text: None)) for path in paths]
-        given = {"output_dir": tmp_path / "out", "type": OutputType.MERGED, "format": Format.BAM} | request
-        return view_merged(items, Request(queries=queries, **given))
+    given = {"output_dir": tmp_path / "out", "type": OutputType.MERGED, "format": Format.BAM} | request
+    opens = [partial(local, path, None, lambda text: None) for path in paths]
+    return view_merged(opens, Request(queries=queries, **given))
 
 
 def test_reads_of_several_files_become_one_sorted_file(files: Any, tmp_path: Path) -> None:
@@ -305,6 +305,22 @@ def test_reads_of_several_files_become_one_sorted_file(files: Any, tmp_path: Pat
     assert len(places) == found.records
     assert found.path.with_name(found.path.name + ".bai").is_file()
     assert {path.name for path in found.path.parent.iterdir()} == {found.path.name, found.path.name + ".bai"}
+
+
+def test_one_input_is_open_at_a_time(files: Any, tmp_path: Path) -> None:
+    """Each holds its index: a merge of a thousand inputs would need the memory of all."""
+    opened: list[str] = []
+
+    @contextmanager
+    def one() -> Iterator[Item]:
+        with local(files.of("bam"), None, lambda text: None) as item:
+            opened.append("open")
+            yield item
+            opened.append("closed")
+
+    request = Request(queries=("chr2",), output_dir=tmp_path, type=OutputType.MERGED, format=Format.BAM)
+    view_merged([one] * 3, request)
+    assert opened == ["open", "closed"] * 3
 
 
 def test_variants_of_other_samples_become_columns(make_calls: Callable[[str], Path], tmp_path: Path) -> None:
