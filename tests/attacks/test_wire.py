@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from score.server.build import open_service
+from score.server.edge import MOST_WAITING
 from score.server.reading import read_settings
 from score.testing.server import RunningServer
 
@@ -217,13 +218,33 @@ def test_no_header_can_be_made_out_of_a_token(server: RunningServer, tmp_path: P
 
 @pytest.mark.parametrize(
     "host",
-    ["x\tb", "x, y", "x y", "x@y", "http://x", "x/../y", "x:y", "x:123456", "[::1", "\u00e4", "x#y", "x?y", "'"],
-)
-def test_no_url_is_made_of_a_host_that_is_none(server: RunningServer, host: str) -> None:
-    sent = f"GET /download/ping HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    ["x\tb", "x, y", "x y", "x@y", "http://x", "x/../y", "x:y", "x:123456", "[::1", "\u00e4", "x#y", "x?y", "'",
+     "[....]", "[::::]", "[1.2.3.4]", "[1:2]", "[::1].", "[::1]x"],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/download/ping", "/"])
+def test_no_url_is_made_of_a_host_that_is_none(server: RunningServer, host: str, path: str) -> None:
+    sent = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
     answer = talk(server, sent)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"signature" not in answer
+
+
+@pytest.mark.parametrize("host", ["[::1]:8080", "[2001:DB8::1]", "[::ffff:127.0.0.1]", "a_b.example:1"])
+def test_a_url_is_made_of_a_host_that_is_one(server: RunningServer, host: str) -> None:
+    sent = f"GET /download/ping HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    assert talk(server, sent).partition(b"\r\n\r\n")[2].startswith(f"http://{host}/store/".encode())
+
+
+def test_requests_that_wait_on_a_connection_are_few(server: RunningServer) -> None:
+    """Who sends requests without end, and reads no answers, costs no more memory than a few of them."""
+    one = request(line=b"GET /profile HTTP/1.1")
+    last = request(b"Connection: close", line=b"GET /profile HTTP/1.1")
+    answer = talk(server, one * MOST_WAITING + last)
+    assert answer.count(b"HTTP/1.1 200 ") == MOST_WAITING + 1
+    answer = talk(server, one * 1000)
+    assert answer.count(b"HTTP/1.1 200 ") <= MOST_WAITING
+    assert b"HTTP/1.1 400 " in answer
+    assert f"More than {MOST_WAITING} requests".encode() in answer
 
 
 def test_headers_that_rewrite_requests_are_not_believed(server: RunningServer) -> None:
