@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,8 +24,12 @@ MARK = b'"openapi"'
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    folder = tmp_path_factory.mktemp("server")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[RunningServer]:
     settings = read_settings([f"--local.directory={folder / 'data'}"], {}, folder).settings
     with RunningServer(lambda: open_service(settings), settings) as server:
         yield server
@@ -160,6 +166,32 @@ def test_no_connection_is_left_that_answers_nobody(server: RunningServer) -> Non
         connection.sendall(trailer)
         while connection.recv(65536):
             pass
+
+
+@pytest.mark.parametrize("more", [b"no request\r\n\r\n", request() * (MOST_WAITING + 1)])
+def test_no_refusal_gets_into_the_bytes_of_an_object(server: RunningServer, folder: Path, more: bytes) -> None:
+    """Who sends what is refused while an object is on its way gets it cut off, and no byte of anything else in it."""
+    sentinel = folder / "data/object/data/heliograph"
+    size = 64 * 1024 * 1024
+    try:
+        os.truncate(sentinel, size)
+        url = talk(server, request(b"Connection: close", line=b"GET /download/ping HTTP/1.1"))
+        target = urlsplit(url.partition(b"\r\n\r\n")[2])
+        line = b"GET %s?%s HTTP/1.1" % (target.path, target.query)
+        address = urlsplit(server.url)
+        with socket.create_connection((address.hostname or "", address.port or 0), timeout=20) as connection:
+            connection.sendall(request(line=line))
+            head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            connection.sendall(more)
+            received = bytearray(body)
+            with suppress(ConnectionError):
+                while piece := connection.recv(1024 * 1024):
+                    received += piece
+    finally:
+        os.truncate(sentinel, 0)
+    assert len(received) < size
+    assert not received.strip(b"\0")
 
 
 def test_a_tunnel_is_not_made(server: RunningServer) -> None:

@@ -213,6 +213,7 @@ class Protocol(HttpToolsProtocol):
 
     head_within = 30.0
     _deadline: TimerHandle | None = None
+    _answering: RequestResponseCycle | None = None
     _hearing = False
     _count_of_headers = 0
     _unread = 0
@@ -328,6 +329,11 @@ class Protocol(HttpToolsProtocol):
             self._refusal = _TOO_LONG
             self.send_400_response("")
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """A request is answered from now on."""
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _pass_over(self, length: int) -> None:
         """Bytes after the head; the connection ends with too many of them that nobody will read."""
         if self.cycle.response_complete:
@@ -359,14 +365,17 @@ class Protocol(HttpToolsProtocol):
             self._hang_up(408, _TOO_SLOW)
 
     def _hang_up(self, status: int, message: str) -> None:
-        """Answer a request that no application sees, and end the connection."""
+        """Answer a request that no application sees, and end the connection. Within the answer to another request it
+        ends without a word: whoever reads that would take these bytes for its own."""
         name = new_id()
         content = body(status, "", message, name)
         head = (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(content)}\r\nx-request-id: {name}\r\nconnection: close\r\n\r\n"
         )
-        self.transport.write(head.encode() + content)
+        before = self._answering
+        if before is None or not before.response_started or before.response_complete:
+            self.transport.write(head.encode() + content)
         self.transport.close()
         client = self.client[0] if self.client else "-"
         fields = {"message": message, "status": status, "client": client, "request": name}
