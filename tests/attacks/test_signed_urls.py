@@ -164,6 +164,19 @@ def test_another_range_than_the_one_signed(site: Site) -> None:
         assert answer.status == 403 or answer.data == DATA[5:15]
 
 
+def test_a_condition_does_not_widen_the_range(site: Site) -> None:
+    """``If-Range`` asks for all of an object that has changed: a URL of a range gives nothing but that range."""
+    etag = site.get(site.get_url()).headers["etag"]
+    for condition in ('"of another one"', "", "Thu, 01 Jan 1970 00:00:00 GMT"):
+        headers = {"Range": SPAN.http_range, "If-Range": condition}
+        for method in ("GET", "HEAD"):
+            answer = site.http.request(method, site.get_url(), headers=headers)
+            assert (answer.status, DATA[:5] in answer.data) == (412, False), answer.data
+        assert site.http.request("GET", site.get_url(None), headers=headers).data == DATA
+    answer = site.http.request("GET", site.get_url(), headers={"Range": SPAN.http_range, "If-Range": etag})
+    assert (answer.status, answer.data) == (206, DATA[5:15])
+
+
 def test_urls_end(site: Site) -> None:
     get, put = site.get_url(), site.put_url()
     site.now = NOW + 3599

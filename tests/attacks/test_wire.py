@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from score.server.build import open_service
+from score.server.edge import MOST_WAITING
 from score.server.reading import read_settings
 from score.testing.server import RunningServer
 
@@ -21,8 +24,12 @@ MARK = b'"openapi"'
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    folder = tmp_path_factory.mktemp("server")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[RunningServer]:
     settings = read_settings([f"--local.directory={folder / 'data'}"], {}, folder).settings
     with RunningServer(lambda: open_service(settings), settings) as server:
         yield server
@@ -161,6 +168,32 @@ def test_no_connection_is_left_that_answers_nobody(server: RunningServer) -> Non
             pass
 
 
+@pytest.mark.parametrize("more", [b"no request\r\n\r\n", request() * (MOST_WAITING + 1)])
+def test_no_refusal_gets_into_the_bytes_of_an_object(server: RunningServer, folder: Path, more: bytes) -> None:
+    """Who sends what is refused while an object is on its way gets it cut off, and no byte of anything else in it."""
+    sentinel = folder / "data/object/data/heliograph"
+    size = 64 * 1024 * 1024
+    try:
+        os.truncate(sentinel, size)
+        url = talk(server, request(b"Connection: close", line=b"GET /download/ping HTTP/1.1"))
+        target = urlsplit(url.partition(b"\r\n\r\n")[2])
+        line = b"GET %s?%s HTTP/1.1" % (target.path, target.query)
+        address = urlsplit(server.url)
+        with socket.create_connection((address.hostname or "", address.port or 0), timeout=20) as connection:
+            connection.sendall(request(line=line))
+            head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            connection.sendall(more)
+            received = bytearray(body)
+            with suppress(ConnectionError):
+                while piece := connection.recv(1024 * 1024):
+                    received += piece
+    finally:
+        os.truncate(sentinel, 0)
+    assert len(received) < size
+    assert not received.strip(b"\0")
+
+
 def test_a_tunnel_is_not_made(server: RunningServer) -> None:
     """CONNECT is answered, and what follows is not taken for a request."""
     answer = talk(server, request(line=b"CONNECT /upload/cancel HTTP/1.1") + HIDDEN)
@@ -217,13 +250,33 @@ def test_no_header_can_be_made_out_of_a_token(server: RunningServer, tmp_path: P
 
 @pytest.mark.parametrize(
     "host",
-    ["x\tb", "x, y", "x y", "x@y", "http://x", "x/../y", "x:y", "x:123456", "[::1", "\u00e4", "x#y", "x?y", "'"],
-)
-def test_no_url_is_made_of_a_host_that_is_none(server: RunningServer, host: str) -> None:
-    sent = f"GET /download/ping HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    ["x\tb", "x, y", "x y", "x@y", "http://x", "x/../y", "x:y", "x:123456", "[::1", "\u00e4", "x#y", "x?y", "'",
+     "[....]", "[::::]", "[1.2.3.4]", "[1:2]", "[::1].", "[::1]x"],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/download/ping", "/"])
+def test_no_url_is_made_of_a_host_that_is_none(server: RunningServer, host: str, path: str) -> None:
+    sent = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
     answer = talk(server, sent)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"signature" not in answer
+
+
+@pytest.mark.parametrize("host", ["[::1]:8080", "[2001:DB8::1]", "[::ffff:127.0.0.1]", "a_b.example:1"])
+def test_a_url_is_made_of_a_host_that_is_one(server: RunningServer, host: str) -> None:
+    sent = f"GET /download/ping HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    assert talk(server, sent).partition(b"\r\n\r\n")[2].startswith(f"http://{host}/store/".encode())
+
+
+def test_requests_that_wait_on_a_connection_are_few(server: RunningServer) -> None:
+    """Who sends requests without end, and reads no answers, costs no more memory than a few of them."""
+    one = request(line=b"GET /profile HTTP/1.1")
+    last = request(b"Connection: close", line=b"GET /profile HTTP/1.1")
+    answer = talk(server, one * MOST_WAITING + last)
+    assert answer.count(b"HTTP/1.1 200 ") == MOST_WAITING + 1
+    answer = talk(server, one * 1000)
+    assert answer.count(b"HTTP/1.1 200 ") <= MOST_WAITING
+    assert b"HTTP/1.1 400 " in answer
+    assert f"More than {MOST_WAITING} requests".encode() in answer
 
 
 def test_headers_that_rewrite_requests_are_not_believed(server: RunningServer) -> None:

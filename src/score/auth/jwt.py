@@ -81,6 +81,7 @@ class Jwts:
             raise _refused("only RS256 is taken")
         kid = header.get("kid")
         kid = kid if isinstance(kid, str) else None
+        await self._keys.freshen()
         claims = _decode(token, self._keys.candidates(kid))
         if claims is None and await self._keys.renewed(kid):
             claims = _decode(token, self._keys.candidates(kid))

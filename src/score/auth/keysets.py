@@ -118,7 +118,7 @@ class KeySet:
     """The keys at a location, which is the operator's: no token can name another.
 
     Keys in a file are read at once (Misconfigured where that fails). Those at a URL are fetched in the background,
-    tried again until they are there, and renewed. Must be made within a running event loop.
+    tried again until they are there, and renewed when tokens come. Must be made within a running event loop.
     """
 
     def __init__(
@@ -148,6 +148,16 @@ class KeySet:
             except (OSError, UnicodeDecodeError) as error:
                 raise Misconfigured(f"The public key in {file} cannot be read: {error}.") from error
 
+    async def freshen(self) -> None:
+        """Fetch the keys anew where they are old, once for all who ask: one that was withdrawn proves nothing more.
+        Where they are not to be had, the present ones stay in use."""
+        if self._session is None or not self._keys or self._clock() - self._fetched <= _FRESH:
+            return
+        if self._clock() - self._looked >= _RENEWAL and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._fetch_once())
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
     def candidates(self, kid: str | None) -> Sequence[RSAPublicKey]:
         """The keys that may have signed a token with this ``kid``: the one of that name, or all where it has none.
 
@@ -155,8 +165,6 @@ class KeySet:
         """
         if not self._keys:
             raise Unavailable(self._problem, hint="Try again later.", retry_after=5)
-        if self._session is not None and self._clock() - self._fetched > _FRESH:
-            self._refresh()
         return [key.public for key in self._keys if kid is None or key.kid is None or key.kid == kid]
 
     async def renewed(self, kid: str | None) -> bool:
@@ -186,11 +194,6 @@ class KeySet:
             self._task.cancel()
         if self._session is not None:
             await self._session.close()
-
-    def _refresh(self) -> None:
-        """Fetch the keys in the background; the present ones serve until then."""
-        if self._clock() - self._looked >= _RENEWAL and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._fetch_once())
 
     async def _fetch_once(self) -> None:
         try:

@@ -111,9 +111,7 @@ class Access:
     async def upload_everywhere(self, token: str | None) -> None:
         """May the owner of the token upload to every study?"""
         if self._authorizer is not None:
-            identity = await self._identify(token)
-            if not self._scopes.upload.everywhere(identity.scopes):
-                raise _forbidden(NO_UPLOAD, self._scopes.upload, "", identity)
+            await self._identify_system(token)
 
     async def rights(self, token: str | None) -> Rights:
         """What the owner of the token may do. Unauthenticated where one is needed, and there is none."""
@@ -129,10 +127,7 @@ class Access:
             raise Forbidden(
                 "This is only possible under the profile secure.", hint="Use the command score-server on its machine."
             )
-        identity = await self._identify(token)
-        if not self._scopes.upload.everywhere(identity.scopes):
-            raise _forbidden(NO_UPLOAD, self._scopes.upload, "", identity)
-        return identity
+        return await self._identify_system(token)
 
     async def look(self, token: str | None) -> None:
         """Is it a valid token, whatever its scopes?"""
@@ -189,6 +184,13 @@ class Access:
             )
         identity = await self._authorizer.identify(token)
         audit.identified(identity)
+        return identity
+
+    async def _identify_system(self, token: str | None) -> Identity:
+        """The owner of the token, who may upload to every study."""
+        identity = await self._identify(token)
+        if not self._scopes.upload.everywhere(identity.scopes):
+            raise _forbidden(NO_UPLOAD, self._scopes.upload, "", identity)
         return identity
 
     async def _entity(self, object_id: str) -> Entity:

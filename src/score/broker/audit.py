@@ -17,6 +17,9 @@ from score.auth.base import Identity
 log = logging.getLogger("score.audit")
 log.setLevel(logging.INFO)
 
+_LONGEST = 255
+"""Characters of a study's id that a line has; those of the embedded registry have no more."""
+
 
 @dataclass(slots=True)
 class Trail:
@@ -43,9 +46,9 @@ def identified(identity: Identity) -> None:
 
 
 def concerns(study: str) -> None:
-    """The request is about a file of this study."""
+    """The request is about a file of this study; callers may name any, of any length."""
     if (trail := TRAIL.get()) is not None:
-        trail.study = study
+        trail.study = study[:_LONGEST]
 
 
 def note(deed: str, object_id: str = "", **what: str | int) -> None:

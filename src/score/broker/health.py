@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from score.auth.base import Authorizer
 from score.broker.state import Layout
+from score.broker.together import Together
 from score.errors import ScoreError
 from score.metadata.base import Registry
 from score.storage.base import ObjectStore, Probe
@@ -32,7 +33,8 @@ class Report:
 
 
 class Health:
-    """Looks at the buckets, the registry and the authorization server. Nothing is kept: each look is a new one."""
+    """Looks at the buckets, the registry and the authorization server. Nothing is kept: each look is a new one, which
+    those share who ask while another one is under way."""
 
     def __init__(
         self,
@@ -51,13 +53,21 @@ class Health:
         self._others: dict[str, Look] = {"sentinel": self._missing_sentinel, "registry": registry.probe}
         if authorizer is not None:
             self._others["authorization"] = authorizer.probe
+        self._asking: Together[str, bool] = Together()
+        self._reporting: Together[str, Report] = Together()
 
     async def is_up(self) -> bool:
         """Whether the buckets can be used."""
-        return all(probe.ok for probe in await asyncio.gather(*map(_probe, self._needed.values())))
+        return await self._asking.ask("", self._look_at_buckets)
 
     async def report(self) -> Report:
         """Every component."""
+        return await self._reporting.ask("", self._look_at_all)
+
+    async def _look_at_buckets(self) -> bool:
+        return all(probe.ok for probe in await asyncio.gather(*map(_probe, self._needed.values())))
+
+    async def _look_at_all(self) -> Report:
         probes, said = await asyncio.gather(
             asyncio.gather(*map(_probe, self._needed.values())),
             asyncio.gather(*map(_look, self._others.values())),

@@ -61,7 +61,7 @@ def check_payload(study: str, payload: object) -> Document:
             f"The studyId in the URL path {study!r} should match the studyId {str(named)[:60]!r} in the payload."
         )
     kind = payload.get("analysisType", {"name": _UNSPECIFIED})
-    if not (isinstance(kind, dict) and isinstance(kind.get("name"), str) and kind["name"]):
+    if not (isinstance(kind, dict) and isinstance(kind.get("name"), str) and kind["name"] and _is_text(kind["name"])):
         raise Invalid("The field 'analysisType' of the payload needs a 'name'.")
     if not isinstance(payload.get("samples", []), list):
         raise Invalid("The field 'samples' of the payload is not a list.")
@@ -142,8 +142,15 @@ def _check_file(number: int, file: object) -> None:
 
 
 def _is_plain(name: str) -> bool:
+    if not _is_text(name) or not name.isprintable() or "/" in name:
+        return False
+    return 0 < len(name.encode()) <= LONGEST_NAME and name not in (".", "..")
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text of JSON can be written as UTF-8: halves of surrogate pairs cannot."""
     try:
-        length = len(name.encode())
+        text.encode()
     except UnicodeEncodeError:
         return False
-    return 0 < length <= LONGEST_NAME and name not in (".", "..") and "/" not in name and name.isprintable()
+    return True

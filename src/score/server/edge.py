@@ -9,6 +9,7 @@ import time
 from asyncio import BaseTransport, TimerHandle
 from contextvars import ContextVar
 from http import HTTPStatus
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -34,16 +35,19 @@ LARGEST_HEAD = 64 * 1024
 MOST_HEADERS = 100
 LONGEST_QUERY = 8 * 1024
 """Bytes; those of signed URLs have a few hundred."""
+MOST_WAITING = 20
+"""Requests of a connection that wait while one before them is answered."""
 LARGEST_BODY = 1024 * 1024
 """Bytes of a body that the call has no use for."""
 BASE: ContextVar[str] = ContextVar("base", default="")
 """``scheme://host[:port]`` that the request at hand was sent to."""
 
-_HOST = re.compile(rb"[A-Za-z0-9._~-]{1,255}(:\d{1,5})?\Z|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?\Z")
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[([0-9A-Fa-f:.]{2,45})\])(?::\d{1,5})?\Z")
 _SHOWN = 500
 """Bytes of a path that logs show."""
 _TOO_LONG = f"The head of the request is longer than {LARGEST_HEAD} bytes."
 _TOO_MANY = f"The request has more than {MOST_HEADERS} headers."
+_TOO_MANY_WAIT = f"More than {MOST_WAITING} requests wait for answers on this connection."
 _OTHER_PROTOCOL = "No other protocol is spoken here: send a request with a body without the header Upgrade."
 _TOO_SLOW = "The head of the request did not arrive in time."
 _WITH_BODIES = ("/store/", "/submit/", HTSGET)
@@ -176,7 +180,7 @@ def _refuse(scope: Scope) -> ASGIApp | None:
 def _wrong_host(scope: Scope) -> str:
     """What is wrong with the request's Host, if anything; else notes the address for URLs of the local store."""
     hosts = [value for name, value in scope["headers"] if name == b"host"]
-    if len(hosts) == 1 and _HOST.match(hosts[0]):
+    if len(hosts) == 1 and _is_host(hosts[0]):
         BASE.set(f"{scope['scheme']}://{hosts[0].decode()}")
         return ""
     if not hosts and scope["http_version"] == "1.0":
@@ -186,9 +190,19 @@ def _wrong_host(scope: Scope) -> str:
     return "The request needs one valid Host header."
 
 
+def _is_host(text: bytes) -> bool:
+    """Whether this is a host, with a port or without; within brackets an address of IPv6, since what makes and reads
+    URLs takes no other."""
+    found = _HOST.match(text)
+    try:
+        return found is not None and (found[1] is None or bool(IPv6Address(found[1].decode())))
+    except ValueError:
+        return False
+
+
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with limits to the head of a request, its size and its time, and to a body that nobody
-    reads; and JSON for requests that are no HTTP.
+    """uvicorn's HTTP protocol with limits to the head of a request, its size and its time, to a body that nobody
+    reads, and to requests that are sent before others are answered; and JSON for requests that are no HTTP.
 
     A request for another protocol is answered in this one, and nothing after its head is read: the parser would take
     what a proxy sees as its body for the next request.
@@ -199,6 +213,7 @@ class Protocol(HttpToolsProtocol):
 
     head_within = 30.0
     _deadline: TimerHandle | None = None
+    _answering: RequestResponseCycle | None = None
     _hearing = False
     _count_of_headers = 0
     _unread = 0
@@ -254,6 +269,9 @@ class Protocol(HttpToolsProtocol):
         """The head of the request is there."""
         self._in_head = False
         self._head_is_there()
+        if len(self.pipeline) == MOST_WAITING:
+            self._refusal = _TOO_MANY_WAIT
+            raise ValueError(_TOO_MANY_WAIT)
         if not self.parser.should_upgrade():
             super().on_headers_complete()
             return
@@ -311,6 +329,11 @@ class Protocol(HttpToolsProtocol):
             self._refusal = _TOO_LONG
             self.send_400_response("")
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """A request is answered from now on."""
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _pass_over(self, length: int) -> None:
         """Bytes after the head; the connection ends with too many of them that nobody will read."""
         if self.cycle.response_complete:
@@ -342,14 +365,17 @@ class Protocol(HttpToolsProtocol):
             self._hang_up(408, _TOO_SLOW)
 
     def _hang_up(self, status: int, message: str) -> None:
-        """Answer a request that no application sees, and end the connection."""
+        """Answer a request that no application sees, and end the connection. Within the answer to another request it
+        ends without a word: whoever reads that would take these bytes for its own."""
         name = new_id()
         content = body(status, "", message, name)
         head = (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(content)}\r\nx-request-id: {name}\r\nconnection: close\r\n\r\n"
         )
-        self.transport.write(head.encode() + content)
+        before = self._answering
+        if before is None or not before.response_started or before.response_complete:
+            self.transport.write(head.encode() + content)
         self.transport.close()
         client = self.client[0] if self.client else "-"
         fields = {"message": message, "status": status, "client": client, "request": name}

@@ -183,6 +183,8 @@ class Plane:
         file = await self._store.in_thread(self._store.open_object, grant.key)
         try:
             status, span, answer_headers = _describe(file.stat, headers)
+            if grant.span and status != 206:  # If-Range asks for all of an object that is another one by now
+                raise Answer(412, "PreconditionFailed", "The object is another one than the one in If-Range.")
             await _start(send, status, answer_headers)
             if scope["method"] == "HEAD" or not span.length:
                 await send({"type": "http.response.body", "body": b""})

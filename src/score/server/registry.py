@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from math import isfinite
 from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
@@ -49,6 +50,8 @@ from score.server.routes import bearer
 
 LARGEST_PAYLOAD = 64 * 1024**2
 """Bytes of an analysis; some hundred thousand files."""
+DEEPEST = 100
+"""Levels of lists and objects in an analysis: neither Python nor SQLite reads and writes any number of them."""
 PAGE = 10
 LARGEST_PAGE = 2000
 """Entities of a page, as in Song."""
@@ -329,14 +332,31 @@ async def _body(request: Request) -> object:
     except TimeoutError:
         raise Refusal(_TOO_SLOW, f"No data arrived for {bodies.SILENCE:g} s.") from None
     try:
-        document: object = json.loads(body, parse_constant=_refuse_constant)
+        document: object = json.loads(body, parse_constant=_finite, parse_float=_finite)
+        _check_depth(document)
     except (ValueError, RecursionError):
-        raise Refusal(_BAD_JSON, "Unable to read the input payload: it is not JSON.") from None
+        why = f"it is not JSON, has a number that is too large, or is nested in more than {DEEPEST} levels"
+        raise Refusal(_BAD_JSON, f"Unable to read the input payload: {why}.") from None
     return document
 
 
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
+def _finite(text: str) -> float:
+    """A number as the answers can hold it: there is no infinity in JSON."""
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
+
+
+def _check_depth(document: object) -> None:
+    """ValueError where lists and objects are nested in more than :data:`DEEPEST` levels."""
+    level = [document]
+    for _ in range(DEEPEST):
+        level = [inner for one in level if isinstance(one, list) for inner in one] + [
+            inner for one in level if isinstance(one, dict) for inner in one.values()
+        ]
+    if any(isinstance(one, list | dict) for one in level):
+        raise ValueError("nested too deep")
 
 
 def _told_as_song(call: Handler) -> Handler:

@@ -230,17 +230,36 @@ def test_tokens_of_an_older_key_stay_valid_until_it_is_withdrawn(fake: FakeKeycl
         await jwts.identify(old)
         fake.rotate(keep=False)
         await jwts.identify(old)
-        clock.now = 320  # the next call fetches the keys in the background
-        with pytest.raises(Unauthenticated):
-            await for_ever(jwts, old)
+        clock.now = 320
+        gate = fake.traffic.hold(path="/certs")
+        several = [asyncio.create_task(jwts.identify(old)) for _ in range(3)]
+        await asyncio.to_thread(gate.wait_for_arrival)
+        gate.open()
+        for one in several:
+            with pytest.raises(Unauthenticated):
+                await one
+        assert len(fake.traffic.seen(path="/certs")) == 3
 
     with_jwts(fake, test, clock, permissions=False)
 
 
-async def for_ever(jwts: Jwts, token: str) -> None:
-    while True:
-        await jwts.identify(token)
-        await asyncio.sleep(0)
+def test_keys_that_cannot_be_fetched_anew_stay_in_use(fake: FakeKeycloak, caplog: pytest.LogCaptureFixture) -> None:
+    """Claim: tokens are taken while the authorization server gives no keys, and it is asked once in ten seconds."""
+    clock = Clock()
+
+    async def test(jwts: Jwts) -> None:
+        token = fake.issue_jwt("a.READ")
+        fake.traffic.inject(Answer.unavailable(), path="/certs", times=2)
+        for clock.now in (301, 305, 312):
+            await jwts.identify(token)
+        assert len(fake.traffic.seen(path="/certs")) == 3
+        fake.rotate(keep=False)
+        clock.now = 323
+        with pytest.raises(Unauthenticated):
+            await jwts.identify(token)
+
+    with_jwts(fake, test, clock, permissions=False)
+    assert caplog.text.count("The keys from before stay in use") == 2
 
 
 def test_a_jwt_without_kid_is_tried_against_every_key(fake: FakeKeycloak) -> None:

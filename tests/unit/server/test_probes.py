@@ -117,6 +117,26 @@ class Counted(LocalStore):
         return Probe(self.well, "" if self.well else "It is away.")
 
 
+def test_many_who_ask_how_it_is_cost_a_few_looks(tmp_path: Path) -> None:
+    """Anybody may ask, without a token: a thousand at once are no thousand calls of store, registry and authorization
+    server."""
+
+    async def main() -> None:
+        store = Counted(tmp_path, "object", base=str)
+        health = Health(store, store, EmbeddedRegistry(tmp_path), None, layout_of(Settings()), "heliograph")
+        try:
+            assert all(report.ok for report in await asyncio.gather(*[health.report() for _ in range(1000)]))
+            assert all(await asyncio.gather(*[health.is_up() for _ in range(1000)]))
+            assert store.looks <= 4
+            store.well = False
+            assert not (await health.report()).ok
+            assert not await health.is_up()
+        finally:
+            await store.close()
+
+    asyncio.run(main())
+
+
 def test_many_probes_cost_the_store_one_look(tmp_path: Path) -> None:
     now = 0.0
 

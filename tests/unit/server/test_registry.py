@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +13,7 @@ import urllib3
 from starlette.applications import Starlette
 
 from score.errors import Forbidden, Unauthenticated, Unavailable
+from score.metadata.base import Analysis, AnalysisState
 from score.metadata.embedded import EmbeddedRegistry
 from score.protocol.digests import EMPTY_MD5
 from score.protocol.ids import is_uuid, object_id
@@ -97,6 +99,11 @@ class Site:
     def store(self, analysis: str, *names: str, size: int = 5, md5: str | None = EMPTY_MD5) -> None:
         for name in names:
             self.objects.held[object_id(analysis, name)] = (size, md5)
+
+    def listed(self) -> list[Analysis]:
+        """The unpublished analyses, as the page shows them."""
+        states = [AnalysisState.UNPUBLISHED]
+        return asyncio.run(self._registry.list_analyses(STUDY, states, offset=0, limit=10))[0]
 
     def put(self, action: str, analysis: str, **options: Any) -> Any:
         return self.http.call("PUT", f"/studies/{STUDY}/analysis/{action}/{analysis}", **options)
@@ -214,6 +221,35 @@ def test_submissions_that_are_refused(site: Site) -> None:
     message = check_error(site.http.post(f"/submit/{STUDY}", json=payload("a", "../b")), 400, "schema.violation")
     assert "'../b'" in message
     assert site.http.get("/entities").json()["totalElements"] == 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1e999", "-1e999", "[1e400]", "[" * 101 + "]" * 101, '{"a":' * 101 + "0" + "}" * 101, "[" * 900 + "]" * 900],
+    ids=["large", "small", "within", "lists", "objects", "deep"],
+)
+def test_what_could_not_be_given_back_is_not_taken(site: Site, value: str) -> None:
+    """One analysis that no answer can hold would take all others of its study with it."""
+    site.submit("a")
+    for path, document in ((f"/submit/{STUDY}", payload("b")), ("/studies/NEW/", {"studyId": "NEW"})):
+        body = json.dumps(document).removesuffix("}") + f', "more": {value}}}'
+        message = check_error(site.http.post(path, body=body), 422, "payload.parsing")
+        assert "nested" in message
+    assert len(site.http.get(f"/studies/{STUDY}/analysis?analysisStates=UNPUBLISHED").json()) == 1
+
+
+def test_a_kind_of_analysis_that_is_no_text(site: Site) -> None:
+    site.submit("a")
+    body = json.dumps(payload("b") | {"analysisType": {"name": "\ud800"}})
+    assert "analysisType" in check_error(site.http.post(f"/submit/{STUDY}", body=body), 400, "schema.violation")
+    assert len(site.listed()) == 1
+
+
+def test_what_is_odd_and_can_be_given_back_is_taken(site: Site) -> None:
+    odd = {"large": 1e308, "digits": 10**300, "nested": json.loads("[" * 98 + "]" * 98), "text": "\u0000\u202e"}
+    analysis = site.submit("a", more=odd)
+    assert site.http.get(f"/studies/{STUDY}/analysis/{analysis}").json()["more"] == odd
+    assert [one.id for one in site.listed()] == [analysis]
 
 
 def test_analyses_of_a_study_by_state(site: Site) -> None:
