@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
 import pathlib
+import signal
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -197,6 +199,30 @@ class TestTransfers:
         client.cancel()
         with pytest.raises(Cancelled):
             client.download([stored], tmp_path)
+
+
+class TestForking:
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+    @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+    def test_a_forked_process_is_told_to_make_a_client_of_its_own(
+        self, client: Client, stored: str, tmp_path: Path
+    ) -> None:
+        """The threads for parts stay behind: it would wait for them without end."""
+        assert client.download([stored], tmp_path / "here")[0].good
+        reads, writes = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reads)
+            signal.alarm(30)
+            try:
+                (outcome,) = client.download([stored], tmp_path / "there")
+                os.write(writes, str(outcome.error).encode())
+            finally:
+                os._exit(0)
+        os.close(writes)
+        with os.fdopen(reads, "rb") as told:
+            assert b"before this process was forked" in told.read()
+        assert os.waitpid(child, 0)[1] == 0
 
 
 class TestLooking:
