@@ -86,6 +86,10 @@ class TestManyFiles:
         finally:
             tracemalloc.stop()
 
+    def test_a_list_is_made_of_whatever_gives_entries(self, client: Client, tmp_path: Path) -> None:
+        entries = (UploadEntry(name_of(number), tmp_path / "absent", MD5) for number in range(3))
+        assert [outcome.object_id for outcome in client.upload_all(entries)] == [name_of(n) for n in range(3)]
+
     def test_an_error_keeps_no_frames(self, client: Client, tmp_path: Path) -> None:
         (outcome,) = client.upload_all([UploadEntry(name_of(1), tmp_path / "absent", MD5)])
         assert outcome.error is not None
@@ -149,6 +153,14 @@ class TestTransfers:
         assert list(transfer) == []
         assert transfer.done
         assert site.heard.of(Ended) == [events[-1]]
+
+    def test_it_keeps_nothing_of_what_the_client_does_afterwards(
+        self, client: Client, stored: str, tmp_path: Path
+    ) -> None:
+        transfer = client.begin(client.stat, stored)
+        transfer.result()
+        client.download([stored], tmp_path)
+        assert [list(transfer), list(transfer)] == [[], []]
 
     def test_its_error_is_raised_where_the_result_is_asked_for(self, client: Client, tmp_path: Path) -> None:
         transfer = client.begin(client.upload, tmp_path / "absent", name_of(1))
