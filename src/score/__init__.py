@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from score.errors import ScoreError
     from score.protocol.wire import Listed
     from score.reading.file import RemoteFile
-    from score.transfer.events import Ended, Event, Moved, Note, PartDone, Planned, Verifying, Waiting
+    from score.transfer.events import Checked, Ended, Event, Moved, Note, PartDone, Planned, Verifying, Waiting
 
 _HOMES = {
+    "Checked": "score.transfer.events",
     "Client": "score.client.client",
     "Ended": "score.transfer.events",
     "Event": "score.transfer.events",
@@ -54,6 +55,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Checked",
     "Client",
     "Ended",
     "Event",

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -68,6 +69,11 @@ def test_the_examples_run(tmp_path: Path) -> None:
 
 def test_every_public_name_is_described() -> None:
     assert [name for name in score.__all__ if name != "__version__" and not re.search(rf"\b{name}\b", PAGE)] == []
+
+
+def test_every_event_has_a_public_name() -> None:
+    """Whoever matches them with a type checker wants to name each."""
+    assert {event.__name__ for event in get_args(score.Event)} <= set(score.__all__)
 
 
 def test_every_public_method_is_described() -> None:

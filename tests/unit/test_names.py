@@ -13,6 +13,7 @@ from score import Client
 
 NAMES = [
     *(
+        "Checked",
         "Client",
         "Ended",
         "Event",

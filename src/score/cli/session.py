@@ -39,7 +39,7 @@ class Session:
 
         Raises Cancelled once the user asked to stop, after what was under way is told of.
         """
-        with self.interrupts.asking(self.client.stop.ask):
+        with self.interrupts.asking(self.client.stop.set):
             for outcome in outcomes:
                 self._statuses.add(outcome)
                 self._moved += outcome.good and outcome.state is not State.PRESENT

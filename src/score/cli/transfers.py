@@ -166,7 +166,7 @@ def download(
             (object_id for object_id, _ in mine),
             output_dir,
             layout=Layout(output_layout.lower()),
-            index=index and not ranged,
+            index=index,
             offset=offset,
             length=length,
             force=force,

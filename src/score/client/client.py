@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Container, Iterable, Iterator, Sized
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -181,7 +181,7 @@ class Client:
         for _, outcome in self._upload(entries, force):
             yield outcome
 
-    def upload_all(self, entries: Sequence[UploadEntry], *, force: bool = False) -> Outcomes:
+    def upload_all(self, entries: Iterable[UploadEntry], *, force: bool = False) -> Outcomes:
         """:meth:`upload_each`, with the outcomes in the order of the entries, when all have ended."""
         return _in_order(self._upload(entries, force))
 

@@ -39,7 +39,7 @@ class Downloads:
         """Download an object, and its index where that is wanted. Raises Later where it is ``large`` after all, and
         what ends all of them."""
         entity = self._catalog.entity(object_id)
-        index = self._catalog.index_of(entity) if self._wanted.index else None
+        index = self._catalog.index_of(entity) if self._wanted.along else None
         if index is None or index.id in self._wanted.skip:
             return self._fetch(entity, large)
         outcomes = self._fetch(entity, large) + self._fetch(index, True, along=True)

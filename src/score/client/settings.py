@@ -85,13 +85,22 @@ class Settings:
     @classmethod
     def load(cls, **given: str) -> Settings:
         """The settings as score-client finds them, in the current folder and the environment; those ``given`` count
-        more (``storage_url="..."`` is ``storage.url``). Raises Misconfigured."""
+        more (``storage_url="..."`` is ``storage.url``). Raises Misconfigured, also for a name that is no setting."""
         arguments = [f"--{name.replace('_', '.')}={value}" for name, value in given.items()]
-        return settings(read(arguments, os.environ, Path()))
+        values = read(arguments, os.environ, Path())
+        for one in values.unknown:
+            if one.origin.startswith("option "):  # those of files are warned of by who has a terminal for it
+                meant = one.meant.replace(".", "_")
+                hint = (
+                    f"Did you mean {meant}?" if meant else "Name it as in the list of settings, with _ for each dot."
+                )
+                raise Misconfigured(f"{one.name.replace('.', '_')!r} is no setting of a client.", hint=hint)
+        return settings(values)
 
     def __post_init__(self) -> None:
         for name, url in (("storage_url", self.storage_url), ("metadata_url", self.metadata_url or self.storage_url)):
             object.__setattr__(self, name, url.rstrip("/"))
+        object.__setattr__(self, "token", _plausible(self.token.strip(), "token"))
 
     def __repr__(self) -> str:  # the token stays out of every trace
         return f"Settings({self.storage_url}, {self.metadata_url}, token {'set' if self.token else 'not set'})"
@@ -251,7 +260,7 @@ def _token(values: Values) -> str:
 
 
 def _plausible(token: str, where: str) -> str:
-    """The token, which travels in a header. Raises Misconfigured, without showing it."""
+    """The token, which travels in a header; empty where there is none. Raises Misconfigured, without showing it."""
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise Misconfigured(
             f"{where}: that is no access token; it holds blanks, line ends or odd characters.",

@@ -26,6 +26,7 @@ class Transfer(Generic[R]):
         self._events: SimpleQueue[Event | None] = SimpleQueue()
         self._result: list[R] = []
         self._error: BaseException | None = None
+        self._over = False
         self._thread = threading.Thread(target=self._run, name="transfer", daemon=True)
 
     def start(self) -> None:
@@ -38,6 +39,7 @@ class Transfer(Generic[R]):
         except BaseException as error:  # noqa: BLE001  it is raised where the result is asked for
             self._error = error
         finally:
+            self._over = True
             self._events.put(None)
 
     def __iter__(self) -> Iterator[Event]:
@@ -47,8 +49,9 @@ class Transfer(Generic[R]):
         self._events.put(None)
 
     def tell(self, event: Event) -> None:
-        """Take an event; the client's business."""
-        self._events.put(event)
+        """Take an event; the client's business, which may go on when the call has ended: nobody reads those."""
+        if not self._over:
+            self._events.put(event)
 
     @property
     def done(self) -> bool:

@@ -28,6 +28,12 @@ class Wanted:
     validate: bool
     skip: Container[str] = ()
 
+    @property
+    def along(self) -> bool:
+        """Whether index files come along: not with a range, which is one of the bytes of each object that was named;
+        an index cut likewise is none."""
+        return self.index and self.offset == 0 and self.length < 0
+
     def job(
         self,
         engine: Engine,

@@ -26,9 +26,9 @@ class RemoteFile(io.RawIOBase):
 
     def __init__(self, remote: RemoteObject) -> None:
         """Asks the server for the object, so that what stands in the way of reading it is known at once."""
-        remote.open()
         self._remote = remote
         self._at = 0
+        remote.open()
 
     def __repr__(self) -> str:
         return f"<RemoteFile {self.name}, {self.size:,} bytes{', closed' if self.closed else ''}>"

@@ -133,6 +133,8 @@ class Fetch:
         if len(kept) < len(finished):
             text = f"{len(finished) - len(kept)} parts changed on the disk since they were fetched; fetched again"
             self.engine.listener(Note(self.item, text))
+            lost = sum(part.part_size for part in finished) - sum(part.part_size for part in kept)
+            self.engine.listener(Moved(self.item, -lost))
         return kept
 
     def _mend(self, parts: Sequence[Part], whole: str, found: str) -> str:
@@ -145,7 +147,9 @@ class Fetch:
                     self.drop(part.part_number)
         if bad:
             numbers = ", ".join(str(part.part_number) for part in bad[:10])
-            self.engine.listener(Note(self.item, f"parts changed on the disk, fetched again: {numbers}"))
+            text = f"parts were changed on their way or on the disk, fetched again: {numbers}"
+            self.engine.listener(Note(self.item, text))
+            self.engine.listener(Moved(self.item, -sum(part.part_size for part in bad)))
             self._mending = True
             numbered = {part.part_number for part in bad}
             found = self._follow(parts, [part for part in parts if part.part_number not in numbered], bad)

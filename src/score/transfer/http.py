@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import ssl
 import urllib.request
@@ -117,6 +118,7 @@ class Http:
         self._context = context
         self._proxies = urllib.request.getproxies()
         self._pools: dict[str, urllib3.PoolManager] = {}
+        self._process = os.getpid()
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         parts = urlsplit(url)
@@ -152,8 +154,14 @@ class Http:
 
         With ``stream`` the body is not read yet: read it, then ``release_conn``, or ``close`` to drop the connection.
         That of a refusal (300 and above) is not read either: :func:`refusal_message` does.
-        Raises Unavailable where no answer comes, Invalid for a URL that is none, Refused where trust is missing.
+        Raises Unavailable where no answer comes, Invalid for a URL that is none, and in a forked process, Refused
+        where trust is missing.
         """
+        if os.getpid() != self._process:  # the connections are those of the other one, and its threads stayed there
+            raise Invalid(
+                "This client was made before this process was forked, and cannot be used in it.",
+                hint="Make a client of its own in the new process.",
+            )
         timeout = self._timeout if timeouts is None else urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
         if not url.startswith(("http://", "https://")):
             raise Invalid(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Event as Flag
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from score.errors import Cancelled, Integrity, Unavailable
@@ -54,26 +55,27 @@ class Exhausted(Unavailable):
 
 class Stop:
     """The user's wish to stop, now or when a time is over, shared by all threads of a transfer. ``clock`` gives
-    seconds."""
+    seconds.
+
+    A handler of signals may ask for it, whatever it interrupts: there is no lock here that the code under it could
+    hold, and a queue takes what is put into it while it is waited for.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._flag = Flag()
         self._asked = False
+        self._sleepers: list[SimpleQueue[None]] = []
         self._clock = clock
         self._end = math.inf
 
     def set(self) -> None:
-        """From now on every check raises Cancelled."""
-        self._flag.set()
-
-    def ask(self) -> None:
-        """As :meth:`set`, for a handler of signals, which must take no lock that the code under it may hold: whoever
-        sleeps does not notice until the next one who checks passes it on by :meth:`set`."""
+        """From now on every check raises Cancelled, and nobody sleeps."""
         self._asked = True
+        for sleeper in list(self._sleepers):
+            sleeper.put(None)
 
     def check(self) -> None:
         """Raises Cancelled once the user asked to stop."""
-        if self._flag.is_set() or self._asked or self.is_late:
+        if self._asked or self.is_late:
             raise Cancelled("Stopped.")
 
     def after(self, seconds: float) -> None:
@@ -87,8 +89,15 @@ class Stop:
 
     def sleep(self, seconds: float) -> None:
         """Wait; raises Cancelled at once when the user asks to stop."""
-        if self._flag.wait(min(seconds, max(self._end - self._clock(), 0.0))) or self.is_late:
-            raise Cancelled("Stopped.")
+        called: SimpleQueue[None] = SimpleQueue()
+        self._sleepers.append(called)
+        try:
+            self.check()  # whoever asks from here on calls
+            with contextlib.suppress(Empty):
+                called.get(timeout=min(seconds, max(self._end - self._clock(), 0.0)))
+        finally:
+            self._sleepers.remove(called)
+        self.check()
 
 
 def persist(call: Callable[[], T], what: str, patience: Patience, stop: Stop, listener: Listener) -> T:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
 import pathlib
+import signal
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -84,6 +86,10 @@ class TestManyFiles:
         finally:
             tracemalloc.stop()
 
+    def test_a_list_is_made_of_whatever_gives_entries(self, client: Client, tmp_path: Path) -> None:
+        entries = (UploadEntry(name_of(number), tmp_path / "absent", MD5) for number in range(3))
+        assert [outcome.object_id for outcome in client.upload_all(entries)] == [name_of(n) for n in range(3)]
+
     def test_an_error_keeps_no_frames(self, client: Client, tmp_path: Path) -> None:
         (outcome,) = client.upload_all([UploadEntry(name_of(1), tmp_path / "absent", MD5)])
         assert outcome.error is not None
@@ -148,6 +154,14 @@ class TestTransfers:
         assert transfer.done
         assert site.heard.of(Ended) == [events[-1]]
 
+    def test_it_keeps_nothing_of_what_the_client_does_afterwards(
+        self, client: Client, stored: str, tmp_path: Path
+    ) -> None:
+        transfer = client.begin(client.stat, stored)
+        transfer.result()
+        client.download([stored], tmp_path)
+        assert [list(transfer), list(transfer)] == [[], []]
+
     def test_its_error_is_raised_where_the_result_is_asked_for(self, client: Client, tmp_path: Path) -> None:
         transfer = client.begin(client.upload, tmp_path / "absent", name_of(1))
         assert list(transfer) == []
@@ -197,6 +211,30 @@ class TestTransfers:
         client.cancel()
         with pytest.raises(Cancelled):
             client.download([stored], tmp_path)
+
+
+class TestForking:
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+    @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+    def test_a_forked_process_is_told_to_make_a_client_of_its_own(
+        self, client: Client, stored: str, tmp_path: Path
+    ) -> None:
+        """The threads for parts stay behind: it would wait for them without end."""
+        assert client.download([stored], tmp_path / "here")[0].good
+        reads, writes = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reads)
+            signal.alarm(30)
+            try:
+                (outcome,) = client.download([stored], tmp_path / "there")
+                os.write(writes, str(outcome.error).encode())
+            finally:
+                os._exit(0)
+        os.close(writes)
+        with os.fdopen(reads, "rb") as told:
+            assert b"before this process was forked" in told.read()
+        assert os.waitpid(child, 0)[1] == 0
 
 
 class TestLooking:

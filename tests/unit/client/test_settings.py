@@ -148,6 +148,16 @@ class TestToken:
                 load(STORAGE_URL=URL, **given)
             assert token not in str(caught.value)
 
+    @pytest.mark.parametrize("token", ["two words", "first\nsecond", "tök€n"])
+    def test_a_program_that_gives_one_that_is_none_is_told_so(self, token: str) -> None:
+        """Else the call that it would travel in is refused, in words about an address."""
+        with pytest.raises(Misconfigured, match="token: that is no access token") as caught:
+            Settings(storage_url=URL, token=token)
+        assert token not in str(caught.value)
+
+    def test_the_end_of_its_line_is_taken_off(self) -> None:
+        assert Settings(storage_url=URL, token=f"{TOKEN}\n").token == TOKEN
+
     def test_it_is_in_no_trace(self) -> None:
         found = load(STORAGE_URL=URL, ACCESSTOKEN=TOKEN)
         assert TOKEN not in repr(found)
@@ -229,6 +239,17 @@ def test_every_setting_is_described_and_counts(name: str, tmp_path: Path) -> Non
     given = [one for one in plain if not one.startswith(f"--{name}=")]  # an option wins over a variable
     before, after = read(plain, {}, tmp_path), read(given, variable, tmp_path)
     assert (settings(before), display(before)) != (settings(after), display(after))
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("token", "Did you mean accessToken?"), ("storge_url", "Did you mean storage_url?"), ("x", "Name it as")],
+)
+def test_a_name_that_a_program_gives_is_a_setting(name: str, hint: str) -> None:
+    with pytest.raises(Misconfigured, match=f"'{name}' is no setting") as caught:
+        Settings.load(**{"storage_url": URL, name: TOKEN})
+    assert caught.value.hint.startswith(hint)
+    assert TOKEN not in str(caught.value)
 
 
 def test_a_client_finds_its_settings_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from score.errors import NotFound
 from score.reading import RemoteFile, RemoteObject
 from score.testing.score import FaultyScore
 
@@ -25,6 +26,14 @@ def file(site: FaultyScore, open_object: Callable[..., RemoteObject]) -> Iterato
     site.fake.add(OBJECT, LINES)
     with RemoteFile(open_object()) as file:
         yield file
+
+
+def test_one_that_cannot_be_opened_is_closed_without_a_word(open_object: Callable[..., RemoteObject]) -> None:
+    """Python closes it when it is let go of, and tells of what goes wrong then."""
+    file = RemoteFile.__new__(RemoteFile)
+    with pytest.raises(NotFound):
+        RemoteFile.__init__(file, open_object())
+    file.close()
 
 
 SIZES = st.integers(-1, 2000)

@@ -144,6 +144,8 @@ def test_damage_that_was_not_seen_on_arrival_is_found_by_the_whole_md5(
     assert fetching.receive_all() == WHOLE
     assert fetching.path.read_bytes() == DATA
     assert sorted(store.gets) == sorted([*RANGES, RANGES[1], RANGES[5]])
+    assert moved(store) == len(DATA)
+    assert any("on their way or on the disk" in note.text for note in store.heard.of(Note))
 
 
 def test_where_others_want_the_processors_parts_are_not_hashed_on_their_own(
@@ -487,6 +489,7 @@ def test_parts_that_changed_on_the_disk_since_are_found_and_fetched_again(
     assert fetching.path.read_bytes() == DATA
     assert sorted(store.gets) == sorted([RANGES[1], RANGES[4]])
     assert any("fetched again" in note.text for note in store.heard.of(Note))
+    assert moved(store) == len(DATA), "what was fetched twice counts once"
 
 
 def test_a_file_that_lost_its_end_is_mended(fetching: Fetching, store: FaultyScore) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -159,6 +163,38 @@ def test_a_wait_ends_when_the_user_asks_to_stop() -> None:
     assert not thread.is_alive()
     assert len(ends) == 1
     assert call.made == 1
+
+
+def test_a_handler_of_signals_may_ask_whatever_it_interrupts() -> None:
+    """It runs between two lines of the thread that sleeps: here between any two, one after the other."""
+
+    def sleep(asked_at: int) -> int:
+        """The number of lines that were gone through."""
+        stop, gone = Stop(), 0
+
+        def trace(frame: FrameType, event: str, argument: object) -> Any:
+            nonlocal gone
+            gone += event == "line"
+            if event == "line" and gone == asked_at:
+                stop.set()
+            return trace
+
+        sys.settrace(trace)
+        try:
+            with contextlib.suppress(Cancelled):
+                stop.sleep(0)
+        finally:
+            sys.settrace(None)
+        return gone
+
+    def run() -> None:
+        for line in range(1, sleep(0)):
+            sleep(line)
+        ended.set()
+
+    ended = threading.Event()
+    threading.Thread(target=run, daemon=True).start()
+    assert ended.wait(20)
 
 
 def test_nothing_is_begun_after_the_wish_to_stop() -> None:

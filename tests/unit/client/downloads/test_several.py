@@ -8,6 +8,7 @@ import pytest
 
 from score.client.client import Client
 from score.client.outcome import State
+from score.client.rehearsal import rehearse_downloads
 from score.errors import NotFound, Unauthenticated
 from score.testing.faults import Answer
 from score.testing.score import FaultyScore
@@ -36,6 +37,17 @@ class TestSeveral:
 
     def test_it_stays_where_it_is_not_wanted(self, client: Client, song: FakeSong, out: Path) -> None:
         assert [outcome.object_id for outcome in fetch(client, out, index=False)] == [OBJECT]
+        assert song.traffic.seen(path="/entities$") == []
+
+    @pytest.mark.parametrize("range_", [{"offset": 2}, {"length": 3}])
+    def test_a_range_is_one_of_the_object_alone(
+        self, client: Client, song: FakeSong, out: Path, range_: dict[str, int]
+    ) -> None:
+        """An index cut likewise would look like one."""
+        assert [outcome.object_id for outcome in fetch(client, out, **range_)] == [OBJECT]
+        assert [one.object_id for one in rehearse_downloads(client, [OBJECT], out.parent / "new", **range_)] == [
+            OBJECT
+        ]
         assert song.traffic.seen(path="/entities$") == []
 
     @pytest.mark.parametrize("name", ["A.BAM.BAI", "a.bam.crai", "a.bam.tbi", "a.bam.idx"])
