@@ -36,9 +36,8 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
     from score.cli import inputs
     from score.cli.progress import total
     from score.cli.session import session
-    from score.client.register import find_files
+    from score.client.register import find_files, without_manifest
     from score.client.register import register as submit
-    from score.errors import ScoreError
     from score.transfer.files import translate
 
     with session(ctx) as run, _said_what_to_do():
@@ -51,12 +50,7 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
         except OSError as error:
             if manifest.is_file():  # no device
                 manifest.unlink()  # an upload from a part of it would look complete
-            told: ScoreError = translate(error, manifest)
-            raise type(told)(
-                f"{told.message.rstrip('.')}; the files are registered as analysis {done.analysis_id}.",
-                hint=f"score-client upload --study-id {study_id} --analysis-id {done.analysis_id} --dir {folder} "
-                "needs no manifest.",
-            ) from error
+            raise without_manifest(translate(error, manifest), study_id, done.analysis_id, folder) from error
         count = len(done.manifest.entries)
         files = "1 file" if count == 1 else f"{count} files"
         run.screen.line(f"{files} registered as analysis {done.analysis_id} of {study_id}.")

@@ -63,8 +63,7 @@ class Download:
         journal.finish_move(target, self.file)
         if not self.force and is_there(target) and not (begun and target == journal.data):
             self._require_same(target, wanted, whole)
-            if target == journal.data or not is_there(journal.data):
-                journal.forget()  # a run that was killed as it ended may have left it
+            journal.forget_at(target)
             return Outcome(object_id, State.PRESENT, target, wanted.object_size, whole)
         if not begun:
             self._require_free(journal)

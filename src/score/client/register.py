@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from unicodedata import category
 
 from score.client.manifests import UploadEntry, UploadManifest, can_hold
-from score.errors import Conflict, Invalid, NotFound, Refused
+from score.errors import Cancelled, Conflict, Invalid, NotFound, Refused, ScoreError, Unavailable
 from score.transfer.checking import checked_md5
 from score.transfer.events import Ended, Planned
 from score.transfer.files import Source, translate
@@ -33,6 +33,11 @@ _TYPES = {
     ".fasta": "FASTA",
     ".fa": "FASTA",
 }
+
+_AGAIN = (
+    "They may be registered all the same. Run the same command again later: it registers them as another analysis, "
+    "and one to which nothing is uploaded does no harm."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,8 @@ def register(
 
     ``hashed`` is called as the MD5 of each file is known; how far it is, the client's listener is told. Raises what
     hashing the files raises, Invalid where there can be no such study, and Refused where the metadata service's
-    answer does not fit what was submitted.
+    answer does not fit what was submitted. What goes wrong after they were submitted says so: to submit them again
+    makes another analysis.
     """
     song, listener = client.song, client.engine.listener
     if study not in song.studies():  # a registry that is away or refuses is noticed before hours of hashing
@@ -118,8 +124,19 @@ def register(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     payload: dict[str, object] = {"studyId": study, "analysisType": {"name": "files"}, "files": files, "samples": []}
-    analysis_id = song.submit(study, payload)
-    ids = {str(record.get("fileName")): str(record.get("objectId")) for record in song.files(study, analysis_id)}
+    try:
+        analysis_id = song.submit(study, payload)
+    except Unavailable as error:
+        raise Unavailable(error.message, hint=_AGAIN) from error
+    except KeyboardInterrupt:
+        raise Cancelled("Interrupted while the files were being registered.", hint=_AGAIN) from None
+    try:
+        records = client.engine.persist(
+            lambda: song.files(study, analysis_id), f"{analysis_id}: asking the metadata service"
+        )
+    except (ScoreError, KeyboardInterrupt) as error:
+        raise without_manifest(error, study, analysis_id, paths[0].parent) from error
+    ids = {str(record.get("fileName")): str(record.get("objectId")) for record in records}
     missing = [path.name for path in paths if path.name not in ids]
     if missing:
         raise Refused(
@@ -131,6 +148,15 @@ def register(
         for path, file in zip(paths, files, strict=True)
     )
     return Registered(analysis_id, UploadManifest(analysis_id, entries))
+
+
+def without_manifest(error: ScoreError | KeyboardInterrupt, study: str, analysis_id: str, folder: Path) -> ScoreError:
+    """What is told where the files of ``folder`` are registered, but ``error`` left no manifest of them."""
+    told = error if isinstance(error, ScoreError) else Cancelled("Interrupted")
+    return type(told)(
+        f"{told.message.rstrip('.')}; the files are registered as analysis {analysis_id}.",
+        hint=f"score-client upload --study-id {study} --analysis-id {analysis_id} --dir {folder} needs no manifest.",
+    )
 
 
 def _make_study(song: Song, study: str) -> None:

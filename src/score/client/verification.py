@@ -57,6 +57,8 @@ class Verification:
             self.claims.claim(taken, self.entity.id)
         stored = self._stored()
         self._require_registered(stored)
+        if self.repair:
+            journal.finish_move(path, None)
         if journal.begun and (path == journal.data or not is_there(path)):
             if not self.repair:
                 raise Conflict(
@@ -70,6 +72,8 @@ class Verification:
         bad = self._damage(path, stored)
         md5 = to_hex(stored.object_md5)
         if bad is None:
+            if self.repair:
+                journal.forget_at(path)
             return Outcome(self.entity.id, State.VERIFIED, path, stored.object_size, md5)
         if not self.repair:
             raise Integrity(f"{path} is not the object: {bad.text}.", hint=REPAIR)

@@ -23,7 +23,7 @@ from score._version import __version__
 from score.errors import NoSpace, NotFound, Refused, ScoreError
 from score.protocol.digests import is_md5
 from score.protocol.wire import Part, Specification, from_json, to_json
-from score.transfer.files import finish_move, translate
+from score.transfer.files import finish_move, is_there, translate
 
 VERSION = 1
 """Of the form of what is kept. State without a mark is the reference's, or an older version's, and of this form."""
@@ -347,6 +347,11 @@ class DownloadJournal:
         """A part has to be fetched again."""
         with contextlib.suppress(OSError):
             (self._folder / f"part-{number:08x}").unlink()
+
+    def forget_at(self, target: Path) -> None:
+        """The object is at ``target``: remove what a run that was killed as it ended may have left."""
+        if target == self.data or not is_there(self.data):
+            self.forget()
 
     def forget(self) -> None:
         """The download is finished: remove its state, not its bytes. It is gone at one blow: where only some of it

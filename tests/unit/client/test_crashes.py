@@ -15,6 +15,7 @@ import pytest
 
 from score.client.client import Client
 from score.client.layout import Layout
+from score.client.verification import verify
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
 
@@ -26,6 +27,7 @@ import json, os, sys
 from pathlib import Path
 from score.client.client import Client
 from score.client.settings import Settings
+from score.client.verification import verify
 
 WRITES = os.O_WRONLY | os.O_RDWR
 left = 0
@@ -48,24 +50,28 @@ for line in sys.stdin:
         settings = Settings(wish["score"], wish["song"], parallel=1)
         with Client(settings) as client:
             left = wish["step"]
-            (outcome,) = client.download([wish["id"]], wish["out"], layout=wish["layout"], index=False)
+            given = ([wish["id"]], Path(wish["out"]))
+            how = {"layout": wish["layout"], "index": False}
+            repair = wish["repair"]
+            (outcome,) = verify(client, *given, repair=True, **how) if repair else client.download(*given, **how)
         os._exit(0 if outcome.good else 1)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-Kill = Callable[[int, Path, Layout], int]
+Kill = Callable[..., int]
 
 
 @pytest.fixture
 def kill(site: FaultyScore, song: FakeSong) -> Iterator[Kill]:
-    """Downloads the object in a process that dies before its step of that number; gives its exit status."""
+    """Downloads the object, or repairs it, in a process that dies before its step of that number; gives its exit
+    status."""
     command = [sys.executable, "-c", PROGRAM]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         tell, hear = process.stdin, process.stdout
 
-        def run(step: int, out: Path, layout: Layout) -> int:
-            wish = {"step": step, "out": str(out), "layout": layout, "id": OBJECT}
+        def run(step: int, out: Path, layout: Layout, *, repair: bool = False) -> int:
+            wish = {"step": step, "out": str(out), "layout": layout, "id": OBJECT, "repair": repair}
             print(json.dumps(wish | {"score": site.url, "song": song.url}), file=tell, flush=True)
             return int(hear.readline())
 
@@ -94,6 +100,30 @@ def test_a_download(
         assert list(out.iterdir()) == [outcome.path], f"killed before step {step}"
         assert len(site.gets) <= -(-size // PART) - finished
         assert not (over and site.gets)
+        shutil.rmtree(out)
+        if status == 0:
+            return
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.parametrize("size", [len(DATA), 1000])
+@pytest.mark.parametrize("layout", [Layout.FILENAME, Layout.ID])
+def test_a_repair(
+    kill: Kill, client: Client, site: FaultyScore, song: FakeSong, tmp_path: Path, layout: Layout, size: int
+) -> None:
+    song.register("a.bam", analysis="a", object_id=OBJECT, size=size)
+    site.fake.add(OBJECT, DATA[:size])
+    out = tmp_path / "out"
+    path = out / (OBJECT if layout is Layout.ID else "a.bam")
+    for step in range(1, 200):
+        out.mkdir()
+        path.write_bytes(b"damaged" + DATA[7:size])
+        status = kill(step, out, layout, repair=True)
+        assert status in (0, 9)
+        (outcome,) = verify(client, [OBJECT], out, layout=layout, index=False, repair=True)
+        assert outcome.error is None, f"killed before step {step}"
+        assert path.read_bytes() == DATA[:size]
+        assert list(out.iterdir()) == [path], f"killed before step {step}"
         shutil.rmtree(out)
         if status == 0:
             return

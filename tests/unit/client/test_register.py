@@ -17,7 +17,7 @@ from score.client.manifests import parse_upload
 from score.client.register import file_type, find_files, register
 from score.errors import Cancelled, Conflict, Invalid, NotFound, Refused, ScoreError, Unavailable
 from score.protocol.parts import MIB
-from score.testing.faults import Answer
+from score.testing.faults import Answer, LoseResponse
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
 from score.transfer.events import Checked, Ended, Planned
@@ -50,7 +50,7 @@ def script(song: FakeSong, *, studies: object = ("TEST-CA",), submitted: object 
     song.traffic.inject(answer(studies), path="/studies/all")
     song.traffic.inject(Answer(200), method="POST", path="/studies/")
     song.traffic.inject(answer(submitted or {"analysisId": ANALYSIS, "status": "OK"}), path="/submit/")
-    song.traffic.inject(answer(records if files is None else files), path="/files")
+    song.traffic.inject(answer(records if files is None else files), path="/files", times=None)
 
 
 def test_the_files_of_a_folder_become_an_analysis_and_a_manifest(
@@ -171,6 +171,35 @@ def test_a_refusal_carries_the_registrys_words(client: Client, song: FakeSong, f
     script(song)
     with pytest.raises(Conflict, match="known md5"):
         register(client, "TEST-CA", find_files(folder), "open")
+
+
+def test_a_registry_that_is_away_for_a_moment_after_the_submission_is_asked_again(
+    client: Client, song: FakeSong, folder: Path
+) -> None:
+    song.traffic.inject(Answer(503), path="/files")
+    script(song)
+    assert register(client, "TEST-CA", find_files(folder), "open").analysis_id == ANALYSIS
+    assert len(song.traffic.seen(path="/submit/")) == 1
+
+
+def test_a_registry_that_is_away_after_the_submission_does_not_keep_its_id_secret(
+    client: Client, song: FakeSong, folder: Path
+) -> None:
+    song.traffic.inject(Answer(503), path="/files", times=None)
+    script(song)
+    with pytest.raises(Unavailable, match=f"; the files are registered as analysis {ANALYSIS}") as caught:
+        register(client, "TEST-CA", find_files(folder), "open")
+    assert f"upload --study-id TEST-CA --analysis-id {ANALYSIS} --dir {folder} needs no manifest" in caught.value.hint
+
+
+def test_a_submission_whose_answer_is_lost_is_told_as_one_that_may_have_been_made(
+    client: Client, song: FakeSong, folder: Path
+) -> None:
+    song.traffic.inject(LoseResponse(), path="/submit/")
+    script(song)
+    with pytest.raises(Unavailable) as caught:
+        register(client, "TEST-CA", find_files(folder), "open")
+    assert caught.value.hint.startswith("They may be registered all the same.")
 
 
 class TestFiles:

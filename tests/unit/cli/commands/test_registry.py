@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -98,6 +99,30 @@ class TestRegistry:
         song.traffic.inject(Answer(503), times=None)
         status, out, _ = run("register", "--study-id", "S", "--dir", "in", "--manifest", "m.txt")
         assert (status, out) == (5, "")
+        assert not (folder / "m.txt").exists()
+
+    @pytest.mark.parametrize(
+        ("during", "said"),
+        [
+            ("/submit/", "Interrupted while the files were being registered. They may be registered all the same."),
+            ("/files", f"Interrupted; the files are registered as analysis {ANALYSIS}. score-client upload"),
+        ],
+    )
+    def test_an_interruption_says_what_may_be_registered(
+        self, folder: Path, song: FakeSong, during: str, said: str
+    ) -> None:
+        (folder / "in").mkdir()
+        (folder / "in" / "a.bam").write_bytes(b"x")
+        gate = song.traffic.hold(path=during)
+        for path, document in {"/studies/all": ["S"], "/submit/": {"analysisId": ANALYSIS, "status": "OK"}}.items():
+            song.traffic.inject(Answer(200, json.dumps(document).encode()), path=path)
+        words = [*CLIENT, "register", "--study-id", "S", "--dir", "in", "--manifest", "m.txt"]
+        with subprocess.Popen(words, cwd=folder, stderr=subprocess.PIPE, text=True) as client:
+            gate.wait_for_arrival()
+            client.send_signal(signal.SIGTERM)
+            assert client.stderr is not None
+            assert said in client.stderr.read().replace("\n", " ")
+        assert client.returncode == 130
         assert not (folder / "m.txt").exists()
 
     def test_publishing(self, run: Run, folder: Path, song: FakeSong) -> None:
