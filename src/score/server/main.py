@@ -19,7 +19,7 @@ from typing import NoReturn
 from score._version import described
 from score.config.formats import read_options
 from score.errors import Misconfigured, ScoreError
-from score.server.commands import COMMANDS
+from score.server.commands import COMMANDS, printed
 from score.server.commands import run as run_command
 from score.server.logs import write_log
 from score.server.reading import Reading, read_settings
@@ -63,10 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(20_000, 10, 10)  # with 700 the search for garbage, of which there is little, costs a twentieth
     try:
         if words and words[0] in COMMANDS:
-            try:
-                return run_command(words[0], words[1:])
-            except BrokenPipeError:
-                return _unread()
+            return run_command(words[0], words[1:])
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server tells what it does with it
         _require_settings(words)
@@ -224,18 +221,8 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _print(text: str) -> int:
-    """Print a text; the exit status."""
-    try:
-        print(text, flush=True)  # noqa: T201
-    except BrokenPipeError:
-        return _unread()
-    return 0
-
-
-def _unread() -> int:
-    """The exit status where nobody reads standard output any more, as of ``| head -1``: what comes leads nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 1
+    """Print a text; the exit status of a command that does no more."""
+    return 0 if printed(text) else 1
 
 
 if __name__ == "__main__":
