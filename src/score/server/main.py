@@ -115,7 +115,10 @@ def listen(host: str, port: int) -> socket.socket:
                 f"Port {port} on {host} is in use by another program.",
                 hint=f"Stop that one, or choose another port: --server.port={port + 1}",
             ) from error
-        raise Misconfigured(f"Cannot listen on {host}, port {port}: {error.strerror}.") from error
+        hint = "Check server.address: it has to be one of this machine."
+        if error.errno == errno.EACCES:
+            hint = "Low ports are root's: choose one from 1024 on, or give the process CAP_NET_BIND_SERVICE."
+        raise Misconfigured(f"Cannot listen on {host}, port {port}: {error.strerror}.", hint=hint) from error
     return listener
 
 

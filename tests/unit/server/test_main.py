@@ -124,6 +124,7 @@ def test_a_port_in_use(start: Start) -> None:
         (["--server.port", "x"], "option --server.port"),
         (["--server.address=0.0.0.0"], "--insecure"),
         (["--server.address=nonesuch.invalid", "--insecure"], "server.address"),
+        (["--server.address=192.0.2.1", "--insecure"], "Check server.address: it has to be one of this machine."),
         (["run"], "'run' is no setting"),
         (["chek"], "and no command. Settings are given as --name=value; did you mean score-server check?"),
         (["check"], "as a command it comes first. score-server check --name=value ..."),

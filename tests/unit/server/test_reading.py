@@ -241,6 +241,13 @@ def test_what_cannot_be_right_of_azure_is_named(tmp_path: Path, wrong: dict[str,
     assert given["azure.accountKey"] not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["ENC(c2VjcmV0LXRleHQ=)", "{cipher}c2VjcmV0LXRleHQ"])
+def test_a_value_that_a_library_of_java_would_decrypt_is_told(tmp_path: Path, value: str) -> None:
+    (said,) = read(tmp_path, {**S3, "S3_SECRET_KEY": value}).warnings
+    assert said.startswith("s3.secretKey (environment S3_SECRET_KEY) is encrypted")
+    assert "c2VjcmV0" not in said
+
+
 @pytest.mark.parametrize(
     "address", ["https://account.blob.core.windows.net/?sv=2024&sig=GivenAway", "https://account:GivenAway@host"]
 )
