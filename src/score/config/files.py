@@ -44,13 +44,14 @@ def text_of(file: Path) -> str:
         return raw.decode("latin-1")  # the encoding of properties files of old
 
 
-def documents(places: Iterable[Path], stem: str, folder: Path) -> list[tuple[str, Document]]:
-    """The documents of every file of that name, lowest first. A place may be a file itself."""
+def documents(places: Iterable[Path], folder: Path, profile: str = "") -> list[tuple[str, Document]]:
+    """The documents of ``application.*`` in every place, lowest first; with a profile those of
+    ``application-<profile>.*``. A place may be a file itself, whose profiles then lie beside it, named likewise."""
     found = []
+    suffix = f"-{profile}" if profile else ""
     for place in places:
-        if is_there(place) and stem != "application":
-            continue
-        files = [place] if is_there(place) else [place / f"{stem}.{kind}" for kind in ("yml", "yaml", "properties")]
+        names = [f"application{suffix}.{kind}" for kind in ("yml", "yaml", "properties")]
+        files = [place.with_stem(place.stem + suffix)] if is_there(place) else [place / name for name in names]
         for file in files:
             if is_there(file):
                 name, text = label(file, folder), text_of(file)

@@ -184,10 +184,10 @@ def load(
     places = [folder, folder / "config", folder / "conf"]
     for name in _LOCATIONS:
         places += _locations(name, named.get(canonical(name)), folder)
-    bottom = documents(places, "application", folder)
+    bottom = documents(places, folder)
     active = _active(gathered.merge([*_unconditional(bottom), *top]), environ, profiles)
     for profile in active:
-        bottom += documents(places, f"application-{profile}", folder)
+        bottom += documents(places, folder, profile)
 
     gathered.report = True
     layers = [_Layer(file, document.lines) for file, document in bottom if _applies(document, file, active)]

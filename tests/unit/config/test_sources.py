@@ -207,7 +207,7 @@ def test_indexed_names_are_joined_in_order(tmp_path: Path) -> None:
     assert read(tmp_path, arguments=arguments).text("server.cors.allowedOrigins") == "a,b"
 
 
-@pytest.mark.parametrize("text", ["a: [", "- a\n- b\n", "a: b: c", "\x01"])
+@pytest.mark.parametrize("text", ["a: [", "- a\n- b\n", "a: b: c", "\x01", "a:\n  <<: b"])
 def test_a_file_that_is_no_yaml_mapping_is_named(tmp_path: Path, text: str) -> None:
     write(tmp_path, "application.yml", text)
     with pytest.raises(Misconfigured, match=r"application\.yml"):
@@ -312,6 +312,22 @@ def test_settings_may_be_json_in_one_variable(tmp_path: Path) -> None:
     assert (by_option.text("s3.endpoint"), by_option.get("s3.secretKey")) == ("x", None)
     with pytest.raises(Misconfigured, match=r"spring\.application\.json"):
         read(tmp_path, environ={name: '{"s3": '})
+
+
+def test_mappings_of_yaml_are_merged(tmp_path: Path) -> None:
+    text = "common: &common\n  accessKey: a\n  endpoint: all\ns3:\n  endpoint: own\n  <<: *common\n"
+    write(tmp_path, "application.yml", text)
+    values = read(tmp_path)
+    assert (values.text("s3.accessKey"), values.text("s3.endpoint"), values.unknown) == ("a", "own", ())
+
+
+def test_the_profiles_of_a_file_that_is_named_lie_beside_it(tmp_path: Path) -> None:
+    write(tmp_path, "etc/score.properties", "s3.endpoint=all\ns3.accessKey=a")
+    write(tmp_path, "etc/score-prod.properties", "s3.endpoint=prod")
+    environ = {"SPRING_CONFIG_LOCATION": str(tmp_path / "etc" / "score.properties")}
+    assert read(tmp_path, environ=environ).text("s3.endpoint") == "all"
+    values = read(tmp_path, environ={**environ, "SPRING_PROFILES_ACTIVE": "prod"})
+    assert (values.text("s3.endpoint"), values.text("s3.accessKey")) == ("prod", "a")
 
 
 def test_springs_own_folder_counts_too(tmp_path: Path) -> None:
