@@ -8,6 +8,11 @@ say() { echo "entrypoint: $*" >&2; }
 
 for name in JAVA_OPTS JAVA_TOOL_OPTIONS JDK_JAVA_OPTIONS; do
     eval "value=\${$name:-}"
+    case $value in *-Dspring.profiles.*)
+        say "$name names profiles, which may be what keeps strangers out, and is not read: there is no Java in this image. Give them as SPRING_PROFILES_ACTIVE."
+        exit 1
+        ;;
+    esac
     [ -z "$value" ] || say "$name is ignored: there is no Java in this image. Give settings of the server as variables of their own, as SERVER_PORT."
 done
 

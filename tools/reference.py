@@ -36,21 +36,25 @@ SETTINGS = """\
 Both programs read their settings from these places; a later one wins over an earlier one:
 
 1. defaults
-2. `application.yml`, `application.yaml`, `application.properties`, in the working folder, in its `conf/`, and at
-   `spring.config.location` and `spring.config.additional-location` (files and folders, from the environment or the
-   command line); then `application-<profile>.*` likewise
+2. `application.yml`, `application.yaml`, `application.properties`, in the working folder, in its `config/`, in its
+   `conf/`, and at `spring.config.location` and `spring.config.additional-location` (files and folders, from the
+   environment or the command line); then `application-<profile>.*` likewise
 3. `.env`, then `.env.score`, in the working folder or its `conf/`
 4. the environment
-5. the command line: `--name=value`
+5. `SPRING_APPLICATION_JSON`: all of it, or a part, as JSON in one variable
+6. the command line: `--name=value`
 
 Names are relaxed: case, `.`, `-` and `_` do not matter, so `s3.accessKey`, `S3_ACCESSKEY` and `S3_ACCESS_KEY` are one
-setting. Values may be quoted and may be followed by ` # a comment`. `${NAME}` and `${NAME:default}` are replaced.
+setting. Values may be quoted and may be followed by ` # a comment`. `${NAME}` and `${NAME:default}` are replaced; a
+name there may be that of a setting, of a variable, or any other one that a file has.
 A name that begins like a setting but is none is reported with the likeliest one that was meant."""
 
 PROFILES = """\
 `spring.profiles.active` (`SPRING_PROFILES_ACTIVE`) is a comma list. It decides where objects lie, and whether
-callers need tokens. Without it the profile is `local`, unless anything of `s3.*`, `azure.*` or `bucket.*` is set:
-that means an object store, so that nobody writes to a disk unawares.
+callers need tokens. Profiles of `spring.profiles.include` come to it, and the members of
+`spring.profiles.group.<profile>`; `spring.profiles.default` counts where none is active. Without any the profile is
+`local`, unless anything of `s3.*`, `azure.*` or `bucket.*` is set: that means an object store, so that nobody writes
+to a disk unawares.
 
 | profile | what it does |
 |---|---|
@@ -61,7 +65,8 @@ that means an object store, so that nobody writes to a disk unawares.
 | `ssl` | The server speaks TLS itself, with a certificate of `server.ssl.*` |
 | `prod`, `dev` | Change nothing |
 
-A server that is asked for something that is not built yet says so and does not start: `server.ssl.bundle`."""
+A server that is asked for something that is not built yet says so and does not start: `server.ssl.bundle`,
+`spring.config.import`, `spring.config.name`."""
 
 VARIABLES = """\
 Of the environment `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count too, and `SSL_CERT_FILE` and

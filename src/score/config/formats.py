@@ -6,7 +6,7 @@ Pure: text in, :class:`Line` out. What a name means is decided in ``sources``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -124,33 +124,36 @@ def read_yaml(text: str, file: str) -> list[Document]:
     """YAML mappings, flattened to dotted names; scalars keep their spelling. Raises Misconfigured."""
     import yaml  # 30 ms that only those pay who have such a file
 
+    documents = []
+    root: Any  # None for a part that says nothing
     try:
         # A tab at the end of a line is nothing to YAML, but an error to this reader of it.
-        roots: list[Any] = list(yaml.compose_all(_TABS.sub("", text), Loader=yaml.SafeLoader))
-    except yaml.MarkedYAMLError as error:
-        at = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise Misconfigured(f"{file}{at} is not YAML: {error.problem}.", hint="Mend that line.") from None
-    except yaml.YAMLError:
-        raise Misconfigured(f"{file} is not YAML.", hint="Mend the file.") from None
-    documents = []
-    for root in roots:
-        if root is not None:
+        for root in yaml.compose_all(_TABS.sub("", text), Loader=yaml.SafeLoader):
+            if root is None:
+                continue
             if not isinstance(root, yaml.MappingNode):
                 raise Misconfigured(
                     f"{file}:{root.start_mark.line + 1} holds no settings (a mapping is expected).",
                     hint="Settings are lines such as storage.url: https://score.example.org.",
                 )
-            documents.append(_conditional(list(_flatten(root, ""))))
+            documents.append(_conditional(list(_flatten(root, "", yaml.SafeLoader("").flatten_mapping))))
+    except yaml.MarkedYAMLError as error:
+        at = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise Misconfigured(f"{file}{at} is not YAML: {error.problem}.", hint="Mend that line.") from None
+    except yaml.YAMLError:
+        raise Misconfigured(f"{file} is not YAML.", hint="Mend the file.") from None
     return documents
 
 
-def _flatten(node: Any, path: str) -> Iterator[Line]:
+def _flatten(node: Any, path: str, merge: Callable[[Any], object]) -> Iterator[Line]:
+    """The settings below a node; ``merge`` puts what ``<<`` names before a mapping's own."""
     if node.id == "mapping":
+        merge(node)
         for key, value in node.value:
-            yield from _flatten(value, f"{path}.{key.value}" if path else str(key.value))
+            yield from _flatten(value, f"{path}.{key.value}" if path else str(key.value), merge)
     elif node.id == "sequence":
         for index, value in enumerate(node.value):
-            yield from _flatten(value, f"{path}[{index}]")
+            yield from _flatten(value, f"{path}[{index}]", merge)
     else:
         text = "" if node.tag.endswith(":null") else str(node.value)
         # Quotes of YAML's own are gone already; these keep a "#" inside them from being taken for a comment.

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import difflib
 import re
-import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from score.config import words
-from score.config.formats import Document, Line, read_dotenv, read_options, read_properties, read_yaml, unquote
+from score.config.files import documents, is_there, label, text_of
+from score.config.formats import Document, Line, read_dotenv, read_options, read_yaml, unquote
 from score.errors import Misconfigured
 
 _INDEX = re.compile(r"\[(\d+)]")
 _PROFILE = re.compile(r"[\w.@+-]{1,100}")
 """A profile's name, which is a part of the names of files too."""
-_CREDENTIALS = re.compile(r"://[^/?#]*@")
-"""User and password in a URL."""
+_CREDENTIALS = re.compile(r"://[^/?#]*@|\?[^=]*=")
+"""User and password in a URL, or a query, where signatures and tokens are."""
 _PLACEHOLDER = re.compile(r"\$\{([^${}:]+)(?::([^${}]*))?}")
 _LOCATIONS = ("spring.config.location", "spring.config.additional-location")
 """Settings that name files of settings; those of a later one win."""
+_INLINE = "spring.application.json"
+"""A setting that holds others, as JSON."""
+_ACTIVE = ("spring.profiles.active", "spring.profiles.default")
+"""Settings that name the profiles; the second counts where the first names none."""
 _FRAMEWORK = {"spring", "logging", "log", "management", "endpoints", "debug", "trace"}
 """First words of Spring Boot's own options, which command lines for the reference hold."""
 # Kubernetes gives every service's address to every pod: S3_SERVICE_HOST, S3_PORT_9000_TCP, ...
@@ -145,12 +149,12 @@ def load(
 ) -> Values:
     """Read every source and let the higher win.
 
-    ``folder`` holds ``application.{yml,yaml,properties}``, ``.env`` and ``.env.score``, in itself or in ``conf/``;
-    also ``application-<profile>.*``. ``known`` are the names of all settings, and ``valued`` those of them that are
-    no switches, which an option without a value turns on; ``misspelled`` maps published wrong names to right ones
-    (taken, with a warning). What is no setting is reported in ``Values.unknown`` if it is an option or begins with
-    one of ``prefixes``; files and the environment have other names for other programs.
-    ``profiles`` replace those that the sources name.
+    ``folder`` holds ``application.{yml,yaml,properties}``, in itself, in Spring Boot's ``config/`` or in ``conf/``,
+    ``.env`` and ``.env.score``, in itself or in ``conf/``; also ``application-<profile>.*``. ``known`` are the names
+    of all settings, and ``valued`` those of them that are no switches, which an option without a value turns on;
+    ``misspelled`` maps published wrong names to right ones (taken, with a warning). What is no setting is reported in
+    ``Values.unknown`` if it is an option or begins with one of ``prefixes``; files and the environment have other
+    names for other programs. ``profiles`` replace those that the sources name, but for included ones.
 
     Raises Misconfigured: a file that cannot be read or is not in its format, a location that does not exist, or an
     option without a value that needs one.
@@ -165,27 +169,37 @@ def load(
         needing = {canonical(name) for name in (*valued, "spring.profiles.active", *_LOCATIONS)}
         gathered.require_values(options.alone, needing)
     dotenv = [
-        _Layer(_label(file, folder), document.lines)
+        _Layer(label(file, folder), document.lines)
         for file in (folder / ".env", folder / "conf" / ".env", folder / ".env.score", folder / "conf" / ".env.score")
-        if _is_there(file)
-        for document in read_dotenv(_text(file))
+        if is_there(file)
+        for document in read_dotenv(text_of(file))
     ]
     variables = _Layer("environment", [Line(name, text) for name, text in environ.items()], comments=True)
-    top = [*dotenv, variables, _Layer("option", options.lines, comments=False)]
+    inline = [line for line in (*variables.lines, *options.lines) if canonical(line.name) == canonical(_INLINE)]
+    held = [document for line in inline[-1:] for document in read_yaml(line.text, _INLINE)]  # JSON is YAML too
+    above = [_Layer(_INLINE, document.lines) for document in held]
+    top = [*dotenv, variables, *above, _Layer("option", options.lines, comments=False)]
 
     named = gathered.merge(top)
-    places = [folder, folder / "conf"]
+    places = [folder, folder / "config", folder / "conf"]
     for name in _LOCATIONS:
         places += _locations(name, named.get(canonical(name)), folder)
-    bottom = _files(places, "application", folder)
-    active = tuple(profiles) or _active(gathered.merge([*_unconditional(bottom), *top]))
+    bottom = documents(places, folder)
+    active = _active(gathered.merge([*_unconditional(bottom), *top]), environ, profiles)
     for profile in active:
-        bottom += _files(places, f"application-{profile}", folder)
+        bottom += documents(places, folder, profile)
 
     gathered.report = True
     layers = [_Layer(file, document.lines) for file, document in bottom if _applies(document, file, active)]
-    found = gathered.merge([*layers, *top])
-    found = {name: _resolve(value, found, environ) for name, value in found.items()}
+    everything = gathered.merge([*layers, *top])
+    if _active(everything, environ, profiles) != active:
+        raise Misconfigured(
+            "Settings that count under a profile alone name other profiles (spring.profiles.*).",
+            hint="Name all profiles where it counts always: in application.*, the environment or an option.",
+        )
+    found = {
+        name: _resolve(value, everything, environ) for name, value in everything.items() if name in gathered.known
+    }
     return Values(found, tuple(gathered.warnings), tuple(gathered.unknown.values()), active, tuple(options.rest))
 
 
@@ -219,34 +233,35 @@ class _Gathered:
                 raise Misconfigured(f"--{name} was given without a value.", hint=f"Write --{name}=...")
 
     def merge(self, layers: Iterable[_Layer]) -> dict[str, Value]:
+        """The value in force of every name, also of those that are no settings: values may refer to them."""
         found: dict[str, Value] = {}
         for layer in layers:
             lists: dict[str, list[tuple[int, Value]]] = {}
+            here: dict[str, Line] = {}
             for line in layer.lines:
-                name = self._name(line, layer)
-                if name is None:
-                    continue
-                value = self._value(line, layer)
+                name = canonical(line.name)
+                value = self._value(line, layer, name)
                 if index := _INDEX.search(line.name):
                     lists.setdefault(name, []).append((int(index[1]), value))
-                else:
-                    found[name] = value
+                    continue
+                before = here.setdefault(name, line)
+                if name in self.known and before.name != line.name and before.text != line.text:
+                    self._warn(
+                        f"{line.name} ({layer.where(line)}) is the same setting as {before.name}"
+                        f" ({layer.where(before)}), and has another value, which counts."
+                    )
+                found[name], here[name] = value, line
             for name, items in lists.items():
                 items.sort(key=lambda item: item[0])
                 found[name] = Value(",".join(value.text for _, value in items), items[0][1].origin)
+            for bad in [name for name in here if name in self.misspelled]:
+                good = self.misspelled[bad]
+                beside = here.setdefault(canonical(good), here[bad])
+                if beside is here[bad] or not beside.text:
+                    found[canonical(good)] = found[bad]
+                what = "is taken as" if found[canonical(good)] is found[bad] else "has no effect beside"
+                self._warn(f"{here[bad].name} ({layer.where(here[bad])}) {what} {good}, which is the setting's name.")
         return found
-
-    def _name(self, line: Line, layer: _Layer) -> str | None:
-        name = canonical(line.name)
-        if name in self.known:
-            return name
-        if name in self.misspelled:
-            right = self.misspelled[name]
-            self._warn(f"{line.name} ({layer.where(line)}) is taken as {right}, which is the setting's name.")
-            return canonical(right)
-        if self.report and self._ours(line, layer):
-            self.unknown[name] = Unknown(line.name, layer.where(line), self._likeliest(name))
-        return None
 
     def _ours(self, line: Line, layer: _Layer) -> bool:
         first = re.split(r"[._\-\[]", line.name.lower())[0]
@@ -260,9 +275,13 @@ class _Gathered:
         )
         return self.known[close[0]] if close else ""
 
-    def _value(self, line: Line, layer: _Layer) -> Value:
+    def _value(self, line: Line, layer: _Layer, name: str) -> Value:
         bare = unquote(line.text, comments=layer.comments)
         where = layer.where(line)
+        if name not in self.known and name not in self.misspelled:
+            if self.report and self._ours(line, layer):
+                self.unknown[name] = Unknown(line.name, where, self._likeliest(name))
+            return Value(bare.text, where)
         if bare.stray:
             self._warn(f"{line.name} ({where}): {bare.stray!r} after the closing quote is ignored.")
         if bare.comment and not line.line:
@@ -272,53 +291,6 @@ class _Gathered:
     def _warn(self, sentence: str) -> None:
         if self.report and sentence not in self.warnings:
             self.warnings.append(sentence)
-
-
-def _label(file: Path, folder: Path) -> str:
-    return str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)
-
-
-def _is_there(file: Path) -> bool:
-    """Whether there is such a file. Raises Misconfigured where it cannot be told, as in a folder of another user."""
-    try:
-        return stat.S_ISREG(file.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise _unreadable(file, error) from error
-
-
-def _unreadable(file: Path, error: OSError) -> Misconfigured:
-    return Misconfigured(
-        f"The settings in {file} cannot be read: {error.strerror}.",
-        hint="Have it made readable, or start in another folder.",
-    )
-
-
-def _text(file: Path) -> str:
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise _unreadable(file, error) from error
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")  # the encoding of properties files of old
-
-
-def _files(places: Iterable[Path], stem: str, folder: Path) -> list[tuple[str, Document]]:
-    """The documents of every file of that name, lowest first. A place may be a file itself."""
-    documents = []
-    for place in places:
-        if _is_there(place) and stem != "application":
-            continue
-        files = [place] if _is_there(place) else [place / f"{stem}.{kind}" for kind in ("yml", "yaml", "properties")]
-        for file in files:
-            if _is_there(file):
-                label, text = _label(file, folder), _text(file)
-                read = read_yaml(text, label) if file.suffix in (".yml", ".yaml") else read_properties(text)
-                documents += [(label, document) for document in read]
-    return documents
 
 
 def _locations(name: str, value: Value | None, folder: Path) -> list[Path]:
@@ -344,16 +316,32 @@ def _locations(name: str, value: Value | None, folder: Path) -> list[Path]:
     return places
 
 
-def _unconditional(documents: Iterable[tuple[str, Document]]) -> list[_Layer]:
-    return [_Layer(file, document.lines) for file, document in documents if not document.profiles]
+def _unconditional(read: Iterable[tuple[str, Document]]) -> list[_Layer]:
+    return [_Layer(file, document.lines) for file, document in read if not document.profiles]
 
 
-def _active(found: Mapping[str, Value]) -> tuple[str, ...]:
-    value = found.get("springprofilesactive")
-    names = tuple(name for name in re.split(r"[,\s]+", value.text if value else "") if name)
-    if value is not None and not all(_PROFILE.fullmatch(name) for name in names):
-        raise wrong("spring.profiles.active", value, "a list of names with commas between them, as default,secure")
-    return names
+def _active(found: Mapping[str, Value], environ: Mapping[str, str], chosen: Sequence[str]) -> tuple[str, ...]:
+    """The active profiles: those that are ``chosen``, or named, then those that are included; each is followed by the
+    members of the group of its name. Who names ``secure`` in one of these ways means it."""
+
+    def names(setting: str) -> list[str]:
+        value = found.get(canonical(setting))
+        if value is None:
+            return []
+        value = _resolve(value, found, environ)
+        listed = [name for name in re.split(r"[,\s]+", value.text) if name]
+        if not all(_PROFILE.fullmatch(name) for name in listed):
+            raise wrong(setting, value, "a list of names with commas between them, as default,secure")
+        return listed
+
+    active: list[str] = []
+    waiting = [*(chosen or names(_ACTIVE[0]) or names(_ACTIVE[1])), *names("spring.profiles.include")]
+    while waiting:
+        name = waiting.pop(0)
+        if name not in active:
+            active.append(name)
+            waiting[:0] = names(f"spring.profiles.group.{name}")
+    return tuple(active)
 
 
 def _applies(document: Document, file: str, active: Sequence[str]) -> bool:
@@ -387,4 +375,8 @@ def _resolve(value: Value, found: Mapping[str, Value], environ: Mapping[str, str
             hint="Set it, or give a default: ${name:default}.",
         )
 
-    return Value(_PLACEHOLDER.sub(meant, value.text), value.origin) if "${" in value.text else value
+    text, before = value.text, ""
+    for _ in range(8):  # a default may hold another one: the innermost comes first
+        if "${" in text and text != before:
+            text, before = _PLACEHOLDER.sub(meant, text), text
+    return Value(text, value.origin)

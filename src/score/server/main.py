@@ -19,7 +19,7 @@ from typing import NoReturn
 from score._version import described
 from score.config.formats import read_options
 from score.errors import Misconfigured, ScoreError
-from score.server.commands import COMMANDS
+from score.server.commands import COMMANDS, printed
 from score.server.commands import run as run_command
 from score.server.logs import write_log
 from score.server.reading import Reading, read_settings
@@ -63,10 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(20_000, 10, 10)  # with 700 the search for garbage, of which there is little, costs a twentieth
     try:
         if words and words[0] in COMMANDS:
-            try:
-                return run_command(words[0], words[1:])
-            except BrokenPipeError:
-                return _unread()
+            return run_command(words[0], words[1:])
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server tells what it does with it
         _require_settings(words)
@@ -118,7 +115,10 @@ def listen(host: str, port: int) -> socket.socket:
                 f"Port {port} on {host} is in use by another program.",
                 hint=f"Stop that one, or choose another port: --server.port={port + 1}",
             ) from error
-        raise Misconfigured(f"Cannot listen on {host}, port {port}: {error.strerror}.") from error
+        hint = "Check server.address: it has to be one of this machine."
+        if error.errno == errno.EACCES:
+            hint = "Low ports are root's: choose one from 1024 on, or give the process CAP_NET_BIND_SERVICE."
+        raise Misconfigured(f"Cannot listen on {host}, port {port}: {error.strerror}.", hint=hint) from error
     return listener
 
 
@@ -224,18 +224,8 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _print(text: str) -> int:
-    """Print a text; the exit status."""
-    try:
-        print(text, flush=True)  # noqa: T201
-    except BrokenPipeError:
-        return _unread()
-    return 0
-
-
-def _unread() -> int:
-    """The exit status where nobody reads standard output any more, as of ``| head -1``: what comes leads nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 1
+    """Print a text; the exit status of a command that does no more."""
+    return 0 if printed(text) else 1
 
 
 if __name__ == "__main__":

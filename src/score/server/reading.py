@@ -29,8 +29,10 @@ MISSPELLED = {
     "auth.jwt.public.key.url": f"{JWT}.public-key-location",
     "auth.jwt.publickey.location": f"{JWT}.public-key-location",
 }
-_REFUSED = ("server.ssl.bundle", "server.ssl.trust-certificate-private-key")
-"""Settings of Spring Boot that would change who is trusted, and that are not supported."""
+_REFUSED = (
+    "server.ssl.bundle", "server.ssl.trust-certificate-private-key", "spring.config.import", "spring.config.name",
+)  # fmt: skip
+"""Settings of Spring Boot that would change who is trusted or where settings are, and that are not supported."""
 _MEANINGLESS = (
     "server.ssl.protocol", "server.ssl.key-store-type", "server.ssl.key-store-provider",
     "server.ssl.trust-store-provider", "server.ssl.trust-store-type", "outgoing.ssl.trust-store-type",
@@ -160,10 +162,7 @@ def _expected(problem: Any) -> str:
 
 def _refuse_unbuilt(settings: Settings, values: Values) -> None:
     """Misconfigured for whatever this version cannot do: to ignore it would be worse than to stop."""
-    unbuilt = {
-        **{name: bool(values.text(name)) for name in _REFUSED},
-    }
-    if asked := [name for name, wanted in unbuilt.items() if wanted]:
+    if asked := [name for name in _REFUSED if values.text(name)]:
         raise Misconfigured(
             f"This version of score-server does not support {' and '.join(asked)} yet.",
             hint="It does not start, rather than pass over that setting.",

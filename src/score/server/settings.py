@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from score.server.values import (
+    BlobEndpoint,
     Bucket,
     ClientAuth,
     Cron,
@@ -206,7 +207,7 @@ class Settings(BaseModel):
     azure_key: SecretStr = Field(
         SecretStr(""), alias="azure.accountKey", description="Azure: a key of the storage account."
     )
-    azure_endpoint: str = Field(
+    azure_endpoint: BlobEndpoint = Field(
         "", alias="azure.endpoint", description="Azure: full blob endpoint, for emulators and other clouds."
     )
 

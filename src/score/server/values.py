@@ -34,6 +34,12 @@ def _url(text: object) -> object:
     return str(text).rstrip("/")
 
 
+def _blob_endpoint(text: object) -> object:
+    if any(sign in str(text) for sign in "@?#"):  # a signature or a password, which is not to be shown
+        raise ValueError("http(s)://host[:port][/path] without user, password and query")
+    return text
+
+
 def _key_location(text: object) -> object:
     if re.match(r"(?i)https?://[^/?#]*@", str(text)):
         raise ValueError("a file, or a URL without user and password")
@@ -107,6 +113,7 @@ Whole = Annotated[int, BeforeValidator(whole)]
 Url = Annotated[str, BeforeValidator(_url)]
 Cron = Annotated[str, BeforeValidator(_cron)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
+BlobEndpoint = Annotated[str, BeforeValidator(_blob_endpoint)]
 KeyLocation = Annotated[str, BeforeValidator(_key_location)]
 Folder = Annotated[str, BeforeValidator(_folder)]
 Name = Annotated[str, BeforeValidator(_name)]

@@ -207,7 +207,7 @@ def test_indexed_names_are_joined_in_order(tmp_path: Path) -> None:
     assert read(tmp_path, arguments=arguments).text("server.cors.allowedOrigins") == "a,b"
 
 
-@pytest.mark.parametrize("text", ["a: [", "- a\n- b\n", "a: b: c", "\x01"])
+@pytest.mark.parametrize("text", ["a: [", "- a\n- b\n", "a: b: c", "\x01", "a:\n  <<: b"])
 def test_a_file_that_is_no_yaml_mapping_is_named(tmp_path: Path, text: str) -> None:
     write(tmp_path, "application.yml", text)
     with pytest.raises(Misconfigured, match=r"application\.yml"):
@@ -235,6 +235,39 @@ def test_documents_and_files_of_profiles_count_only_under_them(tmp_path: Path) -
     assert read(tmp_path, profiles=["prod"]).text("bucket.name.state") == "prod"
 
 
+@pytest.mark.parametrize(
+    ("text", "environ", "profiles"),
+    [
+        ("spring.profiles.active=prod\nspring.profiles.include=secure, x", {}, ("prod", "secure", "x")),
+        ("spring.profiles.include[0]=secure", {}, ("secure",)),
+        ("spring.profiles.include=secure", {"SPRING_PROFILES_ACTIVE": "s3"}, ("s3", "secure")),
+        ("spring.profiles.active=s3", {"SPRING_PROFILES_INCLUDE": "secure"}, ("s3", "secure")),
+        ("spring.profiles.group.p=s3,secure", {"SPRING_PROFILES_ACTIVE": "p,dev"}, ("p", "s3", "secure", "dev")),
+        ("spring.profiles.group.a=b\nspring.profiles.group.b=a,c", {"SPRING_PROFILES_ACTIVE": "a"}, ("a", "b", "c")),
+        ("spring.profiles.default=s3,secure", {}, ("s3", "secure")),
+        ("spring.profiles.default=s3,secure", {"SPRING_PROFILES_ACTIVE": "azure"}, ("azure",)),
+        ("spring.profiles.active=${KIND:s3},secure", {}, ("s3", "secure")),
+    ],
+)  # fmt: skip
+def test_profiles_are_named_in_all_of_springs_ways(
+    tmp_path: Path, text: str, environ: dict[str, str], profiles: tuple[str, ...]
+) -> None:
+    """Among them may be ``secure``: passed over, it would leave a server open."""
+    write(tmp_path, "application.properties", text)
+    write(tmp_path, f"application-{profiles[-1]}.properties", "s3.endpoint=last")
+    values = read(tmp_path, environ=environ)
+    assert values.profiles == profiles
+    assert values.text("s3.endpoint") == "last"
+
+
+@pytest.mark.parametrize("line", ["spring.profiles.include=secure", "spring.profiles.group.prod=secure"])
+def test_profiles_that_a_profile_brings_along_are_not_passed_over(tmp_path: Path, line: str) -> None:
+    write(tmp_path, "application-prod.properties", line)
+    with pytest.raises(Misconfigured, match=r"name other profiles"):
+        read(tmp_path, environ={"SPRING_PROFILES_ACTIVE": "prod"})
+    assert read(tmp_path).profiles == ()
+
+
 def test_profile_expressions_are_refused_rather_than_guessed(tmp_path: Path) -> None:
     write(tmp_path, "application.yml", "spring.profiles: a & b\ns3.endpoint: x\n")
     with pytest.raises(Misconfigured, match="a & b"):
@@ -247,6 +280,88 @@ def test_placeholders_are_filled(tmp_path: Path) -> None:
     assert values.text("metadata.url") == "http://store:9000/song"
     with pytest.raises(Misconfigured, match=r"application.properties:1 refers to \$\{HOST\}"):
         read(tmp_path)
+
+
+def test_placeholders_may_name_what_is_no_setting(tmp_path: Path) -> None:
+    write(tmp_path, "application.yml", "store:\n  host: minio # here\ns3.endpoint: http://${store.host}:9000\n")
+    values = read(tmp_path)
+    assert values.text("s3.endpoint") == "http://minio:9000"
+    assert (values.get("store.host"), values.unknown) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("environ", "meant"),
+    [({}, "c"), ({"B": "b"}, "b"), ({"A": "a"}, "a"), ({"A": "${C:x}"}, "x"), ({"A": "${A}"}, "${A}")],
+)
+def test_a_default_may_hold_another_placeholder(tmp_path: Path, environ: dict[str, str], meant: str) -> None:
+    write(tmp_path, "application.properties", "s3.secretKey=${A:${B:c}}")
+    assert read(tmp_path, environ=environ).text("s3.secretKey") == meant
+
+
+def test_settings_may_be_json_in_one_variable(tmp_path: Path) -> None:
+    """Above the environment and below options, as in Spring Boot."""
+    name, text = (
+        "SPRING_APPLICATION_JSON",
+        '{"spring":{"profiles":{"active":"s3"}},"s3":{"secretKey":"a #b","sigV4Enabled":true}}',
+    )
+    values = read(tmp_path, environ={"S3_SECRETKEY": "other", name: text})
+    assert (values.profiles, values.text("s3.secretKey")) == (("s3",), "a #b")
+    assert values.boolean("s3.sigV4Enabled", default=False) is True
+    assert read(tmp_path, environ={name: text}, arguments=["--s3.secretKey=c"]).text("s3.secretKey") == "c"
+    by_option = read(tmp_path, environ={name: text}, arguments=['--spring.application.json={"s3.endpoint": "x"}'])
+    assert (by_option.text("s3.endpoint"), by_option.get("s3.secretKey")) == ("x", None)
+    with pytest.raises(Misconfigured, match=r"spring\.application\.json"):
+        read(tmp_path, environ={name: '{"s3": '})
+
+
+def test_mappings_of_yaml_are_merged(tmp_path: Path) -> None:
+    text = "common: &common\n  accessKey: a\n  endpoint: all\ns3:\n  endpoint: own\n  <<: *common\n"
+    write(tmp_path, "application.yml", text)
+    values = read(tmp_path)
+    assert (values.text("s3.accessKey"), values.text("s3.endpoint"), values.unknown) == ("a", "own", ())
+
+
+def test_the_profiles_of_a_file_that_is_named_lie_beside_it(tmp_path: Path) -> None:
+    write(tmp_path, "etc/score.properties", "s3.endpoint=all\ns3.accessKey=a")
+    write(tmp_path, "etc/score-prod.properties", "s3.endpoint=prod")
+    environ = {"SPRING_CONFIG_LOCATION": str(tmp_path / "etc" / "score.properties")}
+    assert read(tmp_path, environ=environ).text("s3.endpoint") == "all"
+    values = read(tmp_path, environ={**environ, "SPRING_PROFILES_ACTIVE": "prod"})
+    assert (values.text("s3.endpoint"), values.text("s3.accessKey")) == ("prod", "a")
+
+
+def test_springs_own_folder_counts_too(tmp_path: Path) -> None:
+    write(tmp_path, "application.properties", "s3.endpoint=here\nbucket.name.object=a")
+    write(tmp_path, "config/application.yml", "s3.endpoint: config\nbucket.name.object: b")
+    write(tmp_path, "conf/application.yml", "s3.endpoint: conf")
+    values = read(tmp_path)
+    assert (values.text("s3.endpoint"), values.text("bucket.name.object")) == ("conf", "b")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_names_of_one_setting_the_right_one_counts(tmp_path: Path, turned: bool) -> None:
+    """In whichever order the environment has them."""
+    given = [("UPLOAD_CONNECTIONLTIMEOUT", "1"), ("UPLOAD_CONNECTION_TIMEOUT", "2")]
+    values = read(tmp_path, environ=dict(given[::-1] if turned else given))
+    assert values.text("upload.connection.timeout") == "2"
+    assert values.warnings == (
+        "UPLOAD_CONNECTIONLTIMEOUT (environment UPLOAD_CONNECTIONLTIMEOUT) has no effect beside"
+        " upload.connection.timeout, which is the setting's name.",
+    )
+    empty = dict(given) | {"UPLOAD_CONNECTION_TIMEOUT": ""}
+    assert read(tmp_path, environ=empty).text("upload.connection.timeout") == "1"
+    option = read(tmp_path, environ=dict(given), arguments=["--upload.connectionltimeout=3"])
+    assert option.text("upload.connection.timeout") == "3"
+
+
+def test_two_spellings_with_two_values_are_told(tmp_path: Path) -> None:
+    values = read(tmp_path, environ={"S3_ACCESSKEY": "first-value", "S3_ACCESS_KEY": "second-value"})
+    assert values.text("s3.accessKey") == "second-value"
+    (said,) = values.warnings
+    assert "S3_ACCESS_KEY (environment S3_ACCESS_KEY) is the same setting as S3_ACCESSKEY" in said
+    assert "-value" not in said
+    assert not read(tmp_path, environ={"S3_ACCESSKEY": "a", "S3_ACCESS_KEY": "a"}).warnings
+    assert not read(tmp_path, environ={"S3_ACCESSKEY": "a"}, arguments=["--s3.accessKey=b"]).warnings
 
 
 def test_a_location_is_a_file_or_a_folder(tmp_path: Path) -> None:

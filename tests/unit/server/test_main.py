@@ -124,6 +124,7 @@ def test_a_port_in_use(start: Start) -> None:
         (["--server.port", "x"], "option --server.port"),
         (["--server.address=0.0.0.0"], "--insecure"),
         (["--server.address=nonesuch.invalid", "--insecure"], "server.address"),
+        (["--server.address=192.0.2.1", "--insecure"], "Check server.address: it has to be one of this machine."),
         (["run"], "'run' is no setting"),
         (["chek"], "and no command. Settings are given as --name=value; did you mean score-server check?"),
         (["check"], "as a command it comes first. score-server check --name=value ..."),
@@ -202,6 +203,34 @@ def test_every_setting_is_listed_with_its_default(start: Start) -> None:
     assert "\nupload.partsize=20000000\n" in out
     assert "\ns3.sigV4Enabled=true\n" in out
     assert "\ns3.upload.expiration=6\n" in out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("words", [["--help"], ["config"], ["config", "--json"]])
+def test_a_full_disk_under_the_output_is_told(words: list[str], tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [program("score-server"), *words], cwd=tmp_path, env=clean_environment(tmp_path), stdout=full,
+            stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    said = "score-server: Standard output cannot be written: No space left on device.\n"
+    assert (ended.returncode, ended.stderr) == (1, said)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_under_its_output_does_not_keep_a_server_from_serving(tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        server = subprocess.Popen(
+            [program("score-server"), "--server.port=0"], cwd=tmp_path, env=clean_environment(tmp_path), stdout=full,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    with server:
+        assert server.stderr
+        lines = iter(server.stderr.readline, "")
+        assert "cannot be written: No space left on device" in next(lines)
+        assert any("0 problems" in line for line in lines)
+        server.terminate()
+        assert server.wait(30) == 0
 
 
 @pytest.mark.parametrize("word", ["--help", "--settings", "config"])

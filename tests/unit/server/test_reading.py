@@ -118,6 +118,8 @@ def test_secure_needs_something_to_check_tokens_with(tmp_path: Path) -> None:
     ("environ", "named"),
     [
         ({**S3, "SERVER_SSL_BUNDLE": "x"}, "server.ssl.bundle"),
+        ({"SPRING_CONFIG_IMPORT": "file:/etc/score/store.properties"}, "spring.config.import"),
+        ({"SPRING_CONFIG_NAME": "score"}, "spring.config.name"),
     ],
 )
 def test_what_is_not_built_is_never_passed_over(tmp_path: Path, environ: dict[str, str], named: str) -> None:
@@ -220,7 +222,6 @@ def test_the_published_example_of_azure_is_understood(tmp_path: Path) -> None:
     [
         ({"azure.endpointProtocol": "ftp"}, "azure.endpointProtocol is 'ftp'"),
         ({"azure.endpoint": "127.0.0.1:10000"}, "azure.endpoint is '127.0.0.1:10000'"),
-        ({"azure.endpoint": "https://x/?a=b"}, "no blob endpoint"),
         ({"bucket.name.object": "With_Capitals"}, "cannot be the name of a container"),
         ({"azure.accountKey": "not base64!"}, "no account key"),
     ],
@@ -238,6 +239,33 @@ def test_what_cannot_be_right_of_azure_is_named(tmp_path: Path, wrong: dict[str,
         azure_settings(reading.settings)
     assert said in str(caught.value)
     assert given["azure.accountKey"] not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["ENC(c2VjcmV0LXRleHQ=)", "{cipher}c2VjcmV0LXRleHQ"])
+def test_a_value_that_a_library_of_java_would_decrypt_is_told(tmp_path: Path, value: str) -> None:
+    (said,) = read(tmp_path, {**S3, "S3_SECRET_KEY": value}).warnings
+    assert said.startswith("s3.secretKey (environment S3_SECRET_KEY) is encrypted")
+    assert "c2VjcmV0" not in said
+
+
+@pytest.mark.parametrize(
+    "address", ["https://account.blob.core.windows.net/?sv=2024&sig=GivenAway", "https://account:GivenAway@host"]
+)
+@pytest.mark.parametrize("name", ["azure.endpoint", "metadata.url", "auth.server.url", "s3.endpoint"])
+def test_a_signature_or_password_in_an_address_is_refused_and_not_shown(
+    tmp_path: Path, name: str, address: str
+) -> None:
+    with pytest.raises(
+        Misconfigured, match=rf"{name} \(option --{name}\) has a value that cannot be right"
+    ) as caught:
+        read_settings([f"--{name}={address}"], {}, tmp_path, complete=False)
+    assert "GivenAway" not in str(caught.value)
+
+
+def test_the_profile_secure_counts_however_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "application.yml").write_text("spring.profiles.group.site: s3,secure\n")
+    with pytest.raises(Misconfigured, match=r"missing for the profile site,s3,secure"):
+        read(tmp_path, {"SPRING_PROFILES_ACTIVE": "site"})
 
 
 def test_published_mistakes_are_warned_of(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from score.client.tls import Tls
 from score.errors import Misconfigured, Refused, Unavailable
 from score.server.authorization import open_authorizer
 from score.server.build import open_service
+from score.server.commands import run
 from score.server.reading import read_settings
 from score.server.settings import JWT
 from score.server.tls import outgoing_context, server_context
@@ -255,6 +256,12 @@ def test_a_start_that_cannot_be_names_setting_and_file(
         server_context(read_settings(arguments, {}, tmp_path).settings)
     assert said in str(error.value)
     assert "hunter2" not in str(error.value)
+
+
+def test_check_finds_what_would_stop_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Misconfigured, match=r"server\.ssl\.key-store: nowhere\.p12: it cannot be read"):
+        run("check", ["--server.ssl.key-store=nowhere.p12"])
 
 
 def test_a_start_that_fails_is_one_sentence(tmp_path: Path) -> None:

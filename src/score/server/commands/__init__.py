@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import sys
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -120,5 +121,19 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
 
 
 def say(text: str) -> None:
-    """Print a line."""
-    print(text, flush=True)  # noqa: T201
+    """Print a line; where standard output takes no more, that is the end."""
+    if not printed(text):
+        raise SystemExit(1)
+
+
+def printed(text: str) -> bool:
+    """Print a text. False where standard output takes no more: what comes leads nowhere. Nobody who ends reading, as
+    ``| head -1``, has to be told; of a full disk people are."""
+    try:
+        print(text, flush=True)  # noqa: T201
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError):
+            print(f"score-server: Standard output cannot be written: {error.strerror}.", file=sys.stderr)  # noqa: T201
+        return False
+    return True
