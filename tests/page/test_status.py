@@ -15,6 +15,7 @@ from score.server.build import open_service
 from score.server.page import assets
 from score.server.settings import Settings
 from score.testing.browser import fits, opened, poor_contrast, tab_to
+from score.testing.proxy import FaultProxy
 from score.testing.secured import SecuredSite, secured_site
 from score.testing.server import RunningServer
 
@@ -108,6 +109,21 @@ def test_other_answers_keep_their_policy(server: RunningServer, http: urllib3.Po
     for path in ("/health", "/swagger-ui.html", "/page/health", "/nothing"):
         policies = http.request("GET", server.url + path).headers.getlist("content-security-policy")
         assert policies == ["default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"]
+
+
+def test_a_proxy_may_put_it_below_a_path(server: RunningServer, browser: Browser) -> None:
+    proxy = FaultProxy(server.url, below="/storage-api")
+    with proxy, opened(browser, f"{proxy.url}/") as (page, complaints):
+        expect(page.locator("#status .address")).to_have_text(proxy.url)
+        expect(page.locator("#commands")).to_contain_text(f"STORAGE_URL={proxy.url}\n")
+        with page.expect_response("**/page/health"):
+            page.get_by_role("button", name="Look again").click()
+        expect(page.locator("#parts li")).to_have_count(4)
+        page.get_by_role("link", name="Calls for programs").click()
+        page.get_by_role("link", name="/v2/api-docs").click()
+        expect(page.locator("body")).to_contain_text("openapi")
+        assert not proxy.traffic.seen(status=404)
+        assert not complaints.said
 
 
 def test_a_setting_turns_it_off(tmp_path: Path, http: urllib3.PoolManager) -> None:

@@ -136,6 +136,7 @@ class KeySet:
         self._keys: tuple[SigningKey, ...] = ()
         self._problem = f"The public key at {self._name} has not been fetched yet."
         self._fetched = self._looked = -_FRESH
+        self._lost = False
         self._session: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
         file = key_file(location)
@@ -150,12 +151,14 @@ class KeySet:
 
     async def freshen(self) -> None:
         """Fetch the keys anew where they are old, once for all who ask: one that was withdrawn proves nothing more.
-        Where they are not to be had, the present ones stay in use."""
-        if self._session is None or not self._keys or self._clock() - self._fetched <= _FRESH:
+        Where they are not to be had, the present ones stay in use, and nobody waits for the next look."""
+        now = self._clock()
+        if self._session is None or not self._keys or now - self._fetched <= _FRESH:
             return
-        if self._clock() - self._looked >= _RENEWAL and (self._task is None or self._task.done()):
+        self._lost = self._lost and now - self._looked <= _FRESH
+        if now - self._looked >= _RENEWAL and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._fetch_once())
-        if self._task is not None:
+        if self._task is not None and not self._lost:
             await asyncio.shield(self._task)
 
     def candidates(self, kid: str | None) -> Sequence[RSAPublicKey]:
@@ -198,7 +201,9 @@ class KeySet:
     async def _fetch_once(self) -> None:
         try:
             await self._fetch()
+            self._lost = False
         except Unavailable as error:
+            self._lost = True
             log.warning("%s The keys from before stay in use", error)
 
     async def _fetch_until_there(self) -> None:

@@ -289,7 +289,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")  # spreadsheets put a mark before the first contig
     except UnicodeDecodeError:
-        raise click.UsageError(f"{path} is no BED file: it is not text.") from None
+        raise click.UsageError(f"{path} is no BED file: it is not text. Unpack it first, if it is packed.") from None
     except OSError as error:
         raise translate(error, path) from error
 

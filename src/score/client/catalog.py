@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -17,6 +19,8 @@ INDEX_SUFFIXES = (".bai", ".crai", ".tbi", ".csi", ".idx")
 """Of several indexes of one file, the one whose suffix comes first counts."""
 
 
+AWAY = 60.0
+"""Seconds in which a metadata service that did not answer is not asked of files again: each would wait for it."""
 REMEMBERED = 4096
 """Files, or analyses, of which a run remembers what was said; of older ones it asks again where it has to."""
 
@@ -42,18 +46,19 @@ class Recent(dict[str, V]):
 
 
 class Catalog:
-    """The files of the analyses that a run deals with. Safe to be asked by threads."""
+    """The files of the analyses that a run deals with. Safe to be asked by threads. ``clock`` gives seconds."""
 
-    def __init__(self, engine: Engine, song: Song) -> None:
+    def __init__(self, engine: Engine, song: Song, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
         self._song = song
+        self._clock = clock
         self._lock = threading.Lock()
         self._entities: Recent[Entity] = Recent()
         self._analyses: Recent[_Once] = Recent()
         self._recording = threading.Lock()
         self._records: Recent[dict[str, Any]] = Recent()
         self._asked: Recent[int] = Recent()
-        self._away = False
+        self._away_until = -math.inf
         self._answers = False
 
     def entity(self, object_id: str) -> Entity:
@@ -95,15 +100,16 @@ class Catalog:
 
     def record(self, object_id: str) -> dict[str, Any] | None:
         """What was registered of a file (``fileSize``, ``fileMd5sum`` …), None where the metadata service does not
-        tell; each call is made once. With the second file of an analysis come the records of all of them."""
+        tell; each call is made once, and none while it is away. With the second file of an analysis come the records
+        of all of them."""
         with self._recording:
             found = self._records.get(object_id.lower())
-            if found is not None or self._away:
+            if found is not None or self._is_away:
                 return found
             try:
                 return self._ask_for_record(object_id)
             except Unavailable:
-                self._away = True  # the Score server asks it too, and has the last word
+                self._lose()  # the Score server asks it too, and has the last word
             except ScoreError:
                 pass
             return None
@@ -113,7 +119,7 @@ class Catalog:
         another server, to whose address no such call belongs, does not say so: whether it is one that lists studies
         is asked once in a run."""
         with self._recording:
-            if self.known(object_id) or self._away:
+            if self.known(object_id) or self._is_away:
                 return False
             try:
                 self._entities.add({object_id.lower(): self._song.entity(object_id)})
@@ -124,10 +130,17 @@ class Catalog:
                         self._answers = True
                     return True
             except Unavailable:
-                self._away = True
+                self._lose()
             except ScoreError:
                 pass
             return False
+
+    @property
+    def _is_away(self) -> bool:
+        return self._clock() < self._away_until
+
+    def _lose(self) -> None:
+        self._away_until = self._clock() + AWAY
 
     def _ask_for_record(self, object_id: str) -> dict[str, Any] | None:
         entity = self.known(object_id) or self._song.entity(object_id)

@@ -29,6 +29,8 @@ _INLINE = "spring.application.json"
 """A setting that holds others, as JSON."""
 _ACTIVE = ("spring.profiles.active", "spring.profiles.default")
 """Settings that name the profiles; the second counts where the first names none."""
+_INCLUDE = "spring.profiles.include"
+"""A setting that names more of them, wherever it stands: each of its places counts."""
 _FRAMEWORK = {"spring", "logging", "log", "management", "endpoints", "debug", "trace"}
 """First words of Spring Boot's own options, which command lines for the reference hold."""
 # Kubernetes gives every service's address to every pod: S3_SERVICE_HOST, S3_PORT_9000_TCP, ...
@@ -184,18 +186,24 @@ def load(
     places = [folder, folder / "config", folder / "conf"]
     for name in _LOCATIONS:
         places += _locations(name, named.get(canonical(name)), folder)
-    bottom = documents(places, folder)
-    active = _active(gathered.merge([*_unconditional(bottom), *top]), environ, profiles)
-    for profile in active:
-        bottom += documents(places, folder, profile)
+    always = documents(places, folder)
+    included: list[str] = []
+    while True:
+        active = _active(gathered.merge([*_unconditional(always), *top]), environ, profiles, included)
+        read = [*always, *(one for profile in active for one in documents(places, folder, profile))]
+        layers = [_Layer(file, document.lines) for file, document in read if _applies(document, file, active)]
+        more = [name for layer in layers for name in _names(gathered.merge([layer]), _INCLUDE, environ)]
+        if set(more) <= set(active):
+            break
+        included += more
 
     gathered.report = True
-    layers = [_Layer(file, document.lines) for file, document in bottom if _applies(document, file, active)]
     everything = gathered.merge([*layers, *top])
-    if _active(everything, environ, profiles) != active:
+    if not set(_active(everything, environ, profiles, included)) <= set(active):
         raise Misconfigured(
-            "Settings that count under a profile alone name other profiles (spring.profiles.*).",
-            hint="Name all profiles where it counts always: in application.*, the environment or an option.",
+            "Settings that count under a profile alone say which profiles are active (spring.profiles.*).",
+            hint="Say it where it counts always: in application.*, the environment or an option; or let the profile "
+            "include the others (spring.profiles.include).",
         )
     found = {
         name: _resolve(value, everything, environ) for name, value in everything.items() if name in gathered.known
@@ -320,27 +328,32 @@ def _unconditional(read: Iterable[tuple[str, Document]]) -> list[_Layer]:
     return [_Layer(file, document.lines) for file, document in read if not document.profiles]
 
 
-def _active(found: Mapping[str, Value], environ: Mapping[str, str], chosen: Sequence[str]) -> tuple[str, ...]:
-    """The active profiles: those that are ``chosen``, or named, then those that are included; each is followed by the
-    members of the group of its name. Who names ``secure`` in one of these ways means it."""
+def _names(found: Mapping[str, Value], setting: str, environ: Mapping[str, str]) -> list[str]:
+    """The profiles that a setting names. Raises Misconfigured."""
+    value = found.get(canonical(setting))
+    if value is None:
+        return []
+    value = _resolve(value, found, environ)
+    listed = [name for name in re.split(r"[,\s]+", value.text) if name]
+    if not all(_PROFILE.fullmatch(name) for name in listed):
+        raise wrong(setting, value, "a list of names with commas between them, as default,secure")
+    return listed
 
-    def names(setting: str) -> list[str]:
-        value = found.get(canonical(setting))
-        if value is None:
-            return []
-        value = _resolve(value, found, environ)
-        listed = [name for name in re.split(r"[,\s]+", value.text) if name]
-        if not all(_PROFILE.fullmatch(name) for name in listed):
-            raise wrong(setting, value, "a list of names with commas between them, as default,secure")
-        return listed
 
+def _active(
+    found: Mapping[str, Value], environ: Mapping[str, str], chosen: Sequence[str], included: Sequence[str]
+) -> tuple[str, ...]:
+    """The active profiles: those that are ``chosen``, or named, then those that are included, also by settings under
+    the condition of a profile; each is followed by the members of the group of its name. Who names ``secure`` in one
+    of these ways means it."""
+    named = chosen or _names(found, _ACTIVE[0], environ) or _names(found, _ACTIVE[1], environ)
     active: list[str] = []
-    waiting = [*(chosen or names(_ACTIVE[0]) or names(_ACTIVE[1])), *names("spring.profiles.include")]
+    waiting = [*named, *_names(found, _INCLUDE, environ), *included]
     while waiting:
         name = waiting.pop(0)
         if name not in active:
             active.append(name)
-            waiting[:0] = names(f"spring.profiles.group.{name}")
+            waiting[:0] = _names(found, f"spring.profiles.group.{name}", environ)
     return tuple(active)
 
 

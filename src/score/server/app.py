@@ -173,7 +173,7 @@ def _page(description: dict[str, Any]) -> str:
         "<style>body{font-family:sans-serif;margin:2em}td,th{text-align:left;padding:.3em 1em .3em 0;"
         "border-bottom:1px solid #ccc;vertical-align:top}</style>"
         f"<h1>Score {escape(__version__)}</h1><p>The description for programs is at "
-        "<a href=/v2/api-docs>/v2/api-docs</a>. <em>Parameters that may be left out are in italics.</em></p>"
+        "<a href=v2/api-docs>/v2/api-docs</a>. <em>Parameters that may be left out are in italics.</em></p>"
         f"<table><tr><th>Method<th>Path<th>Parameters<th>What it does</tr>{rows}</table></html>"
     )
 

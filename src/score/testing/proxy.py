@@ -120,11 +120,13 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 class FaultProxy:
     """A proxy in front of ``upstream`` (``http://host:port``), on a free loopback port; a context manager.
 
-    ``traffic`` scripts the faults and holds the record. ``url`` is where clients go.
+    ``traffic`` scripts the faults and holds the record. ``url`` is where clients go. With ``below``, as
+    ``/storage-api``, what is below that path is passed on without it, and everything else answered by 404.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, *, below: str = "") -> None:
         self.traffic = Traffic()
+        self._below = below
         address = urlsplit(upstream)
         self._upstream = (address.hostname or "", address.port or 80)
         self._background = Background("fault proxy")
@@ -151,8 +153,8 @@ class FaultProxy:
 
     @property
     def url(self) -> str:
-        """``http://host:port``."""
-        return f"http://{self.host}"
+        """``http://host:port``, and the path below which the server is."""
+        return f"http://{self.host}{self._below}"
 
     def open(self) -> None:
         """Listen, on the same port as before where there was one; nothing happens where it does."""
@@ -210,6 +212,9 @@ class FaultProxy:
         path, _, query = target.partition("?")
         headers = {key.lower(): value for key, value in head.fields}
         exchange, fault = self.traffic.begin(method, path, query, headers)
+        if self._below and not target.startswith(f"{self._below}/"):
+            fault = Answer(404)
+        head = _Head(head.line.replace(self._below, "", 1), head.fields)
         end = "cancelled"
         try:
             keep = await _Passage(exchange, fault, head, reader, writer).run(*self._upstream)

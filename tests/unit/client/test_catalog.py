@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from score.client.catalog import Catalog, Recent
+from score.client.catalog import AWAY, Catalog, Recent
 from score.client.client import Client
 from score.client.manifests import UploadEntry
 from score.client.outcome import State
@@ -58,6 +58,19 @@ def test_a_metadata_service_that_is_away_is_not_asked_for_every_file(
     outcomes = client.upload_all(entries)
     assert {outcome.state for outcome in outcomes} == {State.UPLOADED}, "the server asks it too, and decides"
     assert len(song.traffic.seen()) == 1
+
+
+def test_a_metadata_service_that_was_away_is_asked_again_after_a_time(client: Client, song: FakeSong) -> None:
+    """A run may take days: what was registered is compared again once the service is back."""
+    seconds = 0.0
+    catalog = Catalog(client.engine, client.song, lambda: seconds)
+    one = song.register("a.vcf", analysis=ANALYSIS, size=7, md5=hashlib.md5(b"").hexdigest()).object_id
+    song.traffic.inject(Answer(503))
+    assert catalog.record(one) is None
+    seconds = AWAY - 1
+    assert catalog.record(one) is None
+    seconds = AWAY
+    assert (catalog.record(one) or {})["fileSize"] == 7
 
 
 def test_the_studies_are_listed_once_for_all_files_that_are_not_registered(

@@ -260,12 +260,35 @@ def test_profiles_are_named_in_all_of_springs_ways(
     assert values.text("s3.endpoint") == "last"
 
 
-@pytest.mark.parametrize("line", ["spring.profiles.include=secure", "spring.profiles.group.prod=secure"])
-def test_profiles_that_a_profile_brings_along_are_not_passed_over(tmp_path: Path, line: str) -> None:
+def test_profiles_include_others_as_in_files_of_old(tmp_path: Path) -> None:
+    """As the reference's own file does, where ``jwt`` brings ``secure`` along."""
+    text = """
+spring.profiles.include: x
+---
+spring: {profiles: amazon, profiles.include: prod}
+s3.endpoint: amazon
+---
+spring.profiles: jwt
+spring.profiles.include: secure
+---
+spring.profiles: secure
+metadata.url: secure
+"""
+    write(tmp_path, "application.yml", text)
+    write(tmp_path, "application-secure.properties", "spring.profiles.include[0]=last")
+    values = read(tmp_path, environ={"SPRING_PROFILES_ACTIVE": "amazon,jwt"})
+    assert values.profiles == ("amazon", "jwt", "x", "prod", "secure", "last")
+    assert (values.text("s3.endpoint"), values.text("metadata.url")) == ("amazon", "secure")
+    assert read(tmp_path).profiles == ("x",)
+
+
+@pytest.mark.parametrize("line", ["spring.profiles.active=secure", "spring.profiles.group.prod=secure"])
+def test_profiles_that_a_profile_activates_are_not_passed_over(tmp_path: Path, line: str) -> None:
+    write(tmp_path, "application.properties", "spring.profiles.active=prod")
     write(tmp_path, "application-prod.properties", line)
-    with pytest.raises(Misconfigured, match=r"name other profiles"):
-        read(tmp_path, environ={"SPRING_PROFILES_ACTIVE": "prod"})
-    assert read(tmp_path).profiles == ()
+    with pytest.raises(Misconfigured, match=r"say which profiles are active"):
+        read(tmp_path)
+    assert read(tmp_path, environ={"SPRING_PROFILES_ACTIVE": "dev"}).profiles == ("dev",)
 
 
 def test_profile_expressions_are_refused_rather_than_guessed(tmp_path: Path) -> None:

@@ -21,12 +21,15 @@ export class Refusal extends Error {
   }
 }
 
+/** Where this page is, without the last slash: a proxy may have put the server below a path. */
+export const here = new URL(".", location.href).href.slice(0, -1);
+
 /** The JSON, or the text, of an answer of this server; as a stranger has it with `anonymous`. */
 export async function call(method, path, { signal, anonymous = false } = {}) {
   const headers = token.get() && !anonymous ? { Authorization: `Bearer ${token.get()}` } : {};
   let answer;
   try {
-    answer = await fetch(path, { method, headers, signal, cache: "no-store", credentials: "omit" });
+    answer = await fetch(here + path, { method, headers, signal, cache: "no-store", credentials: "omit" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refusal(0, navigator.onLine ? "This server does not answer." : "This computer is offline.");

@@ -1,6 +1,6 @@
 // Brings the page to life: what was drawn by the server stays as it is until there is something newer.
 
-import { call } from "./api.js";
+import { call, here } from "./api.js";
 import * as browse from "./browse.js";
 import { el, find, say } from "./dom.js";
 import * as uploads from "./upload.js";
@@ -39,9 +39,9 @@ function part({ name, up, says, cause }) {
 function correctAddress() {
   const [shown] = document.getElementsByClassName("address");
   const commands = find("commands");
-  if (shown.textContent === location.origin) return;
-  commands.textContent = commands.textContent.replaceAll(shown.textContent, location.origin);
-  shown.textContent = location.origin;
+  if (shown.textContent === here) return;
+  commands.textContent = commands.textContent.replaceAll(shown.textContent, here);
+  shown.textContent = here;
 }
 
 correctAddress();

@@ -21,7 +21,7 @@ class End extends Error {
 class Expired extends Error {}
 
 const scripts = globalThis.trustedTypes?.createPolicy("score", { createScriptURL: (url) => url });
-const WORKER = "/page/files/worker.js";
+const WORKER = new URL("worker.js", import.meta.url).href;
 
 export class Transfer {
   #aborts = new AbortController();
