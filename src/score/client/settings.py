@@ -90,11 +90,11 @@ class Settings:
         values = read(arguments, os.environ, Path())
         for one in values.unknown:
             if one.origin.startswith("option "):  # those of files are warned of by who has a terminal for it
-                meant = one.meant.replace(".", "_")
-                hint = (
-                    f"Did you mean {meant}?" if meant else "Name it as in the list of settings, with _ for each dot."
+                name, meant = (text.replace(".", "_") for text in (one.name, one.meant or "storage.url"))
+                raise Misconfigured(
+                    f"{name!r} is no setting of a client.",
+                    hint=f"Name it as in the list of settings, with _ for each dot, as {meant}.",
                 )
-                raise Misconfigured(f"{one.name.replace('.', '_')!r} is no setting of a client.", hint=hint)
         return settings(values)
 
     def __post_init__(self) -> None:

@@ -242,13 +242,12 @@ def test_every_setting_is_described_and_counts(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"),
-    [("token", "Did you mean accessToken?"), ("storge_url", "Did you mean storage_url?"), ("x", "Name it as")],
+    ("name", "meant"), [("token", "accessToken"), ("storge_url", "storage_url"), ("x", "storage_url")]
 )
-def test_a_name_that_a_program_gives_is_a_setting(name: str, hint: str) -> None:
+def test_a_name_that_a_program_gives_is_a_setting(name: str, meant: str) -> None:
     with pytest.raises(Misconfigured, match=f"'{name}' is no setting") as caught:
         Settings.load(**{"storage_url": URL, name: TOKEN})
-    assert caught.value.hint.startswith(hint)
+    assert caught.value.hint.endswith(f"as {meant}.")
     assert TOKEN not in str(caught.value)
 
 
