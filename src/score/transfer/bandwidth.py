@@ -191,6 +191,7 @@ class Throttle:
             ):
                 self._stop.check()
                 self._finished.wait(_LOOK / 2)
+                self._stop.check()  # the turn that came may be that of one who was stopped
             self._under_way[way] += counted
             self._sending += up
         try:
