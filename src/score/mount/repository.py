@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from score.client.client import Client
 from score.client.records import Record, records
@@ -19,10 +20,14 @@ from score.protocol.wire import Entity
 
 AGAIN = 60.0
 """Seconds after which what was not there, or was refused, is asked for again."""
+AWAY = 10.0
+"""Seconds in which nobody waits again for a service that did not answer: long enough for a program that asks for one
+file of a folder after the other."""
 _REMEMBERED = 10_000
 _LOCKS = 64
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 class Repository:
@@ -42,8 +47,9 @@ class Repository:
         self._filled = False
         self._known = index.complete
         self._failure: ScoreError | None = None
-        self._asked = _Recent()
-        self._refused = _Recent()
+        self._asked = _Recent(AGAIN)
+        self._refused = _Recent(AGAIN)
+        self._away = _Recent(AWAY)
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._expected: frozenset[str] = frozenset()
         self._pool = ThreadPoolExecutor(client.settings.parallel, thread_name_prefix="metadata")
@@ -144,9 +150,7 @@ class Repository:
             what = f"{file.analysis}: asking for sizes"
             if file.study and self._asked.may(f"sizes of {file.analysis}"):
                 try:
-                    document = self._client.engine.persist(
-                        lambda: self._client.song.document(file.study, file.analysis), what
-                    )
+                    document = self._ask(lambda: self._client.song.document(file.study, file.analysis), what)
                 except (Cancelled, Unavailable, Unauthenticated):
                     raise
                 except ScoreError:
@@ -159,7 +163,7 @@ class Repository:
             if refusal is not None:
                 raise refusal
             try:
-                found = self._client.engine.persist(
+                found = self._ask(
                     lambda: self._client.score.download(file.object_id, urls=False), f"{file.object_id}: asking"
                 )
             except (Forbidden, NotReady, NotFound, Unauthenticated) as error:
@@ -168,13 +172,25 @@ class Repository:
             self.index.learn([Record(file.object_id, found.object_size)])
         return self.index.object(file.object_id) or file
 
+    def _ask(self, call: Callable[[], T], what: str) -> T:
+        """Have an answer, with patience; where that just ended for others, have their failure at once. The Score
+        server asks the metadata service as well: where one of the two is away, nothing is to be had of the other."""
+        failure = self._away.get("")
+        if failure is not None:
+            raise failure
+        try:
+            return self._client.engine.persist(call, what)
+        except Unavailable as error:
+            self._away.put("", error)
+            raise
+
     def _look(self, ask: Callable[[], Iterable[Entity]], key: str) -> None:
         """Ask for a few files before their turn, once in a while; whoever comes meanwhile waits for the answer."""
         with self._locks[hash(key) % _LOCKS]:
             if not self._asked.may(key):
                 return
             try:
-                found = self._client.engine.persist(lambda: list(ask()), f"{key}: asking the metadata service")
+                found = self._ask(lambda: list(ask()), f"{key}: asking the metadata service")
             except NotFound:
                 return
             except ScoreError:
@@ -232,9 +248,10 @@ class Repository:
 
 
 class _Recent:
-    """What was asked for or refused in the last while. Safe for threads."""
+    """What was asked for or refused in the last ``seconds``. Safe for threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._lock = threading.Lock()
         self._at: OrderedDict[str, tuple[float, ScoreError | None]] = OrderedDict()
 
@@ -262,7 +279,7 @@ class _Recent:
             self._at.pop(key, None)
 
     def _fresh(self, key: str) -> bool:
-        return key in self._at and time.monotonic() - self._at[key][0] < AGAIN
+        return key in self._at and time.monotonic() - self._at[key][0] < self._seconds
 
     def _put(self, key: str, error: ScoreError | None) -> None:
         self._at[key] = (time.monotonic(), error)

@@ -178,6 +178,22 @@ def test_sizes_of_a_bundle_are_asked_for_once(
     assert site.traffic.seen(path="/download/", query="exclude") == []
 
 
+def test_nobody_waits_again_for_a_registry_that_just_did_not_answer(
+    put: Put, song_proxy: FaultProxy, point: Path, mount: MountIt
+) -> None:
+    """``ls -l`` asks for one file of a folder after the other, and would wait for each."""
+    put("a.bam", DATA)
+    put("b.bam", DATA, analysis=OTHER)
+    song_proxy.traffic.inject(Answer(503), path="/studies/", times=None)
+    with mount(storage_retryNumber="3"):
+        assert sorted(os.listdir(point)) == sorted([ANALYSIS, OTHER])
+        for path in (point / ANALYSIS / "a.bam", point / OTHER / "b.bam"):
+            with pytest.raises(OSError) as caught:
+                path.stat()
+            assert caught.value.errno == errno.EIO
+            assert len(song_proxy.traffic.seen(path="/studies/")) == 3
+
+
 def test_a_size_that_was_registered_wrong_cuts_nothing(
     site: FaultyScore, song: FakeSong, point: Path, mount: MountIt
 ) -> None:
