@@ -101,6 +101,11 @@ class Settings:
         for name, url in (("storage_url", self.storage_url), ("metadata_url", self.metadata_url or self.storage_url)):
             object.__setattr__(self, name, url.rstrip("/"))
         object.__setattr__(self, "token", _plausible(self.token.strip(), "token"))
+        for name, number in (("parallel", self.parallel), ("memory", self.memory), ("block_size", self.block_size)):
+            if not number > 0:
+                raise Misconfigured(
+                    f"{name} is {number}, and has to be more than 0.", hint="Leave it out, or raise it."
+                )
 
     def __repr__(self) -> str:  # the token stays out of every trace
         return f"Settings({self.storage_url}, {self.metadata_url}, token {'set' if self.token else 'not set'})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -259,3 +260,10 @@ def test_a_client_finds_its_settings_itself(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "application.properties").write_text(f"storage.url={URL}\n")
     with Client() as client:
         assert client.settings.storage_url == URL
+
+
+@pytest.mark.parametrize("given", [{"parallel": 0}, {"memory": -1.0}, {"memory": float("nan")}, {"block_size": 0}])
+def test_numbers_that_a_program_gives_are_more_than_nothing(given: dict[str, Any]) -> None:
+    (name,) = given
+    with pytest.raises(Misconfigured, match=f"{name} is .*; it has to be more than 0"):
+        Settings(storage_url=URL, **given)
