@@ -265,5 +265,5 @@ def test_a_client_finds_its_settings_itself(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("given", [{"parallel": 0}, {"memory": -1.0}, {"memory": float("nan")}, {"block_size": 0}])
 def test_numbers_that_a_program_gives_are_more_than_nothing(given: dict[str, Any]) -> None:
     (name,) = given
-    with pytest.raises(Misconfigured, match=f"{name} is .*; it has to be more than 0"):
+    with pytest.raises(Misconfigured, match=f"{name} is .*, and has to be more than 0"):
         Settings(storage_url=URL, **given)
