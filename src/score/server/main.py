@@ -11,13 +11,11 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from score._version import described
-from score.config.formats import read_options
 from score.errors import Misconfigured, ScoreError
 from score.server.commands import COMMANDS, printed
 from score.server.commands import run as run_command
@@ -66,8 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run_command(words[0], words[1:])
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server tells what it does with it
-        _require_settings(words)
-        reading = read_settings(words, os.environ, Path.cwd())
+        reading = read_settings(words, os.environ, Path.cwd(), commands=COMMANDS)
         write_log(reading.settings)
         for warning in reading.warnings:
             log.warning("%s", warning)
@@ -78,21 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"score-server: {line}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
-
-
-def _require_settings(words: Sequence[str]) -> None:
-    """Raises Misconfigured for a word that is no setting: a command that is misspelled, or not the first word."""
-    for word in read_options(words).rest:
-        if word in COMMANDS:
-            raise Misconfigured(
-                f"{word!r} is no setting; as a command it comes first.", hint=f"score-server {word} --name=value ..."
-            )
-        near = get_close_matches(word, COMMANDS, 1)
-        known = "score-server --help shows the commands."
-        raise Misconfigured(
-            f"{word!r} is no setting, and no command.",
-            hint=f"Settings are given as --name=value; {f'did you mean score-server {near[0]}?' if near else known}",
-        )
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,16 @@ class Reading:
 
 
 def read_settings(
-    arguments: Sequence[str], environ: Mapping[str, str], folder: Path, *, complete: bool = True
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    folder: Path,
+    *,
+    complete: bool = True,
+    commands: Collection[str] = (),
 ) -> Reading:
     """Read and check the settings. Raises Misconfigured, naming the setting and the place where it stands, also for
-    what is missing; where they need not be ``complete``, that is only told in ``Reading.missing``."""
+    what is missing; where they need not be ``complete``, that is only told in ``Reading.missing``. ``commands`` are
+    those that a word may be meant for that is no setting."""
     values = load(
         arguments=arguments,
         environ=environ,
@@ -81,7 +88,7 @@ def read_settings(
         prefixes=PREFIXES,
     )
     if values.rest:
-        raise Misconfigured(f"{values.rest[0]!r} is no setting.", hint="Settings are given as --name=value.")
+        raise _no_setting(values.rest[0], commands)
     profiles, notes = _profiles(values)
     settings = _validate(values, profiles)
     _refuse_unbuilt(settings, values)
@@ -98,6 +105,22 @@ def read_settings(
     warnings += [str(unknown) for unknown in values.unknown if not _is_ignored_scope(unknown.name)]
     warnings += _advice(settings, values) + left_to_do(settings, values)
     return Reading(settings, tuple(warnings), values, problem)
+
+
+def _no_setting(word: str, commands: Collection[str]) -> Misconfigured:
+    """The error for a word that is no setting: perhaps a command that is misspelled, or not the first word."""
+    if not commands:
+        return Misconfigured(f"{word!r} is no setting.", hint="Settings are given as --name=value.")
+    if word in commands:
+        return Misconfigured(
+            f"{word!r} is no setting; as a command it comes first.", hint=f"score-server {word} --name=value ..."
+        )
+    near = get_close_matches(word, commands, 1)
+    known = "score-server --help shows the commands."
+    return Misconfigured(
+        f"{word!r} is no setting, and no command.",
+        hint=f"Settings are given as --name=value; {f'did you mean score-server {near[0]}?' if near else known}",
+    )
 
 
 def _profiles(values: Values) -> tuple[tuple[str, ...], list[str]]:
