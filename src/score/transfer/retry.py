@@ -62,21 +62,21 @@ class Stop:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._asked = False
+        self._why = ""
         self._sleepers: list[SimpleQueue[None]] = []
         self._clock = clock
         self._end = math.inf
 
-    def set(self) -> None:
-        """From now on every check raises Cancelled, and nobody sleeps."""
-        self._asked = True
+    def set(self, why: str = "Stopped.") -> None:
+        """From now on every check raises Cancelled, with the first reason that was given, and nobody sleeps."""
+        self._why = self._why or why
         for sleeper in list(self._sleepers):
             sleeper.put(None)
 
     def check(self) -> None:
         """Raises Cancelled once the user asked to stop."""
-        if self._asked or self.is_late:
-            raise Cancelled("Stopped.")
+        if self._why or self.is_late:
+            raise Cancelled(self._why or "Stopped.")
 
     def after(self, seconds: float) -> None:
         """The user wishes to stop when ``seconds`` are over."""

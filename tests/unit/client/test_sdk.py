@@ -207,6 +207,11 @@ class TestTransfers:
         with pytest.raises(Cancelled):
             transfer.result()
 
+    def test_a_closed_client_says_that_it_is_closed(self, client: Client, stored: str) -> None:
+        client.close()
+        with pytest.raises(Cancelled, match="This client is closed"):
+            client.url(stored)
+
     def test_a_cancelled_client_begins_nothing(self, client: Client, stored: str, tmp_path: Path) -> None:
         client.cancel()
         with pytest.raises(Cancelled):
