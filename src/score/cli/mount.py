@@ -26,7 +26,7 @@ from score.client import settings as configuration
 from score.client.client import Client
 from score.client.handles import Handles
 from score.client.manifest_source import fetch
-from score.transfer.files import translate
+from score.transfer.files import translated
 
 if TYPE_CHECKING:
     from score.mount.index import Index
@@ -172,10 +172,8 @@ def mount(
 def _index(kept: Path | None) -> Index:
     from score.mount.index import Index
 
-    try:
+    with translated(kept or Path()):
         return Index(kept)
-    except OSError as error:
-        raise translate(error, kept or Path()) from error
 
 
 def _kept(storage: str, metadata: str, wanted: Sequence[str] | None) -> Path:
