@@ -26,9 +26,9 @@ from score.storage.base import ObjectStat, ObjectStore, Prefix, UploadId
 log = logging.getLogger(__name__)
 
 _LONGEST_SLEEP = 600.0
+"""Seconds: the clock on the wall may be set meanwhile."""
 _SUMMER_TIME = timedelta(hours=2)
 """By how much a clock may go back without having been wrong before."""
-"""Seconds: the clock on the wall may be set meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
