@@ -103,7 +103,7 @@ def mount(
     values = read(ctx)
     shown = configuration.display(values)
     screen = Screen(sys.stderr, silent=shown.silent)
-    for line in [*values.warnings, *map(str, values.unknown), *configuration.advice(values)]:
+    for line in configuration.warnings(values):
         screen.line(f"Warning: {line}")
     settings = configuration.settings(values)
     point = Path(os.path.realpath(mount_point.parent)) / mount_point.name if mount_point.name else mount_point
