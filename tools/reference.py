@@ -25,7 +25,7 @@ from score.client.settings import NAMES
 from score.server import problems
 from score.server.build import open_service
 from score.server.commands import COMMANDS
-from score.server.settings import Settings
+from score.server.settings import Settings, written
 from score.testing import authorization
 from score.testing.server import RunningServer
 
@@ -83,21 +83,12 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def default_of(name: str) -> str:
-    """The default of a server's setting, as it is written."""
-    value = Settings.model_fields[name].default
-    plain = value.get_secret_value() if hasattr(value, "get_secret_value") else value
-    if isinstance(plain, bool):
-        return str(plain).lower()
-    return ",".join(plain) if isinstance(plain, tuple) else str(plain)
-
-
 def server_settings() -> Iterator[str]:
     """A table of the server's settings."""
     yield from table("setting", "default", "meaning")
-    for name, field in Settings.model_fields.items():
+    for field in Settings.model_fields.values():
         if field.alias:
-            default = default_of(name)
+            default = written(field.default)
             yield f"| `{field.alias}` | {f'`{default}`' if default else ''} | {cell(field.description or '')} |"
 
 

@@ -67,7 +67,7 @@ async def body_of(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def as_json(body: bytes) -> Any:
+def as_json(body: bytes | str) -> Any:
     """The document of a body, None where it is none."""
     try:
         return json.loads(body)

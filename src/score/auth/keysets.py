@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
-import json
 import logging
 import re
 import ssl
@@ -22,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
 
-from score.auth.calls import body_of, open_session
+from score.auth.calls import as_json, body_of, open_session
 from score.errors import Misconfigured, Unavailable
 from score.protocol.onward import ONWARD
 
@@ -69,10 +67,7 @@ def read_jwks(text: str, where: str) -> tuple[SigningKey, ...]:
 
     Raises Misconfigured where there is none. Addresses in a key (``x5u``) are not looked at.
     """
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        document = None
+    document = as_json(text)
     listed = document.get("keys") if isinstance(document, dict) else None
     keys = tuple(key for one in listed if (key := _jwk(one)) is not None) if isinstance(listed, list) else ()
     if not keys:
@@ -96,10 +91,7 @@ def _jwk(entry: Any) -> SigningKey | None:
 def _number(text: Any) -> int:
     if not isinstance(text, str):
         raise TypeError("no text")
-    try:
-        return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except binascii.Error as error:
-        raise ValueError(str(error)) from error
+    return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
 
 
 def key_file(location: str) -> Path | None:

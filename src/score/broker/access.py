@@ -96,7 +96,7 @@ class Access:
             return
         identity = await self._identify(token)
         if not self._scopes.upload.everywhere(identity.scopes):
-            study = (await self._entity(object_id)).project_code
+            study = (await self.entity(object_id)).project_code
             if not self._scopes.upload.within(study, identity.scopes):
                 raise _forbidden(NO_UPLOAD, self._scopes.upload, study, identity)
 
@@ -148,7 +148,7 @@ class Access:
             everywhere = self._scopes.download.everywhere(identity.scopes)
         if everywhere and not urls:
             return
-        entity = await self._entity(object_id)
+        entity = await self.entity(object_id)
         if not everywhere:
             access = (entity.access or "").casefold()
             if access in ("", "null", "controlled"):
@@ -161,11 +161,27 @@ class Access:
 
     async def entity(self, object_id: str) -> Entity:
         """What the registry says of an object, whoever asks. Raises NotFound."""
-        return await self._entity(object_id)
+        now = self._clock()
+        known = self._entities.get(object_id)
+        if known is not None and now < known[0]:
+            audit.concerns(known[1].project_code)
+            self.lookups = (self.lookups[0] + 1, self.lookups[1])
+            return known[1]
+        self.lookups = (self.lookups[0], self.lookups[1] + 1)
+        entity = await self._registry.entity(object_id)
+        if entity.id.casefold() != object_id.casefold():
+            raise Refused(f"The registry was asked about {object_id} and answers about {entity.id[:60]!r}.")
+        audit.concerns(entity.project_code)
+        if self._kept:
+            self._entities[object_id] = (now + self._kept, entity)
+            self._entities.move_to_end(object_id)
+            if len(self._entities) > _ENTITIES:
+                self._entities.popitem(last=False)
+        return entity
 
     async def check_unpublished(self, object_id: str) -> None:
         """Is this object registered, and its analysis UNPUBLISHED, so that it may be uploaded?"""
-        await self._check_state(await self._entity(object_id), AnalysisState.UNPUBLISHED, "uploaded")
+        await self._check_state(await self.entity(object_id), AnalysisState.UNPUBLISHED, "uploaded")
 
     async def _check_state(self, entity: Entity, wanted: AnalysisState, done: str) -> None:
         if self._check_states:
@@ -192,25 +208,6 @@ class Access:
         if not self._scopes.upload.everywhere(identity.scopes):
             raise _forbidden(NO_UPLOAD, self._scopes.upload, "", identity)
         return identity
-
-    async def _entity(self, object_id: str) -> Entity:
-        now = self._clock()
-        known = self._entities.get(object_id)
-        if known is not None and now < known[0]:
-            audit.concerns(known[1].project_code)
-            self.lookups = (self.lookups[0] + 1, self.lookups[1])
-            return known[1]
-        self.lookups = (self.lookups[0], self.lookups[1] + 1)
-        entity = await self._registry.entity(object_id)
-        if entity.id.casefold() != object_id.casefold():
-            raise Refused(f"The registry was asked about {object_id} and answers about {entity.id[:60]!r}.")
-        audit.concerns(entity.project_code)
-        if self._kept:
-            self._entities[object_id] = (now + self._kept, entity)
-            self._entities.move_to_end(object_id)
-            if len(self._entities) > _ENTITIES:
-                self._entities.popitem(last=False)
-        return entity
 
 
 def _forbidden(text: str, right: Right, study: str, identity: Identity | None) -> Forbidden:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from score.broker.documents import fetch
 from score.broker.plans import Known, Plans
-from score.broker.state import InProgress, Layout, read_in_progress
+from score.broker.state import InProgress, Layout, S, read_state
 from score.broker.together import Together
 from score.errors import AlreadyExists, Conflict, NotFound
 from score.storage.base import OVERWRITE, ObjectStore, Prefix, UploadId
@@ -26,14 +27,10 @@ class Begun:
 
     async def specification(self, object_id: str, upload: UploadId) -> InProgress:
         """What an upload in progress is to become. NotFound: it is not, Conflict: its state is broken."""
-        key = self._layout.upload_meta(object_id, upload)
-        document = await fetch(self._state, key)
-        if document is None:
+        specification = await stored(InProgress, self._state, self._layout, object_id, upload)
+        if specification is None:
             self.plans.forget(object_id, upload)
             raise no_upload(object_id)
-        specification = read_in_progress(document, key)
-        if specification.upload_id != upload:
-            raise Conflict(f"The stored state {key!r} is of another upload.", hint="Start the upload again.")
         return specification
 
     async def known(self, object_id: str, upload: UploadId) -> Known:
@@ -49,20 +46,44 @@ class Begun:
             object_id, upload, Known.of(await self.specification(object_id, upload))
         )
 
-    async def folders(self, object_id: str) -> list[UploadId]:
-        """The uploads of an object of which there is any state."""
-        entries = [entry async for entry in self._state.scan(self._layout.uploads_of(object_id), delimiter="/")]
-        places = [self._layout.upload_of(entry.key) for entry in entries if isinstance(entry, Prefix)]
-        return [place[1] for place in places if place]
-
     async def current(self, object_id: str) -> UploadId:
-        """The upload in progress: the one whose ``.meta`` exists, of several the youngest. NotFound: none."""
-        uploads = await self.folders(object_id)
-        stats = await asyncio.gather(*[self._state.stat(self._layout.upload_meta(object_id, one)) for one in uploads])
-        found = [(stat.last_modified, upload) for stat, upload in zip(stats, uploads, strict=True) if stat]
-        if not found:
+        """The upload in progress. NotFound: none."""
+        upload = await youngest(self._state, self._layout, object_id)
+        if upload is None:
             raise no_upload(object_id)
-        return max(found)[1]
+        return upload
+
+
+async def all_uploads(state: ObjectStore, layout: Layout, object_id: str = "") -> AsyncIterator[tuple[str, UploadId]]:
+    """Object id and upload id of all uploads of which there is any state, or of those of one object."""
+    async for entry in state.scan(layout.uploads_of(object_id) if object_id else f"{layout.uploads}/", delimiter="/"):
+        if isinstance(entry, Prefix) and (place := layout.upload_of(entry.key)):
+            yield place
+
+
+async def uploads_of(state: ObjectStore, layout: Layout, object_id: str) -> list[UploadId]:
+    """The uploads of an object of which there is any state."""
+    return [upload async for _, upload in all_uploads(state, layout, object_id)]
+
+
+async def youngest(state: ObjectStore, layout: Layout, object_id: str) -> UploadId | None:
+    """The upload in progress: the one whose ``.meta`` exists, of several the youngest. None: none."""
+    uploads = await uploads_of(state, layout, object_id)
+    stats = await asyncio.gather(*[state.stat(layout.upload_meta(object_id, upload)) for upload in uploads])
+    found = [(stat.last_modified, upload) for stat, upload in zip(stats, uploads, strict=True) if stat]
+    return max(found)[1] if found else None
+
+
+async def stored(kind: type[S], state: ObjectStore, layout: Layout, object_id: str, upload: str) -> S | None:
+    """The state document of an upload, None where it is not in progress. Conflict: it is broken, or of another."""
+    key = layout.upload_meta(object_id, upload)
+    document = await fetch(state, key)
+    if document is None:
+        return None
+    specification = read_state(kind, document, key)
+    if specification.upload_id != upload:
+        raise Conflict(f"The stored state {key!r} is of another upload.", hint="Start the upload again.")
+    return specification
 
 
 def no_upload(object_id: str) -> NotFound:

@@ -16,16 +16,15 @@ from typing import TypeGuard
 
 from score.broker import audit
 from score.broker.access import Access
-from score.broker.begun import already_there, no_upload
-from score.broker.documents import fetch
-from score.broker.state import Layout, read_specification
+from score.broker.begun import all_uploads, already_there, no_upload, stored, uploads_of, youngest
+from score.broker.state import Layout
 from score.errors import AlreadyExists, Conflict, Integrity, Invalid
 from score.protocol.blocks import ID_LENGTH, UPLOAD_FIELD, lay, read_block
 from score.protocol.digests import check_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
 from score.protocol.parts import Span
 from score.protocol.wire import Part, Progress, Specification, from_json, to_json
-from score.storage.base import Block, BlockStore, ObjectStat, PlannedPart, Prefix, UploadId
+from score.storage.base import Block, BlockStore, ObjectStat, PlannedPart, UploadId
 
 
 class _Begun(Specification, frozen=True):
@@ -191,8 +190,7 @@ class BlockUploads:
 
     async def cancel_all(self) -> int:
         """Drop every upload in progress; gives their number."""
-        entries = [entry async for entry in self._objects.scan(f"{self._layout.uploads}/", delimiter="/")]
-        places = [place for entry in entries if (place := self._layout.upload_of(entry.key))]
+        places = [place async for place in all_uploads(self._objects, self._layout)]
         audit.note("cancellation", uploads=len(places))
         for object_id, upload in places:
             await self.drop(object_id, upload)
@@ -265,27 +263,15 @@ class BlockUploads:
         return begun
 
     async def _latest(self, object_id: str) -> _Begun | None:
-        """The upload in progress, of several the youngest."""
-        uploads = await self._folders(object_id)
-        stats = await asyncio.gather(
-            *[self._objects.stat(self._layout.upload_meta(object_id, upload)) for upload in uploads]
-        )
-        found = [(stat.last_modified, upload) for stat, upload in zip(stats, uploads, strict=True) if stat]
-        return await self._read(object_id, max(found)[1]) if found else None
+        """The upload in progress."""
+        upload = await youngest(self._objects, self._layout, object_id)
+        return await self._read(object_id, upload) if upload else None
 
     async def _read(self, object_id: str, upload_id: str) -> _Begun | None:
-        key = self._layout.upload_meta(object_id, upload_id)
-        document = await fetch(self._objects, key)
-        if document is None:
-            return None
-        if read_specification(document, key).upload_id != upload_id:
-            raise Conflict(f"The stored state {key!r} is of another upload.", hint="Start the upload again.")
-        return from_json(_Begun, document)
+        return await stored(_Begun, self._objects, self._layout, object_id, upload_id)
 
     async def _folders(self, object_id: str) -> list[UploadId]:
-        entries = [entry async for entry in self._objects.scan(self._layout.uploads_of(object_id), delimiter="/")]
-        places = [self._layout.upload_of(entry.key) for entry in entries if isinstance(entry, Prefix)]
-        return [place[1] for place in places if place]
+        return await uploads_of(self._objects, self._layout, object_id)
 
     async def _forget(self, object_id: str, uploads: list[UploadId]) -> None:
         await self._objects.delete(*[self._layout.upload_meta(object_id, upload) for upload in uploads])

@@ -7,9 +7,10 @@ import logging
 import time
 from collections.abc import Callable
 
+from score.broker.begun import all_uploads
 from score.broker.state import Layout
 from score.errors import ScoreError
-from score.storage.base import ObjectStore, Prefix
+from score.storage.base import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +50,7 @@ class Census:
 
     async def _count(self) -> None:
         try:
-            found = self._state.scan(f"{self._layout.uploads}/", delimiter="/")
-            self._known = sum(
-                [1 async for entry in found if isinstance(entry, Prefix) and self._layout.upload_of(entry.key)]
-            )
+            self._known = sum([1 async for _ in all_uploads(self._state, self._layout)])
         except ScoreError as error:
             self._known = None
             log.debug("The uploads in progress cannot be counted: %s", error)

@@ -15,20 +15,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from score.broker import audit
+from score.broker.begun import all_uploads
 from score.broker.blocks import BlockUploads
 from score.broker.state import Layout
 from score.broker.uploads import Uploads
 from score.config.cron import Schedule
 from score.errors import ScoreError
 from score.protocol.ids import is_uuid
-from score.storage.base import ObjectStat, ObjectStore, Prefix, UploadId
+from score.storage.base import ObjectStat, ObjectStore, UploadId
 
 log = logging.getLogger(__name__)
 
 _LONGEST_SLEEP = 600.0
+"""Seconds: the clock on the wall may be set meanwhile."""
 _SUMMER_TIME = timedelta(hours=2)
 """By how much a clock may go back without having been wrong before."""
-"""Seconds: the clock on the wall may be set meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +91,10 @@ class Cleanup:
     async def _find(self) -> AsyncIterator[Stale]:
         """Those of this pair of buckets: first those with state, then those without."""
         now = self._clock()
-        async for entry in self._state.scan(f"{self._layout.uploads}/", delimiter="/"):
-            place = self._layout.upload_of(entry.key) if isinstance(entry, Prefix) else None
-            if place is not None:
-                started = await self._sign_of_life(*place)
-                if started is not None and is_stale(started, now, self._life):
-                    yield Stale(*place, started)
+        async for place in all_uploads(self._state, self._layout):
+            started = await self._sign_of_life(*place)
+            if started is not None and is_stale(started, now, self._life):
+                yield Stale(*place, started)
         async for upload in self._objects.open_uploads():
             object_id = upload.key.removeprefix(self._layout.data_prefix)
             if self._layout.object(object_id) != upload.key or not is_uuid(object_id):

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from score.broker.access import Access
+from score.broker.begun import all_uploads
 from score.broker.state import Layout
 from score.broker.together import Together
 from score.errors import ScoreError
-from score.storage.base import ObjectStore, Prefix, UploadId
+from score.storage.base import ObjectStore, UploadId
 
 MOST = 100
 """Uploads that are looked at."""
@@ -61,12 +62,10 @@ class UploadsInProgress:
     async def _look(self) -> Overview:
         places: list[tuple[str, UploadId]] = []
         more = False
-        async for entry in self._state.scan(f"{self._layout.uploads}/", delimiter="/"):
-            place = self._layout.upload_of(entry.key) if isinstance(entry, Prefix) else None
-            if place is not None and (more := len(places) == MOST):
+        async for place in all_uploads(self._state, self._layout):
+            if more := len(places) == MOST:
                 break
-            if place is not None:
-                places.append(place)
+            places.append(place)
         turn = asyncio.Semaphore(_AT_ONCE)
 
         async def look(object_id: str, upload: UploadId) -> InProgress | None:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from score.broker import audit
+from score.broker.begun import uploads_of
 from score.broker.blocks import BlockUploads
 from score.broker.state import Layout
 from score.broker.uploads import Uploads
 from score.errors import NotFound
 from score.protocol.ids import check_object_id
-from score.storage.base import ObjectStore, Prefix, UploadId
+from score.storage.base import ObjectStore, UploadId
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,8 @@ class Removal:
 
     async def _uploads(self, place: Place, object_id: str) -> list[UploadId]:
         """The unfinished uploads of an object in one place: by their state, or by the store's own list."""
-        key, prefix = self._layout.object(object_id), self._layout.uploads_of(object_id)
-        folders = [entry.key async for entry in place.state.scan(prefix, delimiter="/") if isinstance(entry, Prefix)]
-        uploads = {found[1] for folder in folders if (found := self._layout.upload_of(folder))}
+        key = self._layout.object(object_id)
+        uploads = set(await uploads_of(place.state, self._layout, object_id))
         held = {upload.upload_id async for upload in place.objects.open_uploads() if upload.key == key}
         # Blocks that wait under a key are named by it: they are those of the upload that the state tells of.
         return sorted(uploads | (held - {UploadId(key)} if uploads else held))

@@ -114,15 +114,11 @@ S = TypeVar("S", bound=Specification)
 
 def read_specification(document: bytes, key: str) -> Specification:
     """A ``.meta`` document. Raises Conflict where it is broken: its parts must cover the object without gaps."""
-    return _read(Specification, document, key)
+    return read_state(Specification, document, key)
 
 
-def read_in_progress(document: bytes, key: str) -> InProgress:
-    """That of an upload in progress. Raises Conflict as :func:`read_specification` does."""
-    return _read(InProgress, document, key)
-
-
-def _read(kind: type[S], document: bytes, key: str) -> S:
+def read_state(kind: type[S], document: bytes, key: str) -> S:
+    """The same of a kind that says more, as that of an upload in progress."""
     try:
         specification = from_json(kind, document)
     except ValueError:

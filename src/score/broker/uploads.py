@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from score.broker import audit
 from score.broker.access import Access
-from score.broker.begun import Begun, already_there, no_upload
+from score.broker.begun import Begun, all_uploads, already_there, no_upload, uploads_of
 from score.broker.buckets import Pair
 from score.broker.completion import Completion
 from score.broker.finished import FinishedParts, objection, refuse
@@ -27,7 +27,7 @@ from score.protocol.digests import check_md5, etag_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
 from score.protocol.parts import plan_upload
 from score.protocol.wire import FinishedPart, Part, Progress, Specification
-from score.storage.base import ObjectStore, Prefix, UploadId, stored_part
+from score.storage.base import ObjectStore, UploadId, stored_part
 
 _ETAG = re.compile(r"[!#-\[\]-~]{1,128}\Z")
 """What can be seen, without quotes and backslashes, which no store gives and JSON would have to mask."""
@@ -94,7 +94,7 @@ class Uploads:
         _, _, older = await in_order(
             self._access.check_unpublished(object_id),
             _nothing() if overwrite else self._refuse_existing(object_id),
-            self._begun.folders(object_id),
+            uploads_of(self._state, self._layout, object_id),
         )
         if afresh and older:
             raise AlreadyExists(f"An upload of {object_id} is in progress.", hint="Ask for its status.")
@@ -212,18 +212,17 @@ class Uploads:
         audit.note("cancellation", object_id)
         if named is None:
             named = await self._begun.current(object_id)
-        elif named not in await self._begun.folders(object_id):
+        elif named not in await uploads_of(self._state, self._layout, object_id):
             raise no_upload(object_id)
         await self.drop(object_id, named)
 
     async def cancel_all(self) -> int:
         """Drop every upload in progress; gives their number."""
-        entries = [entry async for entry in self._state.scan(f"{self._layout.uploads}/", delimiter="/")]
-        places = [self._layout.upload_of(entry.key) for entry in entries if isinstance(entry, Prefix)]
-        audit.note("cancellation", uploads=sum(place is not None for place in places))
-        for object_id, upload in filter(None, places):
+        places = [place async for place in all_uploads(self._state, self._layout)]
+        audit.note("cancellation", uploads=len(places))
+        for object_id, upload in places:
             await self.drop(object_id, upload)
-        return sum(place is not None for place in places)
+        return len(places)
 
     async def _complete(self, object_id: str, upload: UploadId, known: Known | None = None) -> None:
         audit.note("completion", object_id)

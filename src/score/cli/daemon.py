@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from score.transfer.files import translate
+from score.transfer.files import translated
 
 
 def daemonize(log: Path) -> Callable[[], None]:
@@ -17,11 +17,9 @@ def daemonize(log: Path) -> Callable[[], None]:
     The parent does not return: it ends with 0 when the child is ready, with the child's exit status where it ends
     first. To be called before threads begin. Raises where the log cannot be written.
     """
-    try:
+    with translated(log):
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-    except OSError as error:
-        raise translate(error, log) from error
     told, telling = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()

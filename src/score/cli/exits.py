@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -99,11 +98,3 @@ class Statuses:
         if self._whole or self.count == 1:
             return self._whole or self._first
         return TEMPORARY if self._passing == self.failed else SOME_FAILED
-
-
-def of_outcomes(outcomes: Iterable[Outcome]) -> int:
-    """The exit status of a command whose items ended so, see :class:`Statuses`."""
-    statuses = Statuses()
-    for outcome in outcomes:
-        statuses.add(outcome)
-    return statuses.status

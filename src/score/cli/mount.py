@@ -26,7 +26,7 @@ from score.client import settings as configuration
 from score.client.client import Client
 from score.client.handles import Handles
 from score.client.manifest_source import fetch
-from score.transfer.files import translate
+from score.transfer.files import translated
 
 if TYPE_CHECKING:
     from score.mount.index import Index
@@ -103,7 +103,7 @@ def mount(
     values = read(ctx)
     shown = configuration.display(values)
     screen = Screen(sys.stderr, silent=shown.silent)
-    for line in [*values.warnings, *map(str, values.unknown), *configuration.advice(values)]:
+    for line in configuration.warnings(values):
         screen.line(f"Warning: {line}")
     settings = configuration.settings(values)
     point = Path(os.path.realpath(mount_point.parent)) / mount_point.name if mount_point.name else mount_point
@@ -172,10 +172,8 @@ def mount(
 def _index(kept: Path | None) -> Index:
     from score.mount.index import Index
 
-    try:
+    with translated(kept or Path()):
         return Index(kept)
-    except OSError as error:
-        raise translate(error, kept or Path()) from error
 
 
 def _kept(storage: str, metadata: str, wanted: Sequence[str] | None) -> Path:

@@ -16,7 +16,6 @@ else:  # which can be indexed in new versions only
     _Type = _Seconds = click.ParamType
 
 F = TypeVar("F", bound=Callable[..., Any])
-Decorator = Callable[[F], F]
 
 LAYOUTS = ("filename", "bundle", "id")
 

@@ -76,9 +76,9 @@ def _require_writable(path: Path) -> None:
     from score.client.manifest_source import Source
     from score.client.manifests import is_upload
     from score.errors import Invalid
-    from score.transfer.files import translate
+    from score.transfer.files import translated
 
-    try:
+    with translated(path):
         found = path.exists()
         there = Source(lambda: path.open("rb"), str(path), path.parent)
         if path.is_file() and path.stat().st_size and not is_upload(there):
@@ -86,8 +86,6 @@ def _require_writable(path: Path) -> None:
         path.open("ab").close()
         if not found:
             path.unlink()
-    except OSError as error:
-        raise translate(error, path) from error
 
 
 @click.command()

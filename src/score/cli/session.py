@@ -77,7 +77,7 @@ def session(ctx: click.Context, *, server: bool = True, live: bool = True) -> It
     try:
         values = read(ctx)
         screen = make(configuration.display(values), sys.stderr, live=live and not ctx.obj.get("json"))
-        for line in [*values.warnings, *map(str, values.unknown), *configuration.advice(values)]:
+        for line in configuration.warnings(values):
             screen.line(f"Warning: {line}")
         settings = configuration.settings(values, server=server)
         report = Report(ctx.obj["report"]) if ctx.obj.get("report") else None

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -102,10 +103,7 @@ class Endpoint:
         try:
             return from_json(kind, data)
         except ValueError:
-            raise self._nonsense(method, path) from None
-
-    def _nonsense(self, method: str, path: str) -> Unavailable:
-        return Unavailable(f"{method} {place(self.url + path)}: the answer makes no sense.")
+            raise Unavailable(f"{method} {place(self.url + path)}: the answer makes no sense.") from None
 
     def _error(self, response: BaseHTTPResponse, method: str, path: str) -> Exception:
         message = refusal_message(response)
@@ -278,22 +276,19 @@ class Song:
 
     def entities(self, analysis: str, study: str | None = None) -> Iterator[Entity]:
         """The files of an analysis, all pages, no id twice."""
+        query: dict[str, str | int] = {"gnosId": analysis}
+        if study is not None:
+            query["projectCode"] = study
         seen: set[str] = set()
-        page = 0
-        while True:
-            query: dict[str, str | int] = {"gnosId": analysis}
-            if study is not None:
-                query["projectCode"] = study
-            query |= {"size": PAGE, "page": page}
-            found = self._to.read(EntityPage, "GET", "/entities", query)
-            fresh = [entity for entity in found.content if entity.id not in seen]
-            for entity in fresh:
+        for page in count():
+            found = self._to.read(EntityPage, "GET", "/entities", {**query, "size": PAGE, "page": page})
+            before = len(seen)
+            for entity in found.content:
                 if entity.id not in seen:
                     seen.add(entity.id)
                     yield entity
-            if found.last or not fresh:  # a page that brings nothing new is the end, whatever it says
+            if found.last or len(seen) == before:  # a page that brings nothing new is the end, whatever it says
                 return
-            page += 1
 
     def file(self, study: str, object_id: str) -> dict[str, Any] | None:
         """Song's record of a file (``fileSize``, ``fileMd5sum`` …); None where it does not give one."""

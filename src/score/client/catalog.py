@@ -6,8 +6,9 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import count, islice
 from typing import Any, TypeVar
 
 from score.client.calls import Song
@@ -89,6 +90,14 @@ class Catalog:
             )
         self._entities.add({entity.id.lower(): entity for entity in found})
         return found
+
+    def pages(self, what: str, *, study: str = "") -> Iterator[list[Entity]]:
+        """All files that are registered, or those of a study, page by page; ``what`` says in messages what for."""
+        for number in count():
+            page = self._engine.persist(partial(self._song.page, number, study=study), what)
+            yield page.content
+            if page.last or not page.content:
+                return
 
     def index_of(self, entity: Entity) -> Entity | None:
         """The index file of a file: of the same analysis, and of its name with a suffix, case aside."""

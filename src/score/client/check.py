@@ -35,7 +35,7 @@ from score.errors import (
 )
 from score.protocol.ids import is_uuid
 from score.protocol.parts import MIB
-from score.transfer.files import CHECK, translate
+from score.transfer.files import CHECK, translated
 from score.transfer.http import Timeouts, place, store_error
 from score.transfer.retry import LATER
 
@@ -194,7 +194,7 @@ class Check:
         )
 
     def _disk(self) -> Iterator[Finding]:
-        try:
+        with translated(self._folder):
             free = shutil.disk_usage(self._folder).free
             if free < 4 * SAMPLE:
                 raise NoSpace(f"{self._folder}: {free:,} bytes are free.")
@@ -206,8 +206,6 @@ class Check:
                 file.flush()
                 os.fsync(file.fileno())
             seconds = time.monotonic() - start
-        except OSError as error:
-            raise translate(error, self._folder) from error
         start = time.monotonic()
         for _ in range(SAMPLE // MIB):
             hashlib.md5(data)

@@ -22,7 +22,7 @@ from urllib3.response import BaseHTTPResponse
 
 from score.errors import Forbidden, Invalid, Refused, ScoreError, Unauthenticated, Unavailable
 from score.protocol.ids import is_uuid
-from score.transfer.files import translate
+from score.transfer.files import translate, translated
 from score.transfer.http import Http, place, refusal_message, retry_after, service_error
 from score.transfer.http import translate as translate_http
 
@@ -136,10 +136,8 @@ def fetch(spec: str, portal_url: str, http: Http, persist: Persist = _once) -> S
 
 def read_stdin() -> bytes:
     """Standard input to its end. Raises Invalid where that is too much, Refused where it cannot be read."""
-    try:
+    with translated("Standard input"):
         return _read_all(sys.stdin.buffer, "Standard input")
-    except OSError as error:
-        raise translate(error, "Standard input") from error
 
 
 def _read_all(file: BinaryIO, name: str) -> bytes:

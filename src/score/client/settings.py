@@ -183,8 +183,8 @@ def shown(values: Values) -> Shown:
     taken = settings(values, server=False)
     display(values)
     rows = [_row(values, name) for name in NAMES]
-    warnings = [*values.warnings, *map(str, values.unknown), *advice(values)]
-    return Shown(values.profiles or ("default",), rows, warnings, "" if taken.storage_url else str(no_server()))
+    missing = "" if taken.storage_url else str(no_server())
+    return Shown(values.profiles or ("default",), rows, warnings(values), missing)
 
 
 def _row(values: Values, name: str) -> Row:
@@ -196,6 +196,11 @@ def _row(values: Values, name: str) -> Row:
         storage = values.get("storage.url")
         return Row(name, storage.text if storage else "", "storage.url")
     return Row(name, default, "default" if default else "not set")
+
+
+def warnings(values: Values) -> list[str]:
+    """What a user should be told of the settings."""
+    return [*values.warnings, *map(str, values.unknown), *advice(values)]
 
 
 def advice(values: Values) -> list[str]:

@@ -20,7 +20,7 @@ from score.protocol.wire import Entity, Part, Specification
 from score.transfer.checking import checked_md5
 from score.transfer.engine import Engine
 from score.transfer.events import Note, Planned
-from score.transfer.files import Source, is_there, make_folder, translate
+from score.transfer.files import Source, is_there, make_folder, translated
 from score.transfer.journal import DownloadJournal
 from score.transfer.lock import held
 
@@ -155,10 +155,8 @@ class Verification:
             if part.part_number not in damaged:
                 journal.record(part.changed(md5=part.source_md5))
         if path != journal.data:
-            try:
+            with translated(path):
                 os.replace(path, journal.data)
-            except OSError as error:
-                raise translate(error, path) from error
 
     def _fetch(self) -> Outcome:
         done = Download(self.engine, self.score, self.entity, self.out, self.layout, self.claims).run()

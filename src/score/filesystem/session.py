@@ -74,17 +74,8 @@ class Session:
 
     def analyses(self, study: str) -> list[str]:
         """The ids of the analyses of a study."""
-        found: dict[str, None] = {}
-        number = 0
-        while True:
-            page = self.client.engine.persist(
-                lambda number=number: self.client.song.page(number, study=study),  # type: ignore[misc]
-                f"{study}: asking the metadata service for its analyses",
-            )
-            found |= dict.fromkeys(entity.gnos_id for entity in page.content)
-            number += 1
-            if page.last or not page.content:
-                return list(found)
+        pages = self.client.catalog.pages(f"{study}: asking the metadata service for its analyses", study=study)
+        return list(dict.fromkeys(entity.gnos_id for page in pages for entity in page))
 
     def record(self, entity: Entity) -> Record:
         """Size and MD5 of a file, as registered; from the server where the metadata service does not tell them.

@@ -302,8 +302,7 @@ class EmbeddedRegistry:
                 f"SELECT {select} FROM file WHERE {where} ORDER BY object LIMIT ? OFFSET ?",  # noqa: S608
                 (*values, limit, offset),
             )
-            order = ("id", "gnosId", "fileName", "projectCode", "access")
-            return [{field: row[field] for field in order} for row in rows], total
+            return [dict(row) for row in rows], total
 
         return await self._read(find)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -15,6 +16,8 @@ from score.errors import NotFound, Refused, Unavailable
 from score.metadata.base import Analysis, AnalysisState, RegisteredFile
 from score.protocol.onward import ONWARD
 from score.protocol.wire import Entity, EntityPage, Wire, from_json
+
+T = TypeVar("T")
 
 _WAITS = (0.2, 0.5, 1.0)
 """Seconds before each repetition of a call that failed in a way that may pass."""
@@ -75,14 +78,13 @@ class Song:
 
     async def entity(self, object_id: str) -> Entity:
         """The registered file of an object. NotFound where there is none."""
-        status, body = await self._get(f"/entities/{_piece(object_id)}", f"object {object_id}")
-        if status == 404:
-            raise NotFound(f"The object {object_id} is not registered in Song.", hint="Submit its analysis first.")
-        _check(status, f"object {object_id}")
+        what = f"object {object_id}"
         try:
-            return from_json(Entity, body)
-        except ValueError:
-            raise Unavailable(f"Song's answer about object {object_id} is no entity.") from None
+            return await self._ask(Entity, f"/entities/{_piece(object_id)}", what, "is no entity", unknown=[404])
+        except NotFound:
+            raise NotFound(
+                f"The object {object_id} is not registered in Song.", hint="Submit its analysis first."
+            ) from None
 
     async def bundle(self, analysis: str) -> list[Entity]:
         """The registered files of an analysis, all pages of them."""
@@ -90,12 +92,7 @@ class Song:
         what = f"the files of analysis {analysis}"
         for number in range(_MOST_PAGES):
             query = urlencode({"gnosId": analysis, "size": _PAGE, "page": number})
-            status, body = await self._get(f"/entities?{query}", what)
-            _check(status, what)
-            try:
-                page = from_json(EntityPage, body)
-            except ValueError:
-                raise Unavailable(f"Song's answer about {what} is no page of entities.") from None
+            page = await self._ask(EntityPage, f"/entities?{query}", what, "is no page of entities")
             found += page.content
             if page.last or not page.content:
                 return found
@@ -104,24 +101,13 @@ class Song:
     async def analysis_state(self, study: str, analysis: str) -> AnalysisState:
         """The publication state of an analysis. NotFound where the study has no such analysis."""
         what = f"analysis {analysis} of study {study}"
-        status, body = await self._get(f"/studies/{_piece(study)}/analysis/{_piece(analysis)}", what)
-        if status in (400, 404):
-            raise NotFound(f"Song does not know {what}.")
-        _check(status, what)
-        try:
-            return from_json(_Analysis, body).state
-        except ValueError:
-            raise Unavailable(f"Song's answer about {what} has no publication state that is known.") from None
+        path = f"/studies/{_piece(study)}/analysis/{_piece(analysis)}"
+        wrong = "has no publication state that is known"
+        return (await self._ask(_Analysis, path, what, wrong, unknown=[400, 404])).state
 
     async def studies(self) -> list[str]:
         """The ids of all studies."""
-        what = "the list of studies"
-        status, body = await self._get("/studies/all", what)
-        _check(status, what)
-        try:
-            return from_json(list[str], body)
-        except ValueError:
-            raise Unavailable(f"Song's answer about {what} is no list.") from None
+        return await self._ask(list[str], "/studies/all", "the list of studies", "is no list")
 
     async def list_analyses(
         self, study: str, states: Sequence[AnalysisState], *, offset: int, limit: int
@@ -129,14 +115,8 @@ class Song:
         """Some of a study's analyses in one of ``states``, in Song's order, and how many there are in all."""
         what = f"the analyses of study {study}"
         query = urlencode({"analysisStates": ",".join(states), "limit": limit, "offset": offset})
-        status, body = await self._get(f"/studies/{_piece(study)}/analysis/paginated?{query}", what)
-        if status == 404:
-            raise NotFound(f"Song does not know {what}.")
-        _check(status, what)
-        try:
-            page = from_json(_Entries, body)
-        except ValueError:
-            raise Unavailable(f"Song's answer about {what} is no list of analyses.") from None
+        path = f"/studies/{_piece(study)}/analysis/paginated?{query}"
+        page = await self._ask(_Entries, path, what, "is no list of analyses", unknown=[404])
         found = [
             Analysis(one.id, one.state, len(one.files), one.kind.name, one.updated or "") for one in page.analyses
         ]
@@ -145,14 +125,8 @@ class Song:
     async def list_files(self, study: str, analysis: str) -> list[RegisteredFile]:
         """The files of an analysis."""
         what = f"the files of analysis {analysis} of study {study}"
-        status, body = await self._get(f"/studies/{_piece(study)}/analysis/{_piece(analysis)}/files", what)
-        if status in (400, 404):
-            raise NotFound(f"Song does not know {what}.")
-        _check(status, what)
-        try:
-            files = from_json(list[_File], body)
-        except ValueError:
-            raise Unavailable(f"Song's answer about {what} is no list of files.") from None
+        path = f"/studies/{_piece(study)}/analysis/{_piece(analysis)}/files"
+        files = await self._ask(list[_File], path, what, "is no list of files", unknown=[400, 404])
         return [RegisteredFile(one.object_id, one.name, one.size, one.md5, one.access or "") for one in files]
 
     async def probe(self) -> str:
@@ -168,6 +142,20 @@ class Song:
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
+
+    async def _ask(self, kind: type[T], path: str, what: str, wrong: str, unknown: Collection[int] = ()) -> T:
+        """The document of an answer. NotFound where its status is one of ``unknown``, Refused for another 4xx, which
+        says nothing about the thing asked for, or a redirection; Unavailable where it is none: ``wrong`` says so."""
+        status, body = await self._get(path, what)
+        if status in unknown:
+            raise NotFound(f"Song does not know {what}.")
+        if status >= 300:
+            hint = "Its reads must be public." if status >= 400 else "Set metadata.url to where it sends us."
+            raise Refused(f"Song refuses to tell about {what}: {status}.", hint=hint)
+        try:
+            return from_json(kind, body)
+        except ValueError:
+            raise Unavailable(f"Song's answer about {what} {wrong}.") from None
 
     async def _get(self, path: str, what: str, attempts: int = len(_WAITS) + 1) -> tuple[int, bytes]:
         """Status and body of an answer that is no 5xx; Unavailable when attempts are used up."""
@@ -209,10 +197,3 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes | None:
         if len(body) > _LARGEST:
             return None
     return bytes(body)
-
-
-def _check(status: int, what: str) -> None:
-    """Refused: a 4xx that says nothing about the thing asked for, or a redirection."""
-    if status >= 300:
-        hint = "Its reads must be public." if status >= 400 else "Set metadata.url to where it sends us."
-        raise Refused(f"Song refuses to tell about {what}: {status}.", hint=hint)

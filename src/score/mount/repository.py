@@ -219,17 +219,9 @@ class Repository:
                 self._changed.notify_all()
 
     def _list(self) -> None:
-        number = 0
-        while True:
-            page = self._client.engine.persist(
-                lambda number=number: self._client.song.page(number),  # type: ignore[misc]
-                "asking the metadata service for the list of files",
-            )
-            self.index.add(page.content, self._run)
-            number += 1
-            if page.last or not page.content:
-                self._say(f"{self.index.count:,} files are listed.")
-                return
+        for page in self._client.catalog.pages("asking the metadata service for the list of files"):
+            self.index.add(page, self._run)
+        self._say(f"{self.index.count:,} files are listed.")
 
     def _list_wanted(self, wanted: Sequence[str]) -> None:
         def one(object_id: str) -> None:

@@ -7,7 +7,6 @@ upload knows what is there, and no record has to be kept beside them. All names 
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -51,7 +50,7 @@ def read_block(identity: str, size: int) -> FinishedBlock | None:
     """What a block of ``size`` bytes holds, by its id; None for an id of another program."""
     try:
         name = base64.b64decode(identity, validate=True).decode("ascii")
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
     found = _NAME.match(name)
     return FinishedBlock(Span(int(found.group(1), 16), size), found.group(2)) if found else None

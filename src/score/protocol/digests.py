@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 
 from score.errors import Invalid
@@ -32,7 +31,7 @@ def to_hex(text: str | None) -> str | None:
         return text.lower()
     try:
         raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
     return raw.hex() if len(raw) == 16 else None
 

@@ -10,8 +10,6 @@ from score.errors import Invalid
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\Z")
 _UPLOAD = re.compile(r"[A-Za-z0-9._~+=/-]{1,1024}\Z")
 
-OID_NAMESPACE = uuid.NAMESPACE_OID
-
 
 def is_uuid(text: str) -> bool:
     """Whether ``text`` is a UUID in its usual form, in either case."""
@@ -34,4 +32,4 @@ def check_upload_id(text: str) -> str:
 
 def object_id(analysis_id: str, file_name: str) -> str:
     """The object id that Song gives to a file of an analysis: a name-based UUID (version 5)."""
-    return str(uuid.uuid5(OID_NAMESPACE, f"{analysis_id}:{file_name}"))
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{analysis_id}:{file_name}"))

@@ -5,12 +5,10 @@ from __future__ import annotations
 import ssl
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
-
 from score.auth.base import Authorizer
 from score.auth.calls import Patience
 from score.auth.scopes import Right, Scopes
-from score.server.settings import FIELDS, JWT, PROVIDERS, Settings
+from score.server.settings import FIELDS, JWT, PROVIDERS, Settings, written
 from score.server.watching import Watch, WatchedAuthorizer
 
 
@@ -98,15 +96,7 @@ def _patience(settings: Settings) -> Patience:
 
 def _as_text(settings: Settings) -> dict[str, str]:
     """The settings ``auth.*`` by their names, for an own authorizer."""
-    given = {alias: getattr(settings, name) for alias, name in FIELDS.items() if alias.startswith("auth.")}
-    return {
-        alias: value.get_secret_value()
-        if isinstance(value, SecretStr)
-        else str(value).lower()
-        if isinstance(value, bool)
-        else str(value)
-        for alias, value in given.items()
-    }
+    return {alias: written(getattr(settings, name)) for alias, name in FIELDS.items() if alias.startswith("auth.")}
 
 
 def missing(settings: Settings) -> list[str]:

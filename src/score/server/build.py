@@ -287,7 +287,7 @@ def _open_azure(
     registry = watched_registry(song, watch)
     broker = assemble(settings, store, store, registry, authorizer, blocks=store)
     retries: dict[Backend, Callable[[], int]] = {
-        "store": lambda: client.repeated,
+        "store": lambda: client.retries.repeated,
         "registry": lambda: song.repeated,
     }
     return Service(broker, store, store, registry, authorizer, retries=retries)

@@ -21,7 +21,7 @@ from score.server.commands import COMMANDS, printed
 from score.server.commands import run as run_command
 from score.server.logs import write_log
 from score.server.reading import Reading, read_settings
-from score.server.settings import Settings
+from score.server.settings import Settings, written
 
 log = logging.getLogger("score.server")
 
@@ -176,20 +176,8 @@ def _usage() -> str:
 
 
 def _settings_table() -> str:
-    lines = []
-    for name, field in Settings.model_fields.items():
-        if field.alias:
-            default = Settings.model_fields[name].default
-            shown = getattr(default, "get_secret_value", lambda value=default: value)()
-            shown = (
-                ",".join(shown)
-                if isinstance(shown, tuple)
-                else str(shown).lower()
-                if shown in (True, False)
-                else shown
-            )
-            lines.append(f"{field.alias}={shown}\n    {field.description}")
-    return "\n".join(lines)
+    fields = [field for field in Settings.model_fields.values() if field.alias]
+    return "\n".join(f"{field.alias}={written(field.default)}\n    {field.description}" for field in fields)
 
 
 def _loop_runner() -> Callable[..., None]:

@@ -325,3 +325,12 @@ class Settings(BaseModel):
 
 FIELDS = {str(field.alias): name for name, field in Settings.model_fields.items() if field.alias}
 """Names of the settings, and of their attributes."""
+
+
+def written(value: object) -> str:
+    """The value of a setting as it is written, that of a secret too."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -16,7 +16,7 @@ from score.genomics.formats import ENOUGH, Format, Kind, Packing, recognise
 from score.genomics.headers import Header, read_header
 from score.protocol.parts import MIB, Span
 from score.reading import ranges
-from score.transfer.files import translate
+from score.transfer.files import translated
 
 LARGEST_HEADER = 64 * MIB
 PIECE = MIB
@@ -48,11 +48,9 @@ class LocalBytes:
         """Raises NotFound, Forbidden and the like where it cannot be opened."""
         self.name = str(path)
         self.path = path
-        try:
+        with translated(path):
             self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed with the object
             self.size = os.fstat(self._file.fileno()).st_size
-        except OSError as error:
-            raise translate(error, path) from error
 
     def __enter__(self) -> LocalBytes:
         return self
@@ -63,13 +61,11 @@ class LocalBytes:
     def read_at(self, offset: int, length: int) -> bytes:
         """See :class:`Bytes`."""
         found = bytearray()
-        try:
+        with translated(self.path):
             while len(found) < length and (
                 data := os.pread(self._file.fileno(), length - len(found), offset + len(found))
             ):
                 found += data
-        except OSError as error:
-            raise translate(error, self.path) from error
         return bytes(found)
 
     def stream(self, spans: Iterable[Span], gap: int = 0) -> Iterator[tuple[int, bytes]]:

@@ -7,7 +7,7 @@ out; it holds every record of them.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from score.errors import Integrity
 from score.genomics import bgzf, cram, records
@@ -173,7 +173,9 @@ class _Pieces:
                 yield data
 
 
-def _trim(chunk: Chunk, pieces: Iterator[bytes], check: object = None) -> Iterator[bytes]:
+def _trim(
+    chunk: Chunk, pieces: Iterator[bytes], check: Callable[[bytes], None] = lambda data: None
+) -> Iterator[bytes]:
     """A chunk as BGZF of its own, out of the bytes that begin with its first block.
 
     The first and the last block are packed anew where only a part of them is in the chunk. ``check`` is given the
@@ -195,8 +197,7 @@ def _trim(chunk: Chunk, pieces: Iterator[bytes], check: object = None) -> Iterat
         begin = block()
         if skipped > len(begin.data):
             raise Damaged(f"the block at byte {first} has {len(begin.data)} bytes of data, and not {skipped}.")
-        if callable(check):
-            check(begin.data[skipped:])
+        check(begin.data[skipped:])
         if first == last:
             yield deflate(begin.data[skipped:kept])
             return
@@ -248,10 +249,9 @@ def _containers(file: Input, index: ContainerIndex, wanted: Wanted, numbers: dic
         if not file.header.end <= begin < end <= file.data.size:
             raise Damaged("it leads beyond the end of the file.")
         pieces.append(Span(begin, end - begin))
-    begins = set(found)
     tail = b""
     for at, data in file.data.stream(pieces):
-        if at in begins:
+        if at in found:
             head = data if len(data) >= cram.HEAD else file.data.read_at(at, cram.HEAD)
             if cram.read_container(head, 0, version) is None:
                 raise Damaged(f"no container begins at byte {at}.")

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from score.errors import Integrity, Invalid, NotFound, ScoreError
+from score.errors import Integrity, Invalid, NotFound
 from score.genomics import formats
 from score.genomics.indexes import Index
 from score.slicing import indexes, merging, names, spans
 from score.slicing.feed import Feed
 from score.slicing.records import STDOUT, Format, Task, copy_reads, pysam
-from score.slicing.regions import UNPLACED, Missing, Region, Wanted, parse, refuse
+from score.slicing.regions import FAR, UNPLACED, Missing, Region, Wanted, parse, refuse
 from score.slicing.sources import Input
 from score.slicing.variants import Undeclared, copy_variants
-from score.transfer.files import translate
+from score.transfer.files import translated
 
 Judge = Callable[[Sequence[str]], None]
 _BAI_MOST = 1 << 29
@@ -264,8 +264,6 @@ def _said(request: Request) -> list[str]:
 
 
 def _text(region: Region) -> str:
-    from score.slicing.regions import FAR
-
     if region.end == FAR:
         return region.contig if not region.begin else f"{region.contig}:{region.begin + 1}-"
     return f"{region.contig}:{region.begin + 1}-{region.end}"
@@ -334,15 +332,6 @@ def _in_place(target: Path, request: Request, format: Format) -> Iterator[Path]:
                 os.replace(index, target.with_name(target.name + suffix))
 
 
-@contextlib.contextmanager
-def translated(target: Path) -> Iterator[None]:
-    """Errors of the disk as errors of Score."""
-    try:
-        yield
-    except OSError as error:
-        raise translate(error, target) from error
-
-
 def _index(path: Path, made: Path, format: Format) -> str:
     """Index what was written; gives the suffix of the index."""
     library = pysam()
@@ -358,6 +347,3 @@ def _index(path: Path, made: Path, format: Format) -> str:
             long = any((contig.length or 0) > _BAI_MOST for contig in file.header.contigs.values())
     indexes.build(path, made, kind, long=long)
     return ".csi" if long or format is Format.BCF else ".bai" if format is Format.BAM else ".tbi"
-
-
-__all__ = ["Item", "OutputType", "Request", "ScoreError", "Written", "view", "view_merged"]

@@ -60,7 +60,8 @@ class Http:
         self._authority = parts.netloc
         self._connect_timeout = connect_timeout
         self._tls = tls
-        self._proxy = _proxy(origin)
+        proxy = proxy_of(origin)
+        self._proxy = _Proxy(proxy) if proxy else None
         self._limit = limit
         self._free = asyncio.Semaphore(limit)
         self._idle: deque[_Connection] = deque()
@@ -383,13 +384,12 @@ class _Proxy:
         return made
 
 
-def _proxy(origin: str) -> _Proxy | None:
-    """The proxy that the environment names for this address, asked once."""
+def proxy_of(origin: str) -> str | None:
+    """The URL of the proxy that the environment names for this address."""
     parts = urlsplit(origin)
     if urllib.request.proxy_bypass(parts.hostname or ""):
         return None
-    url = urllib.request.getproxies().get(parts.scheme)
-    return _Proxy(url) if url else None
+    return urllib.request.getproxies().get(parts.scheme)
 
 
 def _compose(method: str, target: str, authority: str, headers: Mapping[str, str], body: bytes) -> bytes:

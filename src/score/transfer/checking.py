@@ -7,7 +7,7 @@ import hashlib
 from score.protocol.parts import Span
 from score.transfer.engine import Engine
 from score.transfer.events import Checked
-from score.transfer.files import Source, read_span, translate
+from score.transfer.files import Source, read_span, translated
 
 
 def checked_md5(engine: Engine, source: Source, span: Span | None = None) -> str:
@@ -15,12 +15,9 @@ def checked_md5(engine: Engine, source: Source, span: Span | None = None) -> str
     when ``source`` was made. Say before by Planned how large it is. Raises Cancelled when the user asks to stop,
     Integrity where the file is another one or gets shorter meanwhile, Refused or NotFound where it cannot be read."""
     digest = hashlib.md5()
-    with source.open() as file:
-        try:
-            for chunk in read_span(file, span or Span(0, source.size)):
-                engine.stop.check()
-                digest.update(chunk)
-                engine.listener(Checked(str(source.path), len(chunk)))
-        except OSError as error:
-            raise translate(error, source.path) from error
+    with translated(source.path), source.open() as file:
+        for chunk in read_span(file, span or Span(0, source.size)):
+            engine.stop.check()
+            digest.update(chunk)
+            engine.listener(Checked(str(source.path), len(chunk)))
     return digest.hexdigest()

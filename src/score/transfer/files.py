@@ -107,11 +107,8 @@ class Source:
     def __init__(self, path: Path) -> None:
         self.path = path
         require_regular(path)
-        try:
-            with FileIO(path) as file:
-                self._identity = self._identify(file)
-        except OSError as error:
-            raise translate(error, path) from error
+        with translated(path), FileIO(path) as file:
+            self._identity = self._identify(file)
         self.size = self._identity[2]
 
     @staticmethod
@@ -166,22 +163,18 @@ class Target:
 
     def prepare(self) -> None:
         """Make the file, or make it as long as it has to be; what is in it stays."""
-        try:
+        with translated(self.path):
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | _PLAIN, 0o666)
             try:
                 if os.fstat(descriptor).st_size != self.size:
                     os.ftruncate(descriptor, self.size)
             finally:
                 os.close(descriptor)
-        except OSError as error:
-            raise translate(error, self.path) from error
 
     def open(self) -> FileIO:
         """The file, open for reading and writing; every thread has its own."""
-        try:
+        with translated(self.path):
             return FileIO(self.path, "r+", opener=lambda path, flags: os.open(path, flags | _PLAIN))
-        except OSError as error:
-            raise translate(error, self.path) from error
 
     @contextmanager
     def opened(self) -> Iterator[FileIO]:
@@ -266,10 +259,8 @@ def write_all(file: FileIO, data: memoryview | bytes) -> None:
 
 def check_space(folder: Path, needed: int) -> None:
     """NoSpace where the disk of ``folder`` has less than ``needed`` bytes free."""
-    try:
+    with translated(folder):
         free = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise translate(error, folder) from error
     if needed > free:
         raise NoSpace(
             f"{folder}: {needed:,} bytes are needed and {free:,} are free.",
@@ -293,13 +284,12 @@ def nearest_folder(folder: Path) -> Path:
 def make_folder(folder: Path) -> None:
     """Make an output folder, and those above it, where they are not there. Raises Invalid where a file is in the way,
     NoSpace, Refused."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        nearest_folder(folder)
-        raise translate(error, folder) from error
-    except OSError as error:
-        raise translate(error, folder) from error
+    with translated(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            nearest_folder(folder)
+            raise
 
 
 def allocated(path: Path) -> int:

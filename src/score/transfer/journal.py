@@ -23,7 +23,7 @@ from score._version import __version__
 from score.errors import NoSpace, NotFound, Refused, ScoreError
 from score.protocol.digests import is_md5
 from score.protocol.wire import Part, Specification, from_json, to_json
-from score.transfer.files import finish_move, is_there, translate
+from score.transfer.files import finish_move, is_there, translate, translated
 
 VERSION = 1
 """Of the form of what is kept. State without a mark is the reference's, or an older version's, and of this form."""
@@ -279,10 +279,8 @@ class DownloadJournal:
     def begin(self, specification: Specification, *, keep: bool = False) -> None:
         """Start afresh: whatever was kept is dropped, with ``keep`` but for the bytes."""
         if not keep:  # before the state: bytes without state are anybody's, and in the way
-            try:
+            with translated(self.data):
                 self.data.unlink(missing_ok=True)
-            except OSError as error:
-                raise translate(error, self.data) from error
         self.forget()
         _make(self._folder)
         self._keeps_parts = len(specification.parts) > 1

@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from score.config.shown import MASK, Row, Shown
 from score.server.commands import Call, say
-from score.server.settings import FIELDS, Settings
+from score.server.settings import FIELDS, Settings, written
 
 FLAGS = {"--json"}
 _IDENTIFYING = {"s3_access_key"}
@@ -25,8 +25,5 @@ async def run(call: Call) -> int:
 def show(settings: Settings, name: str) -> str:
     """The value of a setting as it is written; of a secret only whether there is one."""
     value = getattr(settings, name)
-    if isinstance(value, SecretStr) or name in _IDENTIFYING:
-        return MASK if str(getattr(value, "get_secret_value", lambda: value)()) else ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    hidden = isinstance(value, SecretStr) or name in _IDENTIFYING
+    return MASK if hidden and written(value) else written(value)

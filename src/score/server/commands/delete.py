@@ -8,6 +8,7 @@ import logging
 from score.errors import Misconfigured, NotFound
 from score.protocol.ids import check_object_id
 from score.server.commands import Call, opened, say
+from score.server.logs import HUMAN
 
 FLAGS = {"--yes"}
 TAKES_WORDS = True
@@ -19,7 +20,7 @@ async def run(call: Call) -> int:
         raise Misconfigured("delete needs object ids.", hint="score-server delete OBJECT-ID ... [--yes]")
     for object_id in call.words:
         check_object_id(object_id)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, format=HUMAN)
     absent = 0
     async with opened(call.settings) as service:
         removal = service.broker.removal

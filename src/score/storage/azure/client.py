@@ -6,19 +6,15 @@ up to a number of times and a time; then it is Unavailable.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import io
 import os
 import socket
 import ssl
-import time
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from random import Random
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -28,26 +24,19 @@ from score._version import __version__
 from score.errors import Integrity, Refused, Unavailable
 from score.protocol.onward import ONWARD, REQUEST_ID
 from score.protocol.parts import Span
+from score.storage.answers import Retries, clock_skew
 from score.storage.azure import xml
-from score.storage.azure.faults import clock_skew, delays, translate
+from score.storage.azure.faults import translate
 from score.storage.azure.settings import AzureSettings
 from score.storage.azure.signing import Policy, encode_path, encode_query, sign_request
 from score.storage.base import Blocks
-from score.storage.http import LARGEST_ANSWER, LONGEST
+from score.storage.http import LARGEST_ANSWER, LONGEST, Answer, proxy_of
 
 Query = Sequence[tuple[str, str]]
 PAGE: Final = 5000
 """Entries of a page of a listing: the most that Azure gives."""
 PROBE_TIMEOUT: Final = 10.0
 """Seconds: who asks whether the store is well wants to know soon."""
-
-
-class Answer(NamedTuple):
-    """An answer of the store, read to its end; names of headers are looked up without regard to case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 def utc_now() -> datetime:
@@ -72,9 +61,7 @@ class AzureClient:
         parts = urlsplit(settings.base)
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self._path = parts.path + encode_path(settings.container)
-        self.repeated = 0
-        """How often calls were repeated."""
-        self._random = Random()
+        self.retries = Retries(settings.retry_limit, settings.patience)
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -164,25 +151,19 @@ class AzureClient:
     ) -> Answer:
         """The answer, once it has an expected status. Raises what the last attempt failed with."""
         what = f"{method} of {f'{blob} in ' if blob else ''}container {self.settings.container}"
-        waits = delays(self.settings.retry_limit if attempts is None else attempts - 1, self._random)
-        give_up = time.monotonic() + self.settings.patience
-        while True:
-            try:
-                answer = await self._exchange(what, method, blob, query, headers or {}, body, read_timeout, most)
-                if answer.status in expected:
-                    if "x-ms-request-id" not in answer.headers and "x-ms-version" not in answer.headers:
-                        raise Integrity(
-                            f"The answer to {what} is not Azure's.",
-                            hint="Check that azure.endpoint is the store and no proxy answers in its place.",
-                        )
-                    return answer
+
+        async def attempt() -> Answer:
+            answer = await self._exchange(what, method, blob, query, headers or {}, body, read_timeout, most)
+            if answer.status not in expected:
                 raise translate(what, answer.status, answer.headers, xml.parse_fault(answer.body), self.clock())
-            except Unavailable as error:
-                wait = next(waits, None)
-                if wait is None or time.monotonic() + wait > give_up:
-                    raise
-                self.repeated += 1
-                await asyncio.sleep(max(wait, min(error.retry_after or 0.0, give_up - time.monotonic())))
+            if "x-ms-request-id" not in answer.headers and "x-ms-version" not in answer.headers:
+                raise Integrity(
+                    f"The answer to {what} is not Azure's.",
+                    hint="Check that azure.endpoint is the store and no proxy answers in its place.",
+                )
+            return answer
+
+        return await self.retries.persist(attempt, attempts)
 
     async def _exchange(
         self,
@@ -222,7 +203,7 @@ class AzureClient:
                 content = await _read(answer, limit)
                 if content is None:
                     raise Integrity(f"The store answers more than {limit} bytes to {what}.")
-                return Answer(answer.status, answer.headers, content)
+                return Answer(answer.status, {name.lower(): text for name, text in answer.headers.items()}, content)
         except aiohttp.ClientSSLError as error:
             raise Refused(f"No secure connection to the store for {what}: {_reason(error)}.") from None
         except TimeoutError:
@@ -241,7 +222,7 @@ class AzureClient:
                 skip_auto_headers=("Content-Type",),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                proxy=_proxy(self.origin),
+                proxy=proxy_of(self.origin),
             )
         return self._session
 
@@ -256,14 +237,6 @@ async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes | None:
             return None
         pieces.append(piece)
     return b"".join(pieces)
-
-
-def _proxy(origin: str) -> str | None:
-    """The proxy that the environment names for this address, asked once."""
-    parts = urlsplit(origin)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
 
 
 def _reason(error: BaseException) -> str:

@@ -5,14 +5,12 @@ No message holds a URL, a header or anything else that is signed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from random import Random
+from collections.abc import Mapping
+from datetime import datetime
 
 from score.errors import Conflict, NotFound, Refused, ScoreError, Unavailable
+from score.storage.answers import PASSING_STATUSES, clock_hint, retry_after
 
-_PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset(
     {"ContainerBeingDeleted", "InternalError", "OperationTimedOut", "ServerBusy", "OperationNotAllowedInCurrentState"}
 )
@@ -28,10 +26,6 @@ _HINTS = {
     "InvalidAuthenticationInfo": "Check azure.accountKey, and this machine's clock.",
     "KeyBasedAuthenticationNotPermitted": "Allow access by account key in the settings of the storage account.",
 }
-_NOTABLE_SKEW = 300.0
-
-FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
-"""Seconds."""
 
 
 def translate(
@@ -42,34 +36,11 @@ def translate(
     code = fault[0] or headers.get("x-ms-error-code", "")
     said = f"{status}" + (f" {code}" if code else "") + (f" ({fault[1]})" if fault[1] else "")
     message = f"The store answered {said} to {what}."
-    hint = _HINTS.get(code, "")
-    if code in _PASSING_CODES or (status in _PASSING_STATUSES and code not in _CHANGED_CODES):
-        return Unavailable(message, retry_after=_retry_after(headers))
+    if code in _PASSING_CODES or (status in PASSING_STATUSES and code not in _CHANGED_CODES):
+        return Unavailable(message, retry_after=retry_after(headers))
     if status in (409, 412) or code in _CHANGED_CODES:
         return Conflict(message)
     if status == 404 and code != "ContainerNotFound":  # without it nobody knows whether the blob is there
         return NotFound(message)
-    skew = clock_skew(headers, now)
-    if status == 403 and skew is not None and abs(skew) > _NOTABLE_SKEW:
-        hint = f"The store's clock differs from this machine's by {skew:.0f} s, which may be the reason."
-    return Refused(message, hint=hint)
-
-
-def clock_skew(headers: Mapping[str, str], now: datetime) -> float | None:
-    """The store's clock minus ours, in seconds, None where the answer has no date."""
-    try:
-        told = parsedate_to_datetime(headers.get("date", ""))
-    except ValueError:
-        return None
-    return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp() - now.timestamp()
-
-
-def delays(limit: int, random: Random) -> Iterator[float]:
-    """Seconds to wait before each of ``limit`` further attempts: doubled each time, of random length."""
-    for attempt in range(limit):
-        yield min(FIRST_DELAY * 2**attempt, LONGEST_DELAY) * random.uniform(0.5, 1.0)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    text = headers.get("retry-after", "")
-    return float(text) if text.isdecimal() else None
+    clocks = clock_hint(headers, now) if status == 403 else ""
+    return Refused(message, hint=clocks or _HINTS.get(code, ""))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -38,7 +37,7 @@ class AzureSettings:
     def __post_init__(self) -> None:
         try:
             good = bool(base64.b64decode(self.account_key, validate=True))
-        except (binascii.Error, ValueError):
+        except ValueError:
             good = False
         if not good:
             raise Misconfigured(

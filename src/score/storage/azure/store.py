@@ -21,12 +21,12 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import timedelta
-from email.utils import parsedate_to_datetime
 
 from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound, ScoreError
 from score.protocol.blocks import UPLOAD_FIELD
 from score.protocol.parts import Span
-from score.storage.azure.client import Answer, AzureClient
+from score.storage.answers import object_stat
+from score.storage.azure.client import AzureClient
 from score.storage.azure.signing import Policy, sign_url
 from score.storage.azure.xml import build_block_list
 from score.storage.base import (
@@ -41,6 +41,7 @@ from score.storage.base import (
     StoredPart,
     UploadId,
 )
+from score.storage.http import Answer
 
 LIMITS = Limits(
     profile="az",
@@ -82,7 +83,7 @@ class AzureStore:
     async def stat(self, key: str) -> ObjectStat | None:
         await self._renew_policies()
         try:
-            found = _object_stat(key, await self._client.head(key))
+            found = object_stat(key, await self._client.head(key), _META)
         except NotFound:
             return None
         return None if _DROPPING in found.metadata and not found.size else found
@@ -271,7 +272,7 @@ class AzureStore:
         properties = {name: value for name, value in _kept(answer).items() if not name.startswith(_META)}
         properties["x-ms-blob-content-md5"] = base64.b64encode(bytes.fromhex(md5)).decode()
         await self._client.set_properties(stat.key, {**properties, "if-match": f'"{stat.etag}"'})
-        return _object_stat(stat.key, await self._client.head(stat.key))
+        return object_stat(stat.key, await self._client.head(stat.key), _META)
 
     async def open_uploads(self) -> AsyncIterator[OpenUpload]:
         """Blobs of which there are blocks but no commitment yet. What is written over an object is not among them."""
@@ -291,24 +292,8 @@ class AzureStore:
 
 def _kept(answer: Answer) -> dict[str, str]:
     """Properties and user metadata of a blob as headers that write them again: what is not named is cleared."""
-    headers = {name.lower(): value for name, value in answer.headers.items()}
+    headers = answer.headers
     kept = {f"x-ms-blob-{name}": headers[name] for name in _KEPT_PROPERTIES if headers.get(name)}
     if headers.get("content-md5"):
         kept["x-ms-blob-content-md5"] = headers["content-md5"]
     return kept | {name: value for name, value in headers.items() if name.startswith(_META)}
-
-
-def _object_stat(key: str, answer: Answer) -> ObjectStat:
-    headers = {name.lower(): value for name, value in answer.headers.items()}
-    try:
-        size, modified = int(headers["content-length"]), parsedate_to_datetime(headers["last-modified"])
-    except (KeyError, ValueError) as error:
-        raise Integrity(f"The store's answer to HEAD of {key} lacks size or time.") from error
-    return ObjectStat(
-        key=key,
-        size=size,
-        last_modified=modified,
-        etag=headers.get("etag", "").strip('"'),
-        content_md5=headers.get("content-md5"),
-        metadata={name.removeprefix(_META): value for name, value in headers.items() if name.startswith(_META)},
-    )

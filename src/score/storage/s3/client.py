@@ -7,24 +7,22 @@ lost leaves an upload without parts behind, which the cleanup finds.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import ssl
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from random import Random
 from typing import Final
 
 from score.errors import Integrity, Invalid, ScoreError, Unavailable
 from score.protocol.onward import ONWARD
 from score.protocol.parts import Span
+from score.storage.answers import Retries, clock_skew
 from score.storage.base import StoredPart, UploadId
 from score.storage.http import LARGEST_ANSWER, Answer, Http
 from score.storage.s3 import xml
 from score.storage.s3.credentials import ChainKeys, FixedKeys, KeySource
-from score.storage.s3.faults import Unsupported, clock_skew, delays, translate
+from score.storage.s3.faults import Unsupported, translate
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.signing import Credentials, Resource, Signer, encode_path, encode_query
 from score.storage.s3.sigv2 import SigV2
@@ -63,13 +61,11 @@ class S3Client:
         self.signer: Signer = SigV4(settings.signing_region) if settings.version == 4 else SigV2()
         self.keys: KeySource = keys or (FixedKeys(fixed) if settings.access_key else ChainKeys())
         self.clock = clock
-        self.repeated = 0
-        """How often calls were repeated."""
+        self.retries = Retries(settings.retry_limit, settings.patience)
         self.is_minio = False
         """Whether the last answer was MinIO's, by what it says itself; a proxy before it may hide that."""
         self.takes_conditions = True
         """Whether the store has not refused a condition yet; it may pass over them."""
-        self._random = Random()
         self._origin, self._url_origin, self._base_path = settings.origin, settings.url_origin, settings.base_path
         self._http = Http(self._origin, limit=settings.connections, connect_timeout=settings.connect_timeout, tls=tls)
 
@@ -253,21 +249,15 @@ class S3Client:
         """The answer, once it has an expected status and holds no error. Raises what the last attempt failed with."""
         what = f"{method} of {f'{key} in ' if key else ''}bucket {bucket}"
         resource = self.resource(bucket, key)
-        waits = delays(self.settings.retry_limit if attempts is None else attempts - 1, self._random)
-        give_up = time.monotonic() + self.settings.patience
-        while True:
-            try:
-                answer = await self._exchange(what, method, resource, query, headers or {}, body, read_timeout, most)
-                self.is_minio = answer.headers.get("server") == "MinIO"
-                if (error := self._failure(what, method, answer, expected) or check(answer)) is not None:
-                    raise error
-                return answer
-            except Unavailable as error:
-                wait = next(waits, None)
-                if wait is None or time.monotonic() + wait > give_up:
-                    raise
-                self.repeated += 1
-                await asyncio.sleep(max(wait, min(error.retry_after or 0.0, give_up - time.monotonic())))
+
+        async def attempt() -> Answer:
+            answer = await self._exchange(what, method, resource, query, headers or {}, body, read_timeout, most)
+            self.is_minio = answer.headers.get("server") == "MinIO"
+            if (error := self._failure(what, method, answer, expected) or check(answer)) is not None:
+                raise error
+            return answer
+
+        return await self.retries.persist(attempt, attempts)
 
     def _failure(self, what: str, method: str, answer: Answer, expected: tuple[int, ...]) -> ScoreError | None:
         passed = answer.status in expected

@@ -5,16 +5,14 @@ No message holds a URL, a header or anything else that is signed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from random import Random
+from collections.abc import Mapping
+from datetime import datetime
 
 from score.errors import AlreadyExists, Conflict, NotFound, Refused, ScoreError, Unavailable
+from score.storage.answers import PASSING_STATUSES, clock_hint, retry_after
 from score.storage.base import OVERWRITE
 from score.storage.s3.xml import Fault
 
-_PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset(
     {
         *("InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling"),
@@ -34,15 +32,10 @@ _HINTS = {
     "RequestTimeTooSkewed": "Set this machine's clock right.",
     "SignatureDoesNotMatch": "Check s3.secretKey, and that no proxy changes the Host header.",
 }
-_NOTABLE_SKEW = 300.0
 
 
 class Unsupported(Refused):
     """The store does not have what a header asks for, and says so."""
-
-
-FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
-"""Seconds."""
 
 
 def translate(what: str, status: int, headers: Mapping[str, str], fault: Fault | None, now: datetime) -> ScoreError:
@@ -63,29 +56,6 @@ def translate(what: str, status: int, headers: Mapping[str, str], fault: Fault |
         return Unsupported(message)
     if code in _PART_CODES:
         return Conflict(message)
-    if status in _PASSING_STATUSES or code in _PASSING_CODES:
-        return Unavailable(message, retry_after=_retry_after(headers))
-    skew = clock_skew(headers, now)
-    if status == 403 and not hint and skew is not None and abs(skew) > _NOTABLE_SKEW:
-        hint = f"The store's clock differs from this machine's by {skew:.0f} s, which may be the reason."
-    return Refused(message, hint=hint)
-
-
-def clock_skew(headers: Mapping[str, str], now: datetime) -> float | None:
-    """The store's clock minus ours, in seconds, None where the answer has no date."""
-    try:
-        told = parsedate_to_datetime(headers.get("date", ""))
-    except ValueError:
-        return None
-    return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp() - now.timestamp()
-
-
-def delays(limit: int, random: Random) -> Iterator[float]:
-    """Seconds to wait before each of ``limit`` further attempts: doubled each time, of random length."""
-    for attempt in range(limit):
-        yield min(FIRST_DELAY * 2**attempt, LONGEST_DELAY) * random.uniform(0.5, 1.0)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    text = headers.get("retry-after", "")
-    return float(text) if text.isdecimal() else None
+    if status in PASSING_STATUSES or code in _PASSING_CODES:
+        return Unavailable(message, retry_after=retry_after(headers))
+    return Refused(message, hint=hint or (clock_hint(headers, now) if status == 403 else ""))

@@ -27,11 +27,11 @@ import hashlib
 import ssl
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 
 from score.errors import AlreadyExists, Conflict, Integrity, NotFound, ScoreError, Unavailable
 from score.protocol.digests import etag_md5
 from score.protocol.parts import Span
+from score.storage.answers import object_stat
 from score.storage.base import (
     OVERWRITE,
     Limits,
@@ -43,7 +43,6 @@ from score.storage.base import (
     StoredPart,
     UploadId,
 )
-from score.storage.http import Answer
 from score.storage.s3.client import PAGE, S3Client
 from score.storage.s3.markers import Markers
 from score.storage.s3.settings import S3Settings
@@ -83,7 +82,7 @@ class S3Store:
     @property
     def repeated(self) -> int:
         """How often calls to the service were repeated, of all its buckets."""
-        return self._client.repeated
+        return self._client.retries.repeated
 
     @property
     def limits(self) -> Limits:
@@ -95,9 +94,10 @@ class S3Store:
 
     async def stat(self, key: str) -> ObjectStat | None:
         try:
-            return _object_stat(key, await self._client.head(self._bucket, key))
+            answer = await self._client.head(self._bucket, key)
         except NotFound:
             return None
+        return object_stat(key, answer, _META, opaque=answer.headers.get(_SSE, "").startswith("aws:kms"))
 
     async def get(self, key: str) -> bytes:
         return await self._client.get(self._bucket, key)
@@ -381,24 +381,3 @@ def multipart_etag(parts: Iterable[StoredPart]) -> str | None:
             return None
         together.update(bytes.fromhex(digest))
     return f"{together.hexdigest()}-{len(digests)}"
-
-
-def _object_stat(key: str, answer: Answer) -> ObjectStat:
-    headers = answer.headers
-    try:
-        size, modified = int(headers["content-length"]), parsedate_to_datetime(headers["last-modified"])
-    except (KeyError, ValueError) as error:
-        raise Integrity(f"The store's answer to HEAD of {key} lacks size or time.") from error
-    return ObjectStat(
-        key=key,
-        size=size,
-        last_modified=modified,
-        etag=headers.get("etag", "").strip('"'),
-        content_md5=headers.get("content-md5"),
-        metadata={
-            name.lower().removeprefix(_META): value
-            for name, value in headers.items()
-            if name.lower().startswith(_META)
-        },
-        opaque=headers.get(_SSE, "").startswith("aws:kms"),
-    )

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from score.broker.begun import youngest
 from score.errors import Conflict
 from score.protocol.wire import FinishedPart, Part, Specification, to_json
+from score.storage.local import LocalStore
 
 from ..conftest import LAYOUT
 from .conftest import MIB, Site, Test, md5, refused, start
@@ -101,3 +107,22 @@ def test_a_broken_record_is_named(run: Callable[[Test], None]) -> None:
         await uploads.complete(object_id, spec["uploadId"])
 
     run(test)
+
+
+@pytest.mark.parametrize("ages", [(60, 3600), (3600, 60)])
+def test_of_several_uploads_in_progress_the_youngest_counts(tmp_path: Path, ages: tuple[int, int]) -> None:
+    state, object_id = LocalStore(tmp_path, "state", base=str), str(uuid.uuid4())
+    uploads = {age: name * 32 for age, name in zip(ages, "ab", strict=True)}
+
+    async def find() -> str | None:
+        for age, upload in uploads.items():
+            key = LAYOUT.upload_meta(object_id, upload)
+            await state.put(key, b"{}")
+            os.utime(tmp_path / "state" / key, (2e9 - age, 2e9 - age))
+        await state.put(LAYOUT.folder(object_id, "c" * 32) + "part-00000001|{}", b"")  # begun, and cancelled by half
+        try:
+            return await youngest(state, LAYOUT, object_id)
+        finally:
+            await state.close()
+
+    assert asyncio.run(find()) == uploads[60]
