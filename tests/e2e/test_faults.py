@@ -314,6 +314,25 @@ class TestBetweenServerAndStore:
         site.run("upload", "--manifest", files.manifest)
         site.publish(files)
 
+    def test_a_small_file_whose_client_and_server_were_killed_in_its_completion(
+        self, site: Site, make_file: Maker, tmp_path: Path
+    ) -> None:
+        """Its parts were joined, and nobody has recorded what they were: another server goes on."""
+        assert site.behind is not None
+        files = site.register([make_file("small.bam", MIB)])
+        written = {"method": "PUT", "path": rf"data/{files.id}\.meta$"}
+        site.behind.inject(Reset(), **written, times=None)
+        with site.start("upload", "--manifest", files.manifest) as client:
+            site.behind.wait_for(**written)
+            client.kill()
+            site.server.kill()
+        site.heal()
+        site.run("upload", "--manifest", files.manifest)
+        assert site.sent(files.id) == []
+        site.publish(files)
+        site.run("download", "--object-id", files.id, "--output-dir", tmp_path / "out")
+        assert md5_of(tmp_path / "out" / "small.bam") == md5_of(files.paths[0])
+
     def test_a_server_killed_in_the_middle_of_a_completion_completes_it(self, site: Site, files: Registered) -> None:
         assert site.behind is not None
         gate = site.behind.hold(method="PUT", path=rf"data/{files.id}\.meta$", times=1)

@@ -19,8 +19,9 @@ from score.broker.sweep import sweep
 from score.broker.together import in_order
 from score.broker.work import Work
 from score.errors import AlreadyExists, Conflict, Integrity, NotFound, NotReady
-from score.protocol.wire import Specification, to_json
-from score.storage.base import ObjectStore, StoredPart, UploadId
+from score.protocol.digests import to_hex
+from score.protocol.wire import FinishedPart, Specification, to_json
+from score.storage.base import ObjectStat, ObjectStore, StoredPart, UploadId
 
 log = logging.getLogger(__name__)
 
@@ -136,23 +137,38 @@ class Completion:
             raise no_upload(object_id)
         return meta.last_modified
 
-    async def finish_joined(self, object_id: str, upload: UploadId) -> None:
-        """Write the final ``.meta`` where the object is made of the parts of this upload, which is gone.
+    async def finish_joined(self, object_id: str, upload: UploadId) -> Specification | None:
+        """Write the final ``.meta`` where the object is made of the parts of this upload, which is gone; gives it,
+        None where the object is another one, or none is there.
 
         Without it nobody would know the parts and their MD5s; with that of an older object in its place every
         download would fail.
         """
         made = await self._objects.stat(self._layout.object(object_id))
         if made is None:
-            return
+            return None
         try:
+            if final := await self._made(object_id, upload):
+                return final
             specification = await self._begun.specification(object_id, upload)
-            if specification.object_size == made.size and not await self._made(object_id, upload):
-                parts, md5s, _ = await self._assemble(object_id, upload, Plan.of(specification))
-                await self._join(object_id, without_urls(specification, md5s), parts)
-                log.warning("Finished the upload %s of %s, which a crash left without its .meta.", upload, object_id)
+            if specification.object_size != made.size:
+                return None
+            unrecorded = self._only_part(specification, made)
+            parts, md5s, _ = await self._assemble(object_id, upload, Plan.of(specification), unrecorded)
+            final = without_urls(specification, md5s)
+            await self._join(object_id, final, parts)
         except (NotFound, Conflict):
-            return  # no state to go by, parts that were never finished, or an object of other parts
+            return None  # no state to go by, parts that were never finished, or an object of other parts
+        log.warning("Finished the upload %s of %s, which a crash left without its .meta.", upload, object_id)
+        return final
+
+    def _only_part(self, begun: Specification, made: ObjectStat) -> FinishedPart | None:
+        """The only part of an upload, as its start tells of it: it may have been joined without a record. None where
+        the ETag of the object proves nothing of it."""
+        md5 = to_hex(begun.object_md5)
+        if len(begun.parts) != 1 or md5 is None or made.opaque or not self._objects.limits.etag_is_md5:
+            return None
+        return FinishedPart(part_number=1, md5=md5, etag=md5)
 
     async def _made(self, object_id: str, upload: UploadId) -> Specification | None:
         """What was made of this upload, None where the object that is there is of another. NotFound: it is lost."""
@@ -172,16 +188,18 @@ class Completion:
         return final
 
     async def _assemble(
-        self, object_id: str, upload: UploadId, plan: Plan
+        self, object_id: str, upload: UploadId, plan: Plan, unrecorded: FinishedPart | None = None
     ) -> tuple[list[StoredPart], list[str], Sequence[str]]:
-        """The parts to complete with, the MD5 of each, and the keys of their records.
+        """The parts to complete with, the MD5 of each, and the keys of their records; where there are none,
+        ``unrecorded`` is the only part.
 
         Conflict: a part is missing or is another one.
         """
         finished = await self._finished.settle(object_id, upload, plan)
+        records = finished.records or ({} if unrecorded is None else {1: unrecorded})
         if not len(plan):
             raise Conflict(f"The upload of {object_id} has no parts to complete.", hint="Start it again.")
-        if missing := [number for number, _ in plan.parts() if number not in finished.records]:
+        if missing := [number for number, _ in plan.parts() if number not in records]:
             raise Conflict(
                 f"The upload of {object_id} is not complete: {len(missing)} of {len(plan)} parts are not finished,"
                 f" the first of them number {missing[0]}."
@@ -190,7 +208,7 @@ class Completion:
         for number, span in plan.parts():
             if number in finished.objections:
                 raise refuse(object_id, number, finished.objections[number])
-            record = finished.records[number]
+            record = records[number]
             parts.append(StoredPart(number, span.length, record.etag))
             md5s.append(record.md5)
         return parts, md5s, finished.keys

@@ -25,12 +25,14 @@ from score.storage.base import ObjectStat, ObjectStore, StoredPart, UploadId
 class Finished:
     """Of one upload: the one ``records`` of each part, and what is held against some of them, in words, by number.
 
-    ``keys`` are those of all records that were there.
+    ``keys`` are those of all records that were there. ``gone``: the store has no such upload any more, it was joined
+    to an object, or lost.
     """
 
     records: Mapping[int, FinishedPart]
     objections: Mapping[int, str]
     keys: Sequence[str]
+    gone: bool
 
     def agreed(self, number: int) -> FinishedPart | None:
         """The record of a part that is finished, None where it is to be sent (again)."""
@@ -135,7 +137,7 @@ class FinishedParts:
             chosen[number] = best.part
         if stale:
             await self._state.delete(*stale)
-        return Finished(chosen, objections, keys)
+        return Finished(chosen, objections, keys, gone=held is None)
 
     async def _records(self, object_id: str, upload: UploadId) -> tuple[dict[int, list[_Record]], list[str]]:
         """By number the records of each part, from the oldest to the youngest; and the keys of broken ones, in whose

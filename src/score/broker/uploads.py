@@ -114,12 +114,19 @@ class Uploads:
     async def status(self, object_id: str, size: int) -> Progress:
         """How far the upload in progress is, with fresh URLs. Finished parts have ``md5`` and ``source_md5``.
 
-        Raises NotFound (no upload in progress), Conflict (it is of another size; its state is broken).
+        Raises NotFound (no upload in progress, or none that the store knows), Conflict (it is of another size; its
+        state is broken).
         """
         specification = await self._in_progress(object_id, size)
         upload = UploadId(specification.upload_id)
         plan = Plan.of(specification)
         finished = await self._finished.settle(object_id, upload, plan)
+        md5s = {number: record.md5 for number in finished.records if (record := finished.agreed(number))}
+        if finished.gone:
+            made = await self._completion.finish_joined(object_id, upload)
+            if made is None:  # the store has dropped it, as MinIO does after a day, and rules of a bucket do
+                raise no_upload(object_id)
+            md5s = {part.part_number: part.source_md5 for part in made.parts if part.source_md5}
         urls = self._objects.sign_parts(
             self._layout.object(object_id), upload, list(plan.parts()), self._rules.url_life
         )
@@ -129,11 +136,10 @@ class Uploads:
                 part_size=part.part_size,
                 offset=part.offset,
                 url=url,
-                md5=record.md5 if record else None,
-                source_md5=record.md5 if record else None,
+                md5=md5s.get(part.part_number),
+                source_md5=md5s.get(part.part_number),
             )
             for part, url in zip(specification.parts, urls, strict=True)
-            for record in (finished.agreed(part.part_number),)
         ]
         audit.note("upload", object_id, parts=len(parts), bytes=specification.object_size)
         return Progress(object_id=object_id, upload_id=upload, parts=parts)

@@ -223,12 +223,31 @@ class Download:
     def _resume(self, journal: DownloadJournal, wanted: Specification) -> list[Part]:
         """The parts that are finished; none where the object is another one than before."""
         kept = journal.specification()
-        if kept is None or _shape(kept) != _shape(wanted) or not journal.data.is_file():
+        why = "" if kept is None else self._why_anew(journal, kept, wanted)
+        if why:
+            self._say(f"{why}; starting over")
+        if kept is None or why:
             journal.begin(wanted)
             return []
         recorded = journal.finished()
         whole = self._is_whole and to_hex(wanted.object_md5) is not None
-        return [part for part in wanted.parts if self._is_finished(part, recorded.get(part.part_number), whole)]
+        there = journal.data.stat().st_size + self.offset
+        return [
+            part
+            for part in wanted.parts
+            if part.span.end <= there and self._is_finished(part, recorded.get(part.part_number), whole)
+        ]
+
+    def _why_anew(self, journal: DownloadJournal, kept: Specification, wanted: Specification) -> str:
+        """Why nothing is of use that was fetched before; empty where it may be."""
+        if _shape(kept) != _shape(wanted):
+            return "what was fetched before is of another version of the object, or another range of it"
+        if not journal.data.is_file():
+            return "the bytes that were fetched before are gone"
+        proven = (self._is_whole and wanted.object_md5) or all(part.source_md5 for part in wanted.parts)
+        if not proven and not journal.etag():
+            return "nothing tells of which version of the object the bytes are that were fetched before"
+        return ""
 
     def _is_finished(self, part: Part, recorded: Part | None, whole: bool) -> bool:
         """Whether a part need not be fetched; one that was not hashed will be, with the whole file."""

@@ -191,10 +191,13 @@ class Upload:
                 else "an upload of it was begun elsewhere"
             )
             raise Conflict(f"{self.path}: {what} ({error.message}).", hint="To start over: --force.") from error
-        if recorded == progress.upload_id and _cover(progress.parts, source.size):
-            return progress.upload_id, list(progress.parts)
         only = [to_hex(part.source_md5) for part in progress.parts]
-        if journal.intended and len(only) == 1 and only[0] and only == [self.md5 or self._own_md5]:
+        if (recorded == progress.upload_id and _cover(progress.parts, source.size)) or (
+            journal.intended and len(only) == 1 and only[0] and only == [self.md5 or self._own_md5]
+        ):
+            if self.md5 and journal.md5() not in ("", self.md5):  # which the server would say of the object for good
+                self._say("its upload was begun with another MD5; starting over")
+                return None
             return progress.upload_id, list(progress.parts)
         untouched = not any(part.source_md5 for part in progress.parts)
         if self.force or (journal.intended and untouched):
@@ -218,7 +221,7 @@ class Upload:
         try:
             self._require_registered(source)
             md5 = self.expected
-            journal.intend()
+            journal.intend(md5)
             made = self.score.begin(self.object_id, source.size, md5)
         except (Unavailable, Cancelled):
             return None  # it may have been started
@@ -238,7 +241,7 @@ class Upload:
     def _start(self, source: Source, journal: UploadJournal) -> tuple[str, list[Part]]:
         self._require_registered(source)
         md5 = self.expected
-        journal.intend()
+        journal.intend(md5)
         try:
             made = self._replacing(
                 lambda: self.score.start(self.object_id, source.size, md5, overwrite=self.force),

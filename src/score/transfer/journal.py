@@ -177,9 +177,10 @@ class UploadJournal:
         """Whether there is state of an upload, readable or not."""
         return any(map(_is_folder, self._folders))
 
-    def intend(self) -> None:
-        """Record that an upload is being started, before the server is asked: its answer may get lost."""
-        self._keep(_INTENT, b"")
+    def intend(self, md5: str = "") -> None:
+        """Record that an upload is being started, before the server is asked: its answer may get lost. ``md5`` is the
+        one that the server is told, in hex."""
+        self._keep(_INTENT, md5.encode())
 
     def relent(self) -> None:
         """The server refused to start it."""
@@ -195,6 +196,9 @@ class UploadJournal:
         for folder in self._folders:
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
                 if is_md5(found := str(json.loads((folder / _ABOUT).read_bytes())["md5"])):
+                    return found
+            with contextlib.suppress(OSError, ValueError):
+                if is_md5(found := (folder / _INTENT).read_text("ascii")):
                     return found
         return ""
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from score.errors import Conflict
+from score.errors import Conflict, NotFound
 from score.testing.minio import Minio
 
-from ..conftest import make_buckets, open_buckets, opened, settings_of
-from .conftest import DATA, SIZE, Crash, Dying, Run, Site, crashed, md5
+from ..conftest import LAYOUT, make_buckets, open_buckets, opened, settings_of
+from .conftest import DATA, PART, SIZE, Crash, Dying, Run, Site, crashed, md5
 
 
 @pytest.mark.parametrize("asked", ["status", "completion"])
@@ -137,5 +137,25 @@ def test_records_stand_where_the_upload_is_gone_from_the_store(run: Run) -> None
         assert await upload.finished() == {1: md5(DATA[0]), 2: md5(DATA[1])}
         await upload.complete()
         await upload.check_complete()
+
+    run(test)
+
+
+def test_an_upload_that_the_store_has_dropped_is_none_in_progress(run: Run) -> None:
+    """As MinIO does after a day, and rules of a bucket do: nothing could be sent to it any more."""
+
+    async def test(site: Site) -> None:
+        older = await site.upload(b"z" * PART, b"an older")
+        await older.complete()
+        upload = await site.start(older.object_id)
+        await upload.finish(1, DATA[0])
+        await site.objects.abort(LAYOUT.object(upload.object_id), upload.id)
+        with pytest.raises(NotFound, match="No such upload"):
+            await upload.finished()
+        again = await site.start(upload.object_id)
+        for number, piece in enumerate(DATA, 1):
+            await again.finish(number, piece)
+        await again.complete()
+        await again.check_complete()
 
     run(test)

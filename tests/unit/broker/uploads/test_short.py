@@ -102,6 +102,46 @@ class TestShort:
 
         run(test)
 
+    @pytest.mark.parametrize("then", ["asked for", "replaced"])
+    def test_after_a_crash_nobody_needs_to_know_of_the_part(self, run: Callable[[Test], None], then: str) -> None:
+        """Which has no record, and whose client is gone as well: the object tells by its ETag."""
+
+        async def test(site: Site) -> None:
+            object_id = await site.register()
+            one = Site(site.objects, site.objects, site.registry)
+            spec = await start(one.server(), object_id, 3, md5=md5(b"abc"))
+            await site.send(spec["parts"][0], b"abc")
+            told = object_id, spec["uploadId"], 1, md5(b"abc"), md5(b"abc")
+            with pytest.raises(Crash):
+                await one.server(die_at=1, after=True).finish_part(*told, complete=True)
+            if then == "asked for":
+                (part,) = (await one.server().status(object_id, 3)).parts
+                assert part.source_md5 == md5(b"abc")
+                await one.server().complete(object_id, spec["uploadId"])
+                assert await one.keys() == []
+            else:
+                await one.server().start(object_id, 3, md5(b"xyz"), overwrite=True)
+            final = await one.final(object_id)
+            assert final["uploadId"] == spec["uploadId"]
+            assert [part["sourceMd5"] for part in final["parts"]] == [md5(b"abc")]
+
+        run(test)
+
+    def test_an_object_of_other_bytes_is_not_taken_for_the_only_part(self, run: Callable[[Test], None]) -> None:
+        async def test(site: Site) -> None:
+            object_id = await site.register()
+            uploads = site.server()
+            older = await start(uploads, object_id, 3, md5=md5(b"old"))
+            await site.send(older["parts"][0], b"old")
+            assert await uploads.finish_part(object_id, older["uploadId"], 1, md5(b"old"), md5(b"old"), complete=True)
+            spec = await start(uploads, object_id, 3, md5=md5(b"abc"), overwrite=True)
+            await site.objects.abort(LAYOUT.object(object_id), spec["uploadId"])
+            with pytest.raises(NotFound):
+                await uploads.status(object_id, 3)
+            assert (await site.final(object_id))["uploadId"] == older["uploadId"]
+
+        run(test)
+
     def test_the_only_part_is_neither_looked_for_nor_recorded(self, run: Callable[[Test], None]) -> None:
         async def test(site: Site) -> None:
             object_id = await site.register()

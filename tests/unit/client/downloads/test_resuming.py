@@ -67,6 +67,37 @@ class TestResuming:
         assert (out / "a.bam").read_bytes() == DATA
         assert len(site.gets) == 6
 
+    @pytest.mark.parametrize("loss", ["replaced", "data"])
+    def test_it_is_told_why_it_starts_over(self, client: Client, site: FaultyScore, out: Path, loss: str) -> None:
+        interrupt(client, site, out)
+        if loss == "data":
+            (out / OBJECT).unlink()
+        else:
+            site.fake.add(OBJECT, DATA[::-1])
+        fetch(client, out)
+        (note,) = site.heard.of(Note)
+        assert ("are gone" if loss == "data" else "another version of the object") in note.text
+        assert note.text.endswith("; starting over")
+
+    def test_bytes_without_checksums_of_nobody_knows_which_object_are_of_no_use(
+        self, client: Client, site: FaultyScore, out: Path
+    ) -> None:
+        """The ETag is what told, and is lost after a power cut, or was never kept by the reference."""
+        site.fake.add(OBJECT, DATA, whole_md5=False, part_md5s=False)
+        interrupt(client, site, out)
+        (out / f".{OBJECT}" / "etag").unlink()
+        site.fake.add(OBJECT, DATA[::-1], whole_md5=False, part_md5s=False)
+        assert fetch(client, out)[0].state is State.UNVERIFIED
+        assert (out / "a.bam").read_bytes() == DATA[::-1]
+
+    def test_parts_beyond_the_end_of_a_file_that_was_cut_are_fetched_without_validation_too(
+        self, client: Client, site: FaultyScore, out: Path
+    ) -> None:
+        interrupt(client, site, out, validate=False)
+        os.truncate(out / OBJECT, PART + 1)
+        fetch(client, out, validate=False)
+        assert (out / "a.bam").read_bytes() == DATA
+
     @pytest.mark.parametrize("layout", list(Layout))
     def test_the_state_of_an_upload_in_the_same_folder_is_left_alone(
         self, client: Client, site: FaultyScore, out: Path, layout: Layout

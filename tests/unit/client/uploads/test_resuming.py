@@ -12,7 +12,7 @@ import pytest
 
 from score.client.client import Client
 from score.client.outcome import State
-from score.errors import Conflict, Unauthenticated, Unavailable
+from score.errors import Conflict, Integrity, Unauthenticated, Unavailable
 from score.testing.faults import Answer, LoseResponse
 from score.testing.privileges import unprivileged
 from score.testing.score import FaultyScore
@@ -82,6 +82,36 @@ class TestResuming:
         path.write_bytes(bytes([DATA[0] ^ 1]) + DATA[1:])
         assert client.upload(path, OBJECT).state is State.UPLOADED
         assert site.fake.objects[OBJECT].data == path.read_bytes()
+
+    @pytest.mark.parametrize("finished", [0, 3])
+    def test_one_that_is_given_with_another_md5_is_begun_anew(
+        self, client: Client, site: FaultyScore, path: Path, finished: int
+    ) -> None:
+        """What the server was told at the start is what it says of the object, whatever was sent."""
+        site.traffic.inject(Answer(401), path="/parts", query="partNumber=6", times=None)
+        with pytest.raises(Unauthenticated):
+            client.upload(path, OBJECT, MD5)
+        for number in range(finished + 1, 6):
+            del site.fake.uploads[OBJECT].finished[number]
+        site.traffic.heal()
+        path.write_bytes(DATA[:-1] + bytes([DATA[-1] ^ 1]))
+        md5 = hashlib.md5(path.read_bytes()).hexdigest()
+        assert client.upload(path, OBJECT, md5).state is State.UPLOADED
+        assert site.fake.objects[OBJECT].data == path.read_bytes()
+        assert site.fake.objects[OBJECT].md5 == md5
+        assert any("with another MD5; starting over" in note.text for note in site.heard.of(Note))
+
+    def test_nor_is_a_small_one_completed_with_the_md5_of_before(
+        self, client: Client, site: FaultyScore, path: Path
+    ) -> None:
+        path.write_bytes(b"small")
+        md5 = hashlib.md5(b"small").hexdigest()
+        site.traffic.inject(Answer(401), method="DELETE", times=None)  # it stays, after the wrong MD5 was found
+        with pytest.raises(Integrity, match="nothing was completed"):
+            client.upload(path, OBJECT, MD5)
+        site.traffic.heal()
+        assert client.upload(path, OBJECT, md5).state is State.UPLOADED
+        assert site.fake.objects[OBJECT].md5 == md5
 
     @pytest.mark.skipif(sys.platform != "linux", reason="the system counts what is read")
     def test_no_byte_is_read_once_more_to_compare_it(self, client: Client, site: FaultyScore, path: Path) -> None:
