@@ -376,6 +376,22 @@ def test_an_open_local_store_stays_on_loopback(tmp_path: Path) -> None:
         assert read(tmp_path, arguments=[f"--server.address={address}", "--insecure"]).settings.host == address
     for address in ("127.0.0.1", "localhost", "::1"):
         assert read(tmp_path, arguments=["--server.address", address]).settings.host == address
+    assert read(tmp_path, arguments=["--server.address=[::1]"]).settings.host == "::1"
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [("/storage-api", "/storage-api"), ("/a/b.c/", "/a/b.c"), ("/", ""), ("", "")],
+)
+def test_a_path_below_which_the_server_is(tmp_path: Path, given: str, path: str) -> None:
+    reading = read(tmp_path, {**S3, "SERVER_SERVLET_CONTEXT_PATH": given})
+    assert (reading.settings.context_path, reading.warnings) == (path, ())
+
+
+@pytest.mark.parametrize("given", ["storage-api", "/a//b", "/../b", "/a b", "http://host/a", "/a?b"])
+def test_what_is_no_such_path(tmp_path: Path, given: str) -> None:
+    with pytest.raises(Misconfigured, match=r"context.path.*a path such as /storage-api"):
+        read(tmp_path, {**S3, "server.servlet.context-path": given})
 
 
 def test_local_and_a_bucket_exclude_one_another(tmp_path: Path) -> None:
