@@ -52,6 +52,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        servers=[{"url": settings.context_path}] if settings.context_path else None,
         redirect_slashes=False,
         # It would send paths, queries with signatures, and values of parameters to any OpenTelemetry that is set up.
         telemetry={
@@ -82,6 +83,7 @@ def create_app(
         metrics,
         Templates(extra),
         tracing,
+        settings.context_path,
     )
 
 

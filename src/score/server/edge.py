@@ -13,6 +13,7 @@ from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -40,7 +41,7 @@ MOST_WAITING = 20
 LARGEST_BODY = 1024 * 1024
 """Bytes of a body that the call has no use for."""
 BASE: ContextVar[str] = ContextVar("base", default="")
-"""``scheme://host[:port]`` that the request at hand was sent to."""
+"""``scheme://host[:port]`` that the request at hand was sent to, with the path below which the server is."""
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[([0-9A-Fa-f:.]{2,45})\])(?::\d{1,5})?\Z")
 _SHOWN = 500
@@ -84,8 +85,10 @@ class Edge:
         metrics: Metrics | None = None,
         templates: Templates | None = None,
         tracing: Tracing | None = None,
+        context: str = "",
     ) -> None:
         self._app = app
+        self._context = context
         self._proxies = proxies
         self._standing = standing or Standing()
         self._metrics = metrics
@@ -101,6 +104,9 @@ class Edge:
         path: str = scope["path"]
         raw: bytes = scope.get("raw_path") or path.encode()
         call = f"{scope['method']} {raw[:_SHOWN].decode('ascii', 'backslashreplace')}"
+        outside = bool(self._context) and not path.startswith(f"{self._context}/")
+        if not outside:
+            path = scope["path"] = path.removeprefix(self._context)
         status = 0
         answered = False
         trail = Trail(request_id(scope), client_of(scope, self._proxies))
@@ -128,7 +134,7 @@ class Edge:
             await send(message)
 
         try:
-            if refused := _refuse(scope):
+            if refused := _refuse(scope, self._context) or (_elsewhere(path, self._context) if outside else None):
                 await refused(scope, receive, watch)
                 return
             if path.endswith("/") and path.startswith(_SLASHED):
@@ -163,10 +169,19 @@ def _log_access(trail: Trail, call: str, route: str, status: int, taken: float) 
         access_log.log(level, "%s %s %d %.1f ms %s", *said, extra={"fields": fields})
 
 
-def _refuse(scope: Scope) -> ASGIApp | None:
+def _elsewhere(path: str, context: str) -> ASGIApp:
+    """The answer to a request that is not below ``context``: from its top to its first page, as Tomcat does it."""
+    if path == context:
+        return Response(status_code=302, headers={"Location": f"{context}/"})
+    return problem(
+        404, path, f"There is no such call: this server is below {context}/ (server.servlet.context-path)."
+    )
+
+
+def _refuse(scope: Scope, context: str) -> ASGIApp | None:
     """The refusal of a request that goes no further."""
     path = scope["path"]
-    if wrong := _wrong_host(scope):
+    if wrong := _wrong_host(scope, context):
         return problem(400, path, wrong)
     if len(scope["query_string"]) > LONGEST_QUERY:
         return problem(414, path, f"The query is longer than {LONGEST_QUERY} bytes.", {"Connection": "close"})
@@ -177,15 +192,15 @@ def _refuse(scope: Scope) -> ASGIApp | None:
     return None
 
 
-def _wrong_host(scope: Scope) -> str:
+def _wrong_host(scope: Scope, context: str) -> str:
     """What is wrong with the request's Host, if anything; else notes the address for URLs of the local store."""
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if len(hosts) == 1 and _is_host(hosts[0]):
-        BASE.set(f"{scope['scheme']}://{hosts[0].decode()}")
+        BASE.set(f"{scope['scheme']}://{hosts[0].decode()}{context}")
         return ""
     if not hosts and scope["http_version"] == "1.0":
         address, port = scope["server"]
-        BASE.set(f"{scope['scheme']}://{f'[{address}]' if ':' in address else address}:{port}")
+        BASE.set(f"{scope['scheme']}://{f'[{address}]' if ':' in address else address}:{port}{context}")
         return ""
     return "The request needs one valid Host header."
 

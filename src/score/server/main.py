@@ -152,7 +152,7 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
         if settings.secure
         else "not restricted: whoever reaches this address may read and write (no profile secure)"
     )
-    url = settings.public_url or f"{'https' if settings.tls else 'http'}://{shown}:{port}"
+    url = settings.public_url or f"{'https' if settings.tls else 'http'}://{shown}:{port}{settings.context_path}"
     _print(f"Data:   {_place(settings)}\nURL:    {url}\nAccess: {access}")
 
 

@@ -15,7 +15,7 @@ from score.errors import Misconfigured
 from score.protocol.parts import SMALLEST_PART
 from score.server import authorization
 from score.server.examples import left_to_do
-from score.server.settings import FIELDS, JWT, Settings
+from score.server.settings import FIELDS, JWT, PROVIDERS, Settings
 
 _LONGEST = 2000
 S3_PROFILES = {"s3", "default", "aws", "amazon", "collaboratory"}
@@ -29,12 +29,17 @@ MISSPELLED = {
     "bucket.policy.downolad": "bucket.policy.download",
     "auth.jwt.public.key.url": f"{JWT}.public-key-location",
     "auth.jwt.publickey.location": f"{JWT}.public-key-location",
+    "spring.mvc.servlet.path": "server.servlet.context-path",
 }
 _REFUSED = (
     "server.ssl.bundle", "server.ssl.trust-certificate-private-key", "spring.config.import", "spring.config.name",
 )  # fmt: skip
 """Settings of Spring Boot that would change who is trusted or where settings are, and that are not supported."""
+_CLAIMS = (f"{JWT}.issuer-uri", f"{JWT}.audiences")
+"""Settings of Spring Boot that want more of a JWT than a signature. With Keycloak the first asks for nothing: it
+takes no token of another issuer when it is asked what the token may do."""
 _MEANINGLESS = (
+    "server.compression.enabled", "server.compression.mime-types", "server.shutdown", "server.http2.enabled",
     "server.ssl.protocol", "server.ssl.key-store-type", "server.ssl.key-store-provider",
     "server.ssl.trust-store-provider", "server.ssl.trust-store-type", "outgoing.ssl.trust-store-type",
 )  # fmt: skip
@@ -46,6 +51,16 @@ _FORWARDING = (
     "server.tomcat.remoteip.port-header",
 )  # fmt: skip
 """Settings of Spring Boot about the headers of proxies; those of ours are other ones."""
+_ELSEWHERE = {
+    "management.server.port": "health and numbers are at server.port, as all calls are",
+    "management.server.base-path": "health is at /actuator/health",
+    "management.endpoints.web.base-path": "health is at /actuator/health",
+    "logging.file": "the log is standard error",
+    "logging.file.name": "the log is standard error",
+    "logging.file.path": "the log is standard error",
+    "logging.path": "the log is standard error",
+}
+"""Settings of Spring Boot about where to look, and where that is here."""
 _MAY_BE_EMPTY = {
     "s3.data.directory", "auth.server.scope.download.study.prefix", "auth.server.scope.download.study.suffix",
     "auth.server.scope.upload.study.prefix", "auth.server.scope.upload.study.suffix",
@@ -82,7 +97,7 @@ def read_settings(
         arguments=arguments,
         environ=environ,
         folder=folder,
-        known=[*FIELDS, *_REFUSED, *_MEANINGLESS, *_FORWARDING],
+        known=[*FIELDS, *_REFUSED, *_CLAIMS, *_MEANINGLESS, *_FORWARDING, *_ELSEWHERE],
         valued=[alias for alias, name in FIELDS.items() if Settings.model_fields[name].annotation is not bool],
         misspelled=MISSPELLED,
         prefixes=PREFIXES,
@@ -190,6 +205,13 @@ def _refuse_unbuilt(values: Values) -> None:
             f"This version of score-server does not support {' and '.join(asked)} yet.",
             hint="It does not start, rather than pass over that setting.",
         )
+    claims = _CLAIMS[1:] if settings.provider == "keycloak" else _CLAIMS
+    asked = [name for name in claims if settings.secure and values.text(name)]
+    if asked and settings.provider in PROVIDERS:
+        raise Misconfigured(
+            f"{asked[0]}: issuer and audience of JWTs are not looked at, only signature and time.",
+            hint=f"If that is enough, name the keys by {JWT}.jwk-set-uri, and leave the other setting out.",
+        )
 
 
 def _require(settings: Settings, values: Values) -> None:
@@ -280,6 +302,7 @@ def _advice(settings: Settings, values: Values) -> list[str]:
             " callers (X-Forwarded-For), and nobody about host, port, scheme and prefix: server.publicUrl is the"
             " base of URLs of the local store."
         )
+    said += [f"{name}: no effect; {where}." for name, where in _ELSEWHERE.items() if values.text(name)]
     if settings.store == "azure" and values.get("upload.partsize"):
         said.append("upload.partsize is not used with Azure: clients cut files into blocks by their azure.blockSize.")
     elif settings.upload_part_size < SMALLEST_PART:

@@ -11,6 +11,7 @@ from score.server.values import (
     BlobEndpoint,
     Bucket,
     ClientAuth,
+    ContextPath,
     Cron,
     Endpoint,
     Folder,
@@ -37,8 +38,13 @@ class Settings(BaseModel):
 
     port: Whole = Field(8087, alias="server.port", ge=0, le=65535, description="Port to listen on; 0: any free one.")
     address: str = Field("", alias="server.address", description="Address to listen on; local alone: 127.0.0.1.")
+    context_path: ContextPath = Field(
+        "", alias="server.servlet.context-path", description="Path below which the whole server is, as /storage-api."
+    )
     public_url: Url = Field(
-        "", alias="server.publicUrl", description="Base of URLs of the local store; else the Host of each request."
+        "",
+        alias="server.publicUrl",
+        description="Base of URLs of the local store, with its path; else the Host of each request.",
     )
     allowed_origins: Origins = Field(
         (), alias="server.cors.allowedOrigins", description="Web origins that may call from browsers; * for all."
@@ -320,7 +326,7 @@ class Settings(BaseModel):
     @property
     def host(self) -> str:
         """The address to listen on."""
-        return self.address or ("127.0.0.1" if self.store == "local" and not self.secure else "0.0.0.0")  # noqa: S104
+        return self.address.strip("[]") or ("127.0.0.1" if self.store == "local" and not self.secure else "0.0.0.0")  # noqa: S104
 
 
 FIELDS = {str(field.alias): name for name, field in Settings.model_fields.items() if field.alias}

@@ -53,6 +53,13 @@ def _folder(text: object) -> object:
     return text
 
 
+def _context_path(text: object) -> object:
+    path = str(text).rstrip("/")
+    if re.fullmatch(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,63}){0,8}", path) is None:
+        raise ValueError("a path such as /storage-api: it begins with a slash; letters, digits, . _ ~ and -")
+    return path
+
+
 def _name(text: object) -> object:
     if str(text) != str(text).strip("/"):
         raise ValueError("a name without slashes at its ends")
@@ -116,6 +123,7 @@ Endpoint = Annotated[str, BeforeValidator(_endpoint)]
 BlobEndpoint = Annotated[str, BeforeValidator(_blob_endpoint)]
 KeyLocation = Annotated[str, BeforeValidator(_key_location)]
 Folder = Annotated[str, BeforeValidator(_folder)]
+ContextPath = Annotated[str, BeforeValidator(_context_path)]
 Name = Annotated[str, BeforeValidator(_name)]
 Bucket = Annotated[str, BeforeValidator(_bucket)]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_origins)]

@@ -67,6 +67,32 @@ def rest(connection: socket.socket) -> bytes:
     return received
 
 
+# Where it is
+
+
+def test_the_whole_server_is_below_a_path(tmp_path: Path, http: urllib3.PoolManager) -> None:
+    """As the reference, Spring Boot's, is with this setting: health and URLs of the store too."""
+    with serving(tmp_path, "--server.servlet.context-path=/storage-api/") as server:
+        base = f"{server.url}/storage-api"
+        for path in ("profile", "profile/", "actuator/health", "health", "ready", "metrics", "page/files/page.js"):
+            assert http.request("GET", f"{base}/{path}").status == 200, path
+        sentinel = http.request("GET", f"{base}/download/ping").data.decode()
+        assert sentinel.startswith(f"{base}/store/")
+        assert http.request("GET", sentinel).status == 200
+        page = http.request("GET", f"{base}/")
+        assert f"STORAGE_URL={base}\n" in page.data.decode()
+        assert server.url not in page.headers["content-security-policy"]
+        assert http.request("GET", f"{base}/v2/api-docs").json()["servers"] == [{"url": "/storage-api"}]
+        wrong = http.request("PUT", f"{base}/nothing", body=b"x" * (LARGEST_BODY + 1))
+        assert wrong.status == 413
+        top = http.request("GET", base, redirect=False)
+        assert (top.status, top.headers["location"]) == (302, "/storage-api/")
+        for path in ("/", "/profile", "/ready", "/storage-apis/profile", "/x/storage-api/profile"):
+            answer = http.request("GET", server.url + path)
+            assert answer.status == 404, path
+            assert "below /storage-api/ (server.servlet.context-path)" in answer.json()["message"]
+
+
 # Sizes
 
 

@@ -24,10 +24,13 @@ def ping(capsys: pytest.CaptureFixture[str], *settings: str) -> tuple[int, str]:
     return run("ping", ["--insecure=true", *settings]), capsys.readouterr().out
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::1", "::"])
-def test_a_server_that_is_ready(tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str) -> None:
-    settings = (f"--server.port={free_port()}", f"--server.address={address}")
-    with started(tmp_path, *settings):
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::1", "[::1]", "::"])
+@pytest.mark.parametrize("path", ["", "/storage-api"])
+def test_a_server_that_is_ready(tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str, path: str) -> None:
+    place = (f"--server.address={address}", f"--server.servlet.context-path={path}")
+    settings = (f"--server.port={free_port()}", *place)
+    with started(tmp_path, *settings) as server:
+        assert f"{path}\nAccess:" in server.stdout
         assert ping(capsys, *settings) == (0, "UP\n")
 
 

@@ -127,6 +127,58 @@ def test_what_is_not_built_is_never_passed_over(tmp_path: Path, environ: dict[st
         read(tmp_path, environ)
 
 
+KEYCLOAK = {
+    **S3, **SECURE, "AUTH_SERVER_PROVIDER": "keycloak", "AUTH_SERVER_KEYCLOAK_HOST": "http://keycloak",
+    "AUTH_SERVER_KEYCLOAK_REALM": "r",
+}  # fmt: skip
+CLAIM = "SPRING_SECURITY_OAUTH2_RESOURCESERVER_JWT_"
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({**S3, **SECURE, f"{CLAIM}ISSUER_URI": "http://issuer"}, "issuer-uri"),
+        ({**S3, **SECURE, f"{CLAIM}ISSUERURI": "http://issuer", f"{CLAIM}JWK_SET_URI": "http://k"}, "issuer-uri"),
+        ({"SPRING_PROFILES_ACTIVE": "local,secure", f"{CLAIM}ISSUER_URI": "http://issuer"}, "issuer-uri"),
+        ({**KEYCLOAK, f"{CLAIM}AUDIENCES": "score"}, "audiences"),
+    ],
+)
+def test_what_is_wanted_of_a_token_is_never_passed_over(tmp_path: Path, environ: dict[str, str], named: str) -> None:
+    with pytest.raises(Misconfigured, match=rf"jwt\.{named}: issuer and audience .*jwk-set-uri"):
+        read(tmp_path, environ)
+
+
+@pytest.mark.parametrize("environ", [KEYCLOAK, {**S3}])
+def test_an_issuer_that_keycloak_or_nobody_looks_at(tmp_path: Path, environ: dict[str, str]) -> None:
+    assert read(tmp_path, {**environ, f"{CLAIM}ISSUER_URI": "http://keycloak/realms/r"}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("MANAGEMENT_SERVER_PORT", "management.server.port: no effect; health and numbers are at server.port"),
+        ("MANAGEMENT_ENDPOINTS_WEB_BASE_PATH", "web.base-path: no effect; health is at /actuator/health"),
+        ("LOGGING_FILE_NAME", "logging.file.name: no effect; the log is standard error"),
+        ("logging.path", "logging.path: no effect; the log is standard error"),
+    ],
+)
+def test_where_else_to_look_is_told(tmp_path: Path, name: str, said: str) -> None:
+    warnings = read(tmp_path, {**S3, name: "8081"}).warnings
+    assert [said in warning for warning in warnings] == [True]
+
+
+def test_the_path_of_the_servlet_is_a_path_of_the_server(tmp_path: Path) -> None:
+    reading = read(tmp_path, {**S3, "SPRING_MVC_SERVLET_PATH": "/api"})
+    assert reading.settings.context_path == "/api"
+    assert "is taken as server.servlet.context-path" in reading.warnings[0]
+
+
+def test_what_the_reference_ships_misleads_nobody(tmp_path: Path) -> None:
+    """Its application.yml is copied into many a site."""
+    shipped = {"SERVER_COMPRESSION_ENABLED": "true", "SERVER_COMPRESSION_MIME_TYPES": "application/json"}
+    assert read(tmp_path, {**S3, **shipped, "SERVER_SHUTDOWN": "graceful"}).warnings == ()
+
+
 @pytest.mark.parametrize(
     "environ",
     [
@@ -376,6 +428,22 @@ def test_an_open_local_store_stays_on_loopback(tmp_path: Path) -> None:
         assert read(tmp_path, arguments=[f"--server.address={address}", "--insecure"]).settings.host == address
     for address in ("127.0.0.1", "localhost", "::1"):
         assert read(tmp_path, arguments=["--server.address", address]).settings.host == address
+    assert read(tmp_path, arguments=["--server.address=[::1]"]).settings.host == "::1"
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [("/storage-api", "/storage-api"), ("/a/b.c/", "/a/b.c"), ("/", ""), ("", "")],
+)
+def test_a_path_below_which_the_server_is(tmp_path: Path, given: str, path: str) -> None:
+    reading = read(tmp_path, {**S3, "SERVER_SERVLET_CONTEXT_PATH": given})
+    assert (reading.settings.context_path, reading.warnings) == (path, ())
+
+
+@pytest.mark.parametrize("given", ["storage-api", "/a//b", "/../b", "/a b", "http://host/a", "/a?b"])
+def test_what_is_no_such_path(tmp_path: Path, given: str) -> None:
+    with pytest.raises(Misconfigured, match=r"context.path.*a path such as /storage-api"):
+        read(tmp_path, {**S3, "server.servlet.context-path": given})
 
 
 def test_local_and_a_bucket_exclude_one_another(tmp_path: Path) -> None:

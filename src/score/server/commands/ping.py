@@ -48,7 +48,7 @@ def ask(settings: Settings) -> str:
         context.verify_mode = ssl.CERT_NONE
         connection = http.client.HTTPSConnection(host, settings.port, timeout=_PATIENCE, context=context)
     try:
-        connection.request("GET", "/ready")
+        connection.request("GET", f"{settings.context_path}/ready")
         body = json.loads(connection.getresponse().read(4096))
     except ValueError as error:
         raise OSError("what answers there is not this server") from error

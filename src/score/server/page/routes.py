@@ -107,7 +107,8 @@ def _origin(broker: Broker) -> str:
         origin = broker.downloads.origin()
     except ScoreError:
         return ""
-    return "" if origin == BASE.get() or not urlsplit(origin).netloc else origin
+    own = f"{BASE.get()}/".startswith(f"{origin}/")
+    return "" if own or not urlsplit(origin).netloc else origin
 
 
 async def _may_see_all(broker: Broker, request: Request) -> bool:
