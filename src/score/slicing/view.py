@@ -20,7 +20,7 @@ from score.slicing.records import STDOUT, Format, Task, copy_reads, pysam
 from score.slicing.regions import UNPLACED, Missing, Region, Wanted, parse, refuse
 from score.slicing.sources import Input
 from score.slicing.variants import Undeclared, copy_variants
-from score.transfer.files import translate
+from score.transfer.files import translated
 
 Judge = Callable[[Sequence[str]], None]
 _BAI_MOST = 1 << 29
@@ -145,10 +145,11 @@ def view_merged(opens: Sequence[Callable[[], AbstractContextManager[Item]]], req
     """
     if not opens:
         raise Invalid("There is nothing to merge.", hint="Name at least one file.")
-    if request.output_dir is not None:
-        with translated(request.output_dir):
+    with translated(request.output_dir or "The folder of temporary files, TMPDIR"):
+        if request.output_dir is not None:
             request.output_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".score-view-", dir=request.output_dir) as folder:
+        scratch = tempfile.TemporaryDirectory(prefix=".score-view-", dir=request.output_dir)
+    with scratch as folder:
         paths: list[Path] = []
         first, count = "", 0
         for open_ in opens:
@@ -332,15 +333,6 @@ def _in_place(target: Path, request: Request, format: Format) -> Iterator[Path]:
             os.replace(unfinished, target)
             if suffix:
                 os.replace(index, target.with_name(target.name + suffix))
-
-
-@contextlib.contextmanager
-def translated(target: Path) -> Iterator[None]:
-    """Errors of the disk as errors of Score."""
-    try:
-        yield
-    except OSError as error:
-        raise translate(error, target) from error
 
 
 def _index(path: Path, made: Path, format: Format) -> str:
