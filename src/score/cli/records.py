@@ -14,7 +14,7 @@ from typing import TextIO
 
 from score.cli import exits
 from score.client.outcome import Outcome
-from score.errors import Invalid, Refused, ScoreError
+from score.errors import Invalid, NoSpace, Refused, ScoreError
 from score.transfer.files import translate
 
 VERSION = 1
@@ -37,7 +37,8 @@ def described(error: ScoreError | None) -> dict[str, object] | None:
 
 
 class Records:
-    """Writes records. Where nobody reads them any longer, the work goes on, and :meth:`close` raises Refused."""
+    """Writes records. Where nobody reads them any longer, or there is no room, the work goes on, and :meth:`close`
+    raises Refused or NoSpace."""
 
     def __init__(self, out: TextIO | None, command: str) -> None:
         """``out`` None: nothing is written."""
@@ -87,12 +88,16 @@ class Records:
         self.write("end", exit=status, objects=objects, failed=failed, seconds=seconds, error=described(error))
 
     def close(self) -> None:
-        """Raises Refused where records were lost."""
-        if self._failure is not None:
-            raise Refused(
-                f"Standard output: {self._failure.strerror}; records of this run were lost.",
-                hint="Have its reader read to the end, or use --report FILE.",
-            )
+        """Raises Refused where records were lost, NoSpace where there was no room for them."""
+        if self._failure is None:
+            return
+        strerror = self._failure.strerror
+        if isinstance(known := translate(self._failure, ""), NoSpace):
+            raise NoSpace(f"Standard output: {strerror}; records of this run were lost.", hint=known.hint)
+        raise Refused(
+            f"Standard output: {strerror}; records of this run were lost.",
+            hint="Have its reader read to the end, or use --report FILE.",
+        )
 
 
 class Report:

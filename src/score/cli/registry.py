@@ -10,6 +10,7 @@ import click
 
 from score.cli import exits, options
 from score.cli.output import write
+from score.errors import ScoreError
 
 
 @click.command()
@@ -55,7 +56,11 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
         files = "1 file" if count == 1 else f"{count} files"
         run.screen.line(f"{files} registered as analysis {done.analysis_id} of {study_id}.")
         run.screen.line(f"Next: score-client upload --manifest {manifest}")
-    write(done.analysis_id)  # when no display moves any more, for it may go to the same terminal
+    try:
+        write(done.analysis_id)  # when no display moves any more, for it may go to the same terminal
+    except ScoreError as error:
+        error.hint = f"Analysis {done.analysis_id} is registered: score-client upload --manifest {manifest} goes on."
+        raise
     return exits.OK
 
 

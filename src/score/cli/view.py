@@ -142,7 +142,7 @@ def view(
         raise click.UsageError("Several files need --output-dir; standard output takes one.")
     if folder is None and output_index:
         raise click.UsageError("--output-index needs --output-dir: what goes to standard output has no index.")
-    if reference_file is not None and not reference_file.is_file():
+    if reference_file is not None and not os.path.isfile(reference_file):
         raise click.UsageError(f"--reference-file {reference_file}: there is no such file.")
     regions = tuple(read_bed(_text(bed_query), str(bed_query))) if bed_query is not None else None
     request = Request(

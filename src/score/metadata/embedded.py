@@ -377,7 +377,8 @@ def _database_errors(path: Path) -> Iterator[None]:
             raise NoSpace(why, hint="Make room on its disk, then try again.") from error
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOTADB):
             raise Refused(why, hint="Check the file, its folder and their permissions.") from error
-        raise Unavailable(why, hint="Try again.") from error
+        hint = "Check its disk: it may be full." if code == sqlite3.SQLITE_IOERR else "Try again."
+        raise Unavailable(why, hint=hint) from error
 
 
 def _entity(row: sqlite3.Row) -> Entity:

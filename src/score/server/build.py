@@ -108,7 +108,7 @@ def checks_of(service: Service, settings: Settings) -> Checks:
             azure_endpoint=settings.azure_endpoint,
             client_urls="check azure.endpoint, and that clients reach that address.",
         )
-    if settings.metadata_url:
+    if settings.metadata_url and settings.store != "local":
         remedies = replace(remedies, registry=f"curl {settings.metadata_url}/isAlive, and check metadata.url.")
     broker, layout = service.broker, layout_of(settings)
     return Checks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,9 @@ from score.genomics.damage import Damaged
 from score.genomics.formats import INDEX_SUFFIXES, Format
 from score.genomics.indexes import Index, read_index
 from score.protocol.parts import MIB
-from score.slicing.records import pysam
+from score.slicing.records import pysam, refusal
 from score.slicing.sources import Bytes, Input, LocalBytes
+from score.transfer.files import translate
 
 LARGEST = 512 * MIB
 """Bytes of an index, packed or not."""
@@ -51,7 +53,7 @@ def beside(path: Path, format: Format) -> Path | None:
     """The index beside a file: ``a.bam.bai``, or ``a.bai``."""
     names = [path.name + suffix for suffix in INDEX_SUFFIXES[format]]
     names += [path.stem + suffix for suffix in INDEX_SUFFIXES[format]]
-    return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
+    return next((there for name in names if os.path.isfile(there := path.with_name(name))), None)
 
 
 def _build(file: Input, path: Path) -> Index:
@@ -64,7 +66,8 @@ def _build(file: Input, path: Path) -> Index:
 
 
 def build(path: Path, target: Path, format: Format, *, long: bool = False) -> None:
-    """Index a file; CSI where BAI and TBI cannot hold its contigs (``long``). Raises Invalid where it is unsorted."""
+    """Index a file; CSI where BAI and TBI cannot hold its contigs (``long``). Raises Invalid where it is unsorted,
+    NoSpace or Refused where ``target`` cannot be written."""
     library = pysam()
     try:
         if format in (Format.VCF, Format.BCF):
@@ -74,6 +77,8 @@ def build(path: Path, target: Path, format: Format, *, long: bool = False) -> No
             kind = "-c" if long and format is Format.BAM else "-b"
             library.samtools.index(*([kind] if format is Format.BAM else []), "-o", str(target), str(path))
     except library.utils.SamtoolsError:
+        if (reason := refusal(target)) is not None:
+            raise translate(reason, target) from None
         raise Invalid(
             f"{path} cannot be indexed.", hint="It is not sorted by coordinate, or it is damaged. Sort it first."
         ) from None

@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from score.errors import Conflict
-from score.slicing.records import STDOUT, Format, pysam
+from score.slicing.records import STDOUT, Format, pysam, refusal
+from score.transfer.files import translate
 
 
 def merge(paths: Sequence[Path], target: Path, format: Format, reference: Path | None) -> None:
     """Merge slices, sorted by coordinate, into ``target``. BAMs keep their read groups, renamed where two differ.
 
     Variants of other samples become columns of their own; those of the same samples become one list. Raises Conflict
-    where they do not fit together.
+    where they do not fit together, NoSpace or Refused where there is no place for the file.
     """
     library = pysam()
     with tempfile.TemporaryDirectory(prefix="score-merge-", dir=paths[0].parent) as folder:
@@ -27,15 +28,28 @@ def merge(paths: Sequence[Path], target: Path, format: Format, reference: Path |
             else:
                 _reads(library, paths, merged, format, reference)
         except library.utils.SamtoolsError as error:
+            if (reason := refusal(merged)) is not None:
+                raise translate(reason, paths[0].parent) from None
             last = str(error).strip().strip("'\"").splitlines()[-1:]
             said = last[0].replace(folder, "")[:200] if last else "no reason was given"
             raise Conflict(f"The slices cannot be merged: {said}", hint="Write them one by one.") from None
         if target == STDOUT:
-            with open(merged, "rb") as file:
-                shutil.copyfileobj(file, sys.stdout.buffer)
-                sys.stdout.buffer.flush()
+            _write_out(merged)
         else:
             shutil.move(merged, target)
+
+
+def _write_out(path: Path) -> None:
+    """Copy a file to standard output. Raises NoSpace or Refused where it takes no more, BrokenPipeError where nobody
+    reads it."""
+    try:
+        with open(path, "rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise translate(error, "Standard output") from error
 
 
 def _reads(library: object, paths: Sequence[Path], merged: Path, format: Format, reference: Path | None) -> None:

@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import stat
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -107,20 +108,33 @@ def copy_reads(fd: int, opened: Callable[[], None], task: Task, check: Callable[
         options = [b"no_ref=1"] if task.format is Format.CRAM and reference is None else None
         count = 0
         try:
-            sink = library.AlignmentFile(
-                str(task.target),
-                mode,
-                header=header,
-                reference_filename=reference,
-                format_options=options,
-                threads=1 if task.format is Format.SAM else THREADS,
-            )
+            with _dropped_quietly():
+                sink = library.AlignmentFile(
+                    str(task.target),
+                    mode,
+                    header=header,
+                    reference_filename=reference,
+                    format_options=options,
+                    threads=1 if task.format is Format.SAM else THREADS,
+                )
         except (OSError, ValueError) as error:
             raise unwritable(task, error) from None
         with sink_of(sink, task):
             if not task.header_only:
                 count = _select_reads(source, sink, task, check)
     return count
+
+
+@contextlib.contextmanager
+def _dropped_quietly() -> Iterator[None]:
+    """pysam closes a file that it could not begin once more as it drops it; that this fails as well is not shown, as
+    Cython would, by both hooks."""
+    hooks = sys.excepthook, sys.unraisablehook
+    sys.excepthook, sys.unraisablehook = lambda *_: None, lambda _: None
+    try:
+        yield
+    finally:
+        sys.excepthook, sys.unraisablehook = hooks
 
 
 def _select_reads(source: Any, sink: Any, task: Task, check: Callable[[], None]) -> int:
@@ -226,7 +240,7 @@ def unwritable(task: Task, error: Exception) -> Exception:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason: OSError | None = error
     else:
-        reason = _shortage(1) if task.target == STDOUT else _refusal(task.target)
+        reason = _shortage(1) if task.target == STDOUT else refusal(task.target)
     target = "Standard output" if task.target == STDOUT else str(task.target)
     if reason is not None:
         return translate(reason, target)
@@ -236,7 +250,7 @@ def unwritable(task: Task, error: Exception) -> Exception:
     )
 
 
-def _refusal(path: Path) -> OSError | None:
+def refusal(path: Path) -> OSError | None:
     """Why a file that was not finished, and will not be kept, takes no more bytes; None where it does."""
     try:
         with open(path, "ab", buffering=0) as file:

@@ -145,10 +145,11 @@ def view_merged(opens: Sequence[Callable[[], AbstractContextManager[Item]]], req
     """
     if not opens:
         raise Invalid("There is nothing to merge.", hint="Name at least one file.")
-    if request.output_dir is not None:
-        with translated(request.output_dir):
+    with translated(request.output_dir or "The folder of temporary files, TMPDIR"):
+        if request.output_dir is not None:
             request.output_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".score-view-", dir=request.output_dir) as folder:
+        scratch = tempfile.TemporaryDirectory(prefix=".score-view-", dir=request.output_dir)
+    with scratch as folder:
         paths: list[Path] = []
         first, count = "", 0
         for open_ in opens:

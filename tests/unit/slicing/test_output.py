@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,8 +16,10 @@ import pysam
 import pysam.bcftools
 import pytest
 
-from score.errors import Conflict, Integrity, Invalid, NoSpace, NotFound
+from score.errors import Conflict, Integrity, Invalid, NoSpace, NotFound, Refused
+from score.genomics import formats
 from score.genomics.bgzf import EOF, deflate
+from score.slicing import indexes
 from score.slicing.feed import Feed
 from score.slicing.inputs import local
 from score.slicing.names import output
@@ -24,7 +27,8 @@ from score.slicing.records import Format, Task, copy_reads
 from score.slicing.regions import Region
 from score.slicing.spans import whole
 from score.slicing.variants import copy_variants
-from score.slicing.view import Item, OutputType, Request, Written, view_merged
+from score.slicing.view import Item, OutputType, Request, Written, view, view_merged
+from score.testing.privileges import unprivileged
 from score.testing.processes import clean_environment, on_small_disk, program
 
 Slice = Callable[..., list[Written]]
@@ -195,23 +199,68 @@ def test_places_that_take_nothing(kind: str, format: str, files: Any, tmp_path: 
         write(files.of(kind), tmp_path / "nowhere" / "x", format)
 
 
-@pytest.mark.needs("mounts")
-@pytest.mark.parametrize("format", ["sam", "bam", "cram"])
-def test_standard_output_on_a_full_disk(files: Any, tmp_path: Path, format: str) -> None:
-    """It is told as one."""
+def view_on_disk(
+    path: Path, size: int, script: str, tmp_path: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """``score-client view`` of a file as ``"$@"`` of a script on a disk of ``size`` bytes."""
     (disk := tmp_path / "disk").mkdir()
-    view = [program("score-client"), "view", "--input-file", str(files.of("bam")), "--output-format", format]
-    script = 'head -c 100000 /dev/zero > filling; exec "$@" > out'
-    ended = subprocess.run(
-        [*on_small_disk(disk, 65536), "sh", "-c", script, "sh", *view],
+    view = [program("score-client"), "view", "--input-file", str(path), *options]
+    return subprocess.run(
+        [*on_small_disk(disk, size), "sh", "-c", script, "sh", *view],
         env=clean_environment(tmp_path, {}),
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+@pytest.mark.needs("mounts")
+@pytest.mark.parametrize("type", ["trimmed", "merged"])
+@pytest.mark.parametrize("format", ["sam", "bam", "cram"])
+def test_standard_output_on_a_full_disk(files: Any, tmp_path: Path, format: str, type: str) -> None:
+    """It is told as one, and nothing else is said."""
+    script = 'head -c 100000 /dev/zero > filling 2> /dev/null; exec "$@" > out'
+    ended = view_on_disk(files.of("bam"), 65536, script, tmp_path, "--output-format", format, "--output-type", type)
     assert ended.returncode == 10, ended.stderr
-    assert "Error: Standard output: No space left on device." in ended.stderr
+    assert ended.stderr.startswith("Error: Standard output: No space left on device.\nFree some space")
+    assert ended.stderr.count("\n") == 2
+
+
+@pytest.mark.needs("mounts")
+def test_a_disk_that_has_room_for_slices_and_not_for_what_is_merged_of_them(files: Any, tmp_path: Path) -> None:
+    path = files.of("bam")
+    options = ("--output-type", "merged", "--output-format", "bam", "--output-dir", ".")
+    ended = view_on_disk(
+        path, path.stat().st_size * 3 // 2, '"$@"; status=$?; ls -A; exit $status', tmp_path, *options
+    )
+    assert ended.returncode == 10, ended.stderr
+    assert re.search(r"Error: \.score-view-\w+: No space left on device\.\nFree some space", ended.stderr)
+    assert ended.stdout == ""
+
+
+@pytest.mark.parametrize("kind", ["bam", "tbi"])
+def test_an_index_for_which_there_is_no_room(kind: str, files: Any) -> None:
+    """It is not said of the file that it is not sorted."""
+    with pytest.raises(NoSpace, match="/dev/full: No space left"):
+        indexes.build(files.of(kind), Path("/dev/full"), formats.Format.BAM if kind == "bam" else formats.Format.VCF)
+
+
+def test_a_folder_that_takes_nothing(files: Any, tmp_path: Path) -> None:
+    (out := tmp_path / "out").mkdir(mode=0o500)
+    for type in OutputType:
+        request = Request(queries=("chr1",), type=type, output_dir=out)
+        with pytest.raises(Refused, match=r"out.*: Permission denied"):
+            unprivileged(partial(write_as, files.of("bam"), request))
+
+
+def write_as(path: Path, request: Request) -> None:
+    """What is wanted of a file."""
+    if request.type is OutputType.MERGED:
+        view_merged([partial(local, path, None, print)], request)
+        return
+    with local(path, None, print) as item:
+        view(item, request, set())
 
 
 def test_contigs_too_long_for_bai_get_a_csi(slice_file: Slice, tmp_path: Path) -> None:

@@ -122,12 +122,12 @@ def secret_of(root: Path) -> bytes:
     path = root / ".secret"
     if not path.exists():
         made = root / f".secret-{uuid.uuid4().hex}"
-        write_new(made, os.urandom(32).hex().encode(), 0o600)
         try:
+            write_new(made, os.urandom(32).hex().encode(), 0o600)
             with suppress(FileExistsError):
                 os.link(made, path)
         finally:
-            made.unlink()
+            made.unlink(missing_ok=True)
         sync_folder(root)
     if path.stat().st_mode & 0o077:
         raise Misconfigured(

@@ -253,9 +253,13 @@ class Uploads:
         upload = UploadId(uuid.uuid4().hex)
         folder = f"{self.folder}/{upload}"
         os.mkdir(folder)
-        os.close(os.open(f"{folder}/data", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-        write_new(f"{folder}/upload.json", json.dumps({"key": key, "started": now.isoformat()}).encode())
-        sync_folder(self.folder)
+        try:
+            os.close(os.open(f"{folder}/data", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            write_new(f"{folder}/upload.json", json.dumps({"key": key, "started": now.isoformat()}).encode())
+            sync_folder(self.folder)
+        except OSError:
+            self.drop(upload)  # no upload, and nobody would look for its folder
+            raise
         return upload
 
     def find(self, key: str, upload_id: UploadId) -> Upload:

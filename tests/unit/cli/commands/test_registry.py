@@ -80,6 +80,26 @@ class TestRegistry:
         assert (folder / "m.txt").is_symlink() is not limit
         assert not (folder / "m.txt").is_file()
 
+    def test_an_id_that_the_disk_has_no_room_for(self, folder: Path, song: FakeSong) -> None:
+        """Whoever ran the command again would register another analysis."""
+        (folder / "in").mkdir()
+        (folder / "in" / "a.bam").write_bytes(DATA)
+        answers = {
+            "/studies/all": ["S"],
+            "/submit/": {"analysisId": ANALYSIS},
+            "/files": [{"fileName": "a.bam", "objectId": OBJECT}],
+        }
+        for path, document in answers.items():
+            song.traffic.inject(Answer(200, json.dumps(document).encode()), path=path)
+        words = [*CLIENT, "--silent", "register", "--study-id", "S", "--dir", "in", "--manifest", "m.txt"]
+        with open("/dev/full", "wb") as full:
+            ended = subprocess.run(
+                words, cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+            )
+        assert ended.returncode == 10
+        hint = f"Analysis {ANALYSIS} is registered: score-client upload --manifest m.txt goes on."
+        assert ended.stderr == f"Error: Standard output: No space left on device.\n{hint}\n"
+
     def test_a_manifest_that_cannot_be_written_registers_nothing(
         self, run: Run, folder: Path, song: FakeSong
     ) -> None:

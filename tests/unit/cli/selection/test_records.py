@@ -198,6 +198,17 @@ class TestRecords:
         assert ended.returncode == 3
         assert "records of this run were lost" in ended.stderr
 
+    def test_a_full_disk_ends_no_transfer_but_is_told_as_one(self, folder: Path, registered: None) -> None:
+        words = [*CLIENT, *DOWNLOAD, "--object-id", OBJECT, "--json"]
+        with open("/dev/full", "wb") as full:
+            ended = subprocess.run(
+                words, cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+            )
+        assert (folder / "out" / "a.bam").read_bytes() == DATA
+        assert ended.returncode == 10
+        said = "Error: Standard output: No space left on device; records of this run were lost.\nFree some space"
+        assert said in ended.stderr
+
     def test_a_url(self, folder: Path, registered: None, capfd: pytest.CaptureFixture[str]) -> None:
         from score.cli.main import main
 

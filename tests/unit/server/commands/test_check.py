@@ -47,6 +47,18 @@ def test_check_of_a_good_site_leaves_nothing_behind(place: Place) -> None:
     assert {"objectBucket", "stateBucket", "sentinel", "registry"} <= {one["name"] for one in document["checks"]}
 
 
+def test_check_blames_no_setting_that_is_not_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A client's METADATA_URL in the environment is none of a registry in a file."""
+    (tmp_path / "data" / "registry.sqlite3").mkdir(parents=True)
+    settings = [f"--local.directory={tmp_path / 'data'}", "--metadata.url=http://127.0.0.1:1"]
+    status, out = Place(tmp_path, settings, capsys).run("check")
+    (line,) = [line for line in out.splitlines() if line.startswith("WRONG  registry")]
+    assert status == 1
+    assert "registry.sqlite3 failed" in line
+    assert "Check the file, its folder and their permissions." in line
+    assert "metadata.url" not in line
+
+
 @pytest.mark.needs("minio")
 def test_check_names_what_is_wrong_and_what_mends_it(
     minio: Minio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
