@@ -46,12 +46,6 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
         yield server
 
 
-@pytest.fixture
-def http() -> Iterator[urllib3.PoolManager]:
-    with urllib3.PoolManager(retries=False, timeout=30) as http:
-        yield http
-
-
 def problem(answer: Any, status: int, path: str) -> dict[str, Any]:
     """The document of a refusal, checked for its shape."""
     assert answer.status == status, answer.data
