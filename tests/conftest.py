@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 from hypothesis import settings
 
 from score.client.client import Client
@@ -39,6 +40,13 @@ def signals() -> Iterator[None]:
     for number, handler in before.items():
         if signal.getsignal(number) is not handler:
             signal.signal(number, handler)
+
+
+@pytest.fixture
+def http() -> Iterator[urllib3.PoolManager]:
+    """For requests of the test itself."""
+    with urllib3.PoolManager(retries=False, timeout=60) as http:
+        yield http
 
 
 @pytest.fixture

@@ -29,19 +29,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("ceph")
 
 
-@pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    with asyncio.Runner() as runner:
-        yield runner.run
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    web = Web()
-    yield web
-    web.close()
-
-
 def settings_of(ceph: Ceph) -> S3Settings:
     return S3Settings(ceph.endpoint, ceph.access_key, ceph.secret_key, retry_limit=3)
 

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-import boto3
 import pytest
 
 from score.errors import AlreadyExists, Refused
@@ -25,6 +24,7 @@ from score.storage.s3.store import S3Store, open_stores
 from score.testing.aws_metadata import AwsMetadata
 from score.testing.faults import LoseResponse
 from score.testing.proxy import FaultProxy
+from score.testing.s3_contract import BotoAside, role
 from score.testing.store_contract import MINUTE, Run, Web, collect, md5, plan
 
 if TYPE_CHECKING:
@@ -33,46 +33,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("minio")
 
 
-class Bucket:
-    """A bucket by boto3."""
-
-    def __init__(self, minio: Minio) -> None:
-        self.name = f"faults-{random.getrandbits(64):016x}"
-        self.s3: Any = boto3.client(
-            "s3",
-            endpoint_url=minio.endpoint,
-            aws_access_key_id=minio.access_key,
-            aws_secret_access_key=minio.secret_key,
-            region_name="us-east-1",
-        )
-        self.s3.create_bucket(Bucket=self.name)
-
-    def put(self, key: str, data: bytes, **more: Any) -> None:
-        self.s3.put_object(Bucket=self.name, Key=key, Body=data, **more)
-
-    def get(self, key: str) -> bytes:
-        body: bytes = self.s3.get_object(Bucket=self.name, Key=key)["Body"].read()
-        return body
-
-
 @pytest.fixture(scope="module")
-def bucket(minio: Minio) -> Iterator[Bucket]:
-    bucket = Bucket(minio)
-    yield bucket
-    bucket.s3.close()
-
-
-@pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    with asyncio.Runner() as runner:
-        yield runner.run
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    web = Web()
-    yield web
-    web.close()
+def aside(minio: Minio) -> Iterator[BotoAside]:
+    aside = BotoAside(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))
+    yield aside
+    aside.s3.close()
 
 
 @pytest.fixture
@@ -87,8 +52,8 @@ def settings(minio: Minio, proxy: FaultProxy) -> S3Settings:
 
 
 @pytest.fixture
-def store(settings: S3Settings, bucket: Bucket, run: Run) -> Iterator[ObjectStore]:
-    with opened(settings, bucket.name, run) as store:
+def store(settings: S3Settings, aside: BotoAside, run: Run) -> Iterator[ObjectStore]:
+    with opened(settings, aside.bucket, run) as store:
         yield store
 
 
@@ -104,7 +69,7 @@ def opened(
 
 
 def test_a_completion_whose_answer_is_lost(
-    run: Run, store: ObjectStore, bucket: Bucket, proxy: FaultProxy, web: Web
+    run: Run, store: ObjectStore, aside: BotoAside, proxy: FaultProxy, web: Web
 ) -> None:
     """The repeated call gets 404 from MinIO: the object is the proof."""
     upload = run(store.begin("data/lost"))
@@ -112,11 +77,11 @@ def test_a_completion_whose_answer_is_lost(
     part = StoredPart(1, 5, web.send(url, b"12345"))
     proxy.traffic.inject(LoseResponse(), method="POST", times=1)
     assert run(store.complete("data/lost", upload, [part])).size == 5
-    assert bucket.get("data/lost") == b"12345"
+    assert aside.get("data/lost") == b"12345"
 
 
 def test_an_object_that_comes_between_the_look_and_the_completion_is_not_replaced(
-    run: Run, store: ObjectStore, bucket: Bucket, proxy: FaultProxy, web: Web
+    run: Run, store: ObjectStore, aside: BotoAside, proxy: FaultProxy, web: Web
 ) -> None:
     """Before it is known that the store keeps to conditions there is such a look."""
 
@@ -124,7 +89,7 @@ def test_an_object_that_comes_between_the_look_and_the_completion_is_not_replace
         gate = proxy.traffic.hold(method="POST")
         completing = asyncio.create_task(store.complete("data/late", upload, [part], False))
         await asyncio.to_thread(gate.wait_for_arrival)
-        await asyncio.to_thread(bucket.put, "data/late", b"first")
+        await asyncio.to_thread(aside.put, "data/late", b"first")
         gate.open()
         await completing
 
@@ -133,11 +98,11 @@ def test_an_object_that_comes_between_the_look_and_the_completion_is_not_replace
     part = StoredPart(1, 5, web.send(url, b"other"))
     with pytest.raises(AlreadyExists):
         run(late(part))
-    assert bucket.get("data/late") == b"first"
+    assert aside.get("data/late") == b"first"
 
 
 def test_a_completion_that_replaces_nothing_and_whose_answer_is_lost(
-    run: Run, store: ObjectStore, bucket: Bucket, proxy: FaultProxy, web: Web
+    run: Run, store: ObjectStore, aside: BotoAside, proxy: FaultProxy, web: Web
 ) -> None:
     """MinIO looks at the object before the upload: its own is in the way then."""
     upload = run(store.begin("data/lost-too"))
@@ -146,7 +111,7 @@ def test_a_completion_that_replaces_nothing_and_whose_answer_is_lost(
     proxy.traffic.inject(LoseResponse(), method="POST", times=1)
     assert run(store.complete("data/lost-too", upload, [part], False)).size == 5
     assert [exchange.status for exchange in proxy.traffic.seen(method="POST")][-1] == 412
-    assert bucket.get("data/lost-too") == b"12345"
+    assert aside.get("data/lost-too") == b"12345"
 
 
 def test_minio_keeps_to_conditions_and_nothing_is_looked_for_once_that_is_known(
@@ -161,10 +126,10 @@ def test_minio_keeps_to_conditions_and_nothing_is_looked_for_once_that_is_known(
     assert [(exchange.method, exchange.status) for exchange in proxy.traffic.seen()] == [("POST", 200), ("HEAD", 200)]
 
 
-def test_answers_that_are_lost(run: Run, store: ObjectStore, bucket: Bucket, proxy: FaultProxy) -> None:
+def test_answers_that_are_lost(run: Run, store: ObjectStore, aside: BotoAside, proxy: FaultProxy) -> None:
     proxy.traffic.inject(LoseResponse(), method="PUT", times=2)
     run(store.put("data/state", b"state"))
-    assert bucket.get("data/state") == b"state"
+    assert aside.get("data/state") == b"state"
     upload = run(store.begin("data/aborted"))
     proxy.traffic.inject(LoseResponse(), method="DELETE", query="uploadId", times=3)
     run(store.abort("data/aborted", upload))
@@ -176,7 +141,7 @@ def test_answers_that_are_lost(run: Run, store: ObjectStore, bucket: Bucket, pro
 
 
 def test_the_cost_of_a_part_does_not_grow(
-    run: Run, store: ObjectStore, settings: S3Settings, bucket: Bucket, proxy: FaultProxy, web: Web
+    run: Run, store: ObjectStore, settings: S3Settings, aside: BotoAside, proxy: FaultProxy, web: Web
 ) -> None:
     """Two listings at most for each part, in whatever order they come, and no more for a server that comes later."""
     key, many = "data/parts", 120
@@ -190,7 +155,7 @@ def test_the_cost_of_a_part_does_not_grow(
         assert run(stored_part(store, key, upload, number)) == StoredPart(number, 1, etag)
     listings = [exchange for exchange in proxy.traffic.seen(method="GET") if "max-parts" in exchange.query]
     assert len(listings) <= 2 * many
-    with opened(settings, bucket.name, run) as later:
+    with opened(settings, aside.bucket, run) as later:
         proxy.traffic.forget()
         for number in reversed(numbers):
             assert run(stored_part(later, key, upload, number)) is not None
@@ -205,26 +170,26 @@ def test_many_calls_at_once(run: Run, store: ObjectStore) -> None:
     assert run(all_at_once()) == [b"%d" % n for n in range(300)]
 
 
-def test_buckets_share_one_client(run: Run, settings: S3Settings, bucket: Bucket) -> None:
-    stores = open_stores(settings, [bucket.name, "not-there"])
+def test_buckets_share_one_client(run: Run, settings: S3Settings, aside: BotoAside) -> None:
+    stores = open_stores(settings, [aside.bucket, "not-there"])
 
     async def work() -> None:
-        await stores[bucket.name].put("data/shared", b"1")
+        await stores[aside.bucket].put("data/shared", b"1")
         await stores["not-there"].close()
         # Closing gives connections back; it does not end a store that is used on.
-        assert await stores[bucket.name].get("data/shared") == b"1"
-        await stores[bucket.name].close()
+        assert await stores[aside.bucket].get("data/shared") == b"1"
+        await stores[aside.bucket].close()
 
     run(work())
 
 
 def test_urls_are_signed_for_the_host_that_clients_use(
-    run: Run, settings: S3Settings, minio: Minio, bucket: Bucket, proxy: FaultProxy, web: Web
+    run: Run, settings: S3Settings, minio: Minio, aside: BotoAside, proxy: FaultProxy, web: Web
 ) -> None:
-    bucket.put("data/elsewhere", b"0123456789")
+    aside.put("data/elsewhere", b"0123456789")
     for host in (proxy.url, proxy.url.removeprefix("http://")):
         given = replace(settings, endpoint=minio.endpoint, url_host=host)
-        with opened(given, bucket.name, run) as store:
+        with opened(given, aside.bucket, run) as store:
             proxy.traffic.forget()
             upload = run(store.begin("data/elsewhere"))
             assert not proxy.traffic.seen()
@@ -237,23 +202,15 @@ def test_urls_are_signed_for_the_host_that_clients_use(
             run(store.abort("data/elsewhere", upload))
 
 
-def test_temporary_keys(run: Run, settings: S3Settings, minio: Minio, bucket: Bucket, web: Web) -> None:
-    sts = boto3.client(
-        "sts",
-        endpoint_url=minio.endpoint,
-        aws_access_key_id=minio.access_key,
-        aws_secret_access_key=minio.secret_key,
-        region_name="us-east-1",
-    )
-    keys = sts.assume_role(RoleArn="arn:xxx:xxx:xxx:xxxx", RoleSessionName="any", DurationSeconds=900)["Credentials"]
-    sts.close()
+def test_temporary_keys(run: Run, settings: S3Settings, minio: Minio, aside: BotoAside, web: Web) -> None:
+    keys = role(minio, DurationSeconds=900)
     given = replace(
         settings,
         access_key=keys["AccessKeyId"],
         secret_key=keys["SecretAccessKey"],
         session_token=keys["SessionToken"],
     )
-    with opened(given, bucket.name, run) as store:
+    with opened(given, aside.bucket, run) as store:
         run(store.put("data/temporary", b"by temporary keys"))
         urls = store.sign_gets("data/temporary", [None, Span(0, 2)], MINUTE)
         assert web.get(urls[0]).data == b"by temporary keys"
@@ -265,18 +222,10 @@ def test_temporary_keys(run: Run, settings: S3Settings, minio: Minio, bucket: Bu
 
 
 def test_keys_of_an_instance(
-    run: Run, settings: S3Settings, minio: Minio, bucket: Bucket, web: Web, monkeypatch: pytest.MonkeyPatch
+    run: Run, settings: S3Settings, minio: Minio, aside: BotoAside, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No keys in the settings: those of a role, which the store knows too; no URL outlives them."""
-    sts = boto3.client(
-        "sts",
-        endpoint_url=minio.endpoint,
-        aws_access_key_id=minio.access_key,
-        aws_secret_access_key=minio.secret_key,
-        region_name="us-east-1",
-    )
-    keys = sts.assume_role(RoleArn="arn:xxx:xxx:xxx:xxxx", RoleSessionName="any", DurationSeconds=3600)["Credentials"]
-    sts.close()
+    keys = role(minio, DurationSeconds=3600)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
@@ -288,7 +237,7 @@ def test_keys_of_an_instance(
         metadata.give(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], life)
         for version in (4, 2):
             given = replace(settings, access_key="", secret_key="", version=version)
-            with opened(given, bucket.name, run) as store:
+            with opened(given, aside.bucket, run) as store:
                 run(store.put("data/by-role", b"by the keys of a role"))
                 (url,) = store.sign_gets("data/by-role", [None], timedelta(days=6))
                 if version == 4:  # MinIO does not take session tokens in URLs of version 2
@@ -299,39 +248,39 @@ def test_keys_of_an_instance(
 
 
 def test_the_environment_names_a_proxy(
-    run: Run, settings: S3Settings, bucket: Bucket, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    run: Run, settings: S3Settings, aside: BotoAside, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", proxy.url.replace("://", "://user:word@"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with opened(replace(settings, endpoint="http://store.example.org"), bucket.name, run) as store:
+    with opened(replace(settings, endpoint="http://store.example.org"), aside.bucket, run) as store:
         run(store.put("data/by-proxy", b"1"))
     (passed,) = proxy.traffic.seen(method="PUT")
     assert passed.headers["proxy-authorization"].startswith("Basic ")
     proxy.traffic.forget()
-    with opened(settings, bucket.name, run) as store:
+    with opened(settings, aside.bucket, run) as store:
         run(store.put("data/by-proxy", b"2"))
     assert "proxy-authorization" not in proxy.traffic.seen(method="PUT")[0].headers
 
 
-def test_user_metadata(run: Run, store: ObjectStore, bucket: Bucket) -> None:
-    bucket.put("data/by-others", b"1", Metadata={"md5chksum": "CY9rzUYh03PK3k6DJie09g==", "Other": "x"})
+def test_user_metadata(run: Run, store: ObjectStore, aside: BotoAside) -> None:
+    aside.put("data/by-others", b"1", Metadata={"md5chksum": "CY9rzUYh03PK3k6DJie09g==", "Other": "x"})
     stat = run(store.stat("data/by-others"))
     assert stat is not None
     assert stat.metadata == {"md5chksum": "CY9rzUYh03PK3k6DJie09g==", "other": "x"}
 
 
-def test_bytes_are_given_as_they_are_stored(run: Run, store: ObjectStore, bucket: Bucket) -> None:
-    bucket.put("data/packed", b"\x1f\x8b not really", ContentEncoding="gzip")
+def test_bytes_are_given_as_they_are_stored(run: Run, store: ObjectStore, aside: BotoAside) -> None:
+    aside.put("data/packed", b"\x1f\x8b not really", ContentEncoding="gzip")
     assert run(store.get("data/packed")) == b"\x1f\x8b not really"
     assert run(store.read("data/packed", Span(0, 2))) == b"\x1f\x8b"
 
 
-def test_wrong_settings_are_named(run: Run, settings: S3Settings, bucket: Bucket) -> None:
+def test_wrong_settings_are_named(run: Run, settings: S3Settings, aside: BotoAside) -> None:
     for given, name, said in [
-        (replace(settings, secret_key="wrong"), bucket.name, "s3.secretKey"),
-        (replace(settings, access_key="wrong"), bucket.name, "s3.accessKey"),
+        (replace(settings, secret_key="wrong"), aside.bucket, "s3.secretKey"),
+        (replace(settings, access_key="wrong"), aside.bucket, "s3.accessKey"),
         (settings, "not-there", "Create the bucket"),
-        (replace(settings, endpoint="http://127.0.0.1:9"), bucket.name, "refused"),
+        (replace(settings, endpoint="http://127.0.0.1:9"), aside.bucket, "refused"),
     ]:
         with opened(given, name, run) as store:
             probe = run(store.probe())
@@ -339,13 +288,13 @@ def test_wrong_settings_are_named(run: Run, settings: S3Settings, bucket: Bucket
             assert said in probe.problem
 
 
-def test_a_wrong_clock_is_named(run: Run, settings: S3Settings, bucket: Bucket) -> None:
-    with opened(settings, bucket.name, run, lambda: datetime.now(UTC) - timedelta(hours=1)) as store:
+def test_a_wrong_clock_is_named(run: Run, settings: S3Settings, aside: BotoAside) -> None:
+    with opened(settings, aside.bucket, run, lambda: datetime.now(UTC) - timedelta(hours=1)) as store:
         with pytest.raises(Refused, match=r"RequestTimeTooSkewed.*clock"):
             run(store.get("data/anything"))
         with pytest.raises(Refused, match="clock"):
             run(store.stat("data/anything"))
-    with opened(settings, bucket.name, run, lambda: datetime.now(UTC) - timedelta(minutes=10)) as store:
+    with opened(settings, aside.bucket, run, lambda: datetime.now(UTC) - timedelta(minutes=10)) as store:
         probe = run(store.probe())
         assert probe.ok
         assert probe.clock_skew == pytest.approx(600, abs=30)
@@ -355,9 +304,9 @@ def test_a_store_that_goes_away_and_comes_back(run: Run, web: Web) -> None:
     from score.testing.minio import running_minio
 
     with running_minio() as own:
-        bucket = Bucket(own)
+        aside = BotoAside(S3Settings(own.endpoint, own.access_key, own.secret_key))
         with opened(
-            S3Settings(own.endpoint, own.access_key, own.secret_key, retry_limit=1), bucket.name, run
+            S3Settings(own.endpoint, own.access_key, own.secret_key, retry_limit=1), aside.bucket, run
         ) as store:
             upload = run(store.begin("data/crash"))
             (url,) = store.sign_parts("data/crash", upload, plan(5), MINUTE)
@@ -368,4 +317,4 @@ def test_a_store_that_goes_away_and_comes_back(run: Run, web: Web) -> None:
             assert run(store.probe()).ok
             assert run(collect(store.stored_parts("data/crash", upload))) == [part]
             assert run(store.complete("data/crash", upload, [part])).size == 5
-        bucket.s3.close()
+        aside.s3.close()

@@ -14,16 +14,17 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import urllib3
 import yaml
 
+from score.storage.s3.settings import S3Settings
 from score.testing.components import find
 from score.testing.dockerfile import Image, build
 from score.testing.minio import Minio, running_minio
 from score.testing.pages import blocks_of
 from score.testing.processes import Program, clean_environment, free_port
+from score.testing.s3_contract import boto
 from score.testing.song import FakeSong
 
 ROOT = Path(__file__).parents[2]
@@ -113,8 +114,7 @@ def start(server: Image, tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture(scope="module")
 def store() -> Iterator[Minio]:
     with running_minio() as minio:
-        keys = {"aws_access_key_id": minio.access_key, "aws_secret_access_key": minio.secret_key}
-        client = boto3.client("s3", endpoint_url=minio.endpoint, region_name="us-east-1", **keys)
+        client = boto(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))
         client.create_bucket(Bucket="score.data")
         client.put_object(Bucket="score.data", Key="data/heliograph", Body=b"here")
         yield minio

@@ -11,13 +11,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 
 from score.broker.state import read_record, read_specification
 from score.server.reading import KNOWN_PROFILES, read_settings
+from score.storage.s3.settings import S3Settings
 from score.testing.pages import blocks_of
 from score.testing.processes import clean_environment, free_port
+from score.testing.s3_contract import boto
 from score.testing.song import FakeSong
 
 if TYPE_CHECKING:
@@ -83,14 +84,7 @@ def test_the_configuration_of_the_reference_is_taken_as_it_is(minio: Minio, tmp_
         for printed, ours in instead.items():
             assert printed in properties
             properties = properties.replace(printed, ours)
-        s3 = boto3.client(
-            "s3",
-            endpoint_url=minio.endpoint,
-            aws_access_key_id=minio.access_key,
-            aws_secret_access_key=minio.secret_key,
-            region_name="us-east-1",
-        )
-        with closing(s3):
+        with closing(boto(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))) as s3:
             for name in ("migrated-objects", "migrated-state"):
                 s3.create_bucket(Bucket=name)
             s3.put_object(Bucket="migrated-objects", Key="data/heliograph", Body=b"here")

@@ -15,13 +15,14 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 
+from score.storage.s3.settings import S3Settings
 from score.testing.components import cache
 from score.testing.faults import Answer
 from score.testing.pages import blocks_of, unsaid
 from score.testing.processes import clean_environment, on_small_disk
+from score.testing.s3_contract import boto
 from score.testing.site import Server, Site, local_site, s3_site
 
 if TYPE_CHECKING:
@@ -116,14 +117,7 @@ def test_the_key_of_a_program_takes_anothers_place(tmp_path: Path) -> None:
 
 @pytest.mark.needs("minio", "aws")
 def test_backup_of_buckets(minio: Minio, tmp_path: Path) -> None:
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=minio.endpoint,
-        aws_access_key_id=minio.access_key,
-        aws_secret_access_key=minio.secret_key,
-        region_name="us-east-1",
-    )
-    with closing(s3):
+    with closing(boto(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))) as s3:
         for name in ("saved-state", "saved-objects"):
             s3.create_bucket(Bucket=name)
         for bucket, key in (

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-import boto3
 import click
 import pytest
 import urllib3
@@ -24,7 +23,9 @@ from score.cli.main import cli, split
 from score.server.main import USAGE
 from score.server.reading import read_settings
 from score.server.settings import FIELDS
+from score.storage.s3.settings import S3Settings
 from score.testing.processes import clean_environment
+from score.testing.s3_contract import boto
 from score.testing.site import Server
 from score.testing.song import FakeSong
 
@@ -175,14 +176,7 @@ def test_the_configuration_starts_a_server_on_minio(file: str, minio: Minio, tmp
             assert printed in text
             text = text.replace(printed, ours)
         write(tmp_path, file, text)
-        s3 = boto3.client(
-            "s3",
-            endpoint_url=minio.endpoint,
-            aws_access_key_id=minio.access_key,
-            aws_secret_access_key=minio.secret_key,
-            region_name="us-east-1",
-        )
-        with closing(s3):
+        with closing(boto(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))) as s3:
             for name in ("objects", "state"):
                 s3.create_bucket(Bucket=f"{name}-{suffix}")
             s3.put_object(Bucket=f"objects-{suffix}", Key="data/heliograph", Body=b"here")

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-import boto3
 import pytest
 
 from score.errors import ScoreError
@@ -26,7 +25,7 @@ from score.testing.ceph import running_ceph
 from score.testing.components import cache
 from score.testing.minio import Minio, running_minio
 from score.testing.processes import Program, clean_environment, free_port
-from score.testing.s3_contract import boto
+from score.testing.s3_contract import boto, take_role
 from score.testing.site import STUDY, Server, md5_of
 from score.testing.song import FakeSong
 
@@ -205,14 +204,3 @@ def test_the_policy_is_enough_and_no_more(
             ]
             assert not works(json.dumps({"Version": "2012-10-17", "Statement": fewer})), f"{action} is not needed"
         assert works(printed)
-
-
-def take_role(minio: Minio, policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the environment's keys those of a role that may do what the policy says."""
-    root = {"aws_access_key_id": minio.access_key, "aws_secret_access_key": minio.secret_key}
-    with closing(boto3.client("sts", endpoint_url=minio.endpoint, region_name="us-east-1", **root)) as sts:
-        role = sts.assume_role(RoleArn="arn:xxx:xxx:xxx:xxxx", RoleSessionName="any", Policy=policy)["Credentials"]
-    for name, key in (
-        ("ACCESS_KEY_ID", "AccessKeyId"), ("SECRET_ACCESS_KEY", "SecretAccessKey"), ("SESSION_TOKEN", "SessionToken")
-    ):  # fmt: skip
-        monkeypatch.setenv(f"AWS_{name}", role[key])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
 
 OBJECT = "5c0e0000-0000-4000-8000-000000000001"
 NAME = "of.the-caller:1"
-
-
-@pytest.fixture
-def http() -> Iterator[urllib3.PoolManager]:
-    with urllib3.PoolManager(retries=False, timeout=60) as http:
-        yield http
 
 
 def follow(opened: AbstractContextManager[Site], folder: Path, http: urllib3.PoolManager) -> list[dict[str, str]]:

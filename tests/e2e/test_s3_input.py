@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import boto3
 import pytest
 
 from score.server.build import open_service
 from score.server.settings import Settings
 from score.storage.s3.settings import S3Settings
 from score.testing.minio import Minio, running_minio
-from score.testing.s3_contract import boto
+from score.testing.s3_contract import boto, take_role
 from score.testing.server import RunningServer
 from score.testing.song import FakeSong
 
@@ -421,13 +420,7 @@ def test_a_bucket_of_somebody_else(site: Site, monkeypatch: pytest.MonkeyPatch) 
     """
     arn = "arn:aws:s3:::objects"
     allowed = {"Effect": "Allow", "Action": "s3:*", "Resource": [arn, f"{arn}/*"]}
-    root = {"aws_access_key_id": site.minio.access_key, "aws_secret_access_key": site.minio.secret_key}
-    with closing(boto3.client("sts", endpoint_url=site.minio.endpoint, region_name="us-east-1", **root)) as sts:
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
-        role = sts.assume_role(RoleArn="arn:xxx:xxx:xxx:xxxx", RoleSessionName="any", Policy=policy)["Credentials"]
-    for name, key in (("ACCESS_KEY_ID", "AccessKeyId"), ("SECRET_ACCESS_KEY", "SecretAccessKey")):
-        monkeypatch.setenv(f"AWS_{name}", role[key])
-    monkeypatch.setenv("AWS_SESSION_TOKEN", role["SessionToken"])
+    take_role(site.minio, json.dumps({"Version": "2012-10-17", "Statement": [allowed]}), monkeypatch)
     object_id = str(uuid.uuid4())
     site.song.register("file", analysis="mine", object_id=object_id)
     before = site.stored()

@@ -33,12 +33,6 @@ START = "POST /upload/{object_id}/uploads"
 
 
 @pytest.fixture
-def http() -> Iterator[urllib3.PoolManager]:
-    with urllib3.PoolManager(retries=False, timeout=60) as http:
-        yield http
-
-
-@pytest.fixture
 def collector() -> Iterator[Collector]:
     with Collector() as collector:
         yield collector

@@ -42,12 +42,6 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredSite]:
         yield site
 
 
-@pytest.fixture
-def http() -> Iterator[urllib3.PoolManager]:
-    with urllib3.PoolManager(retries=False, timeout=30) as http:
-        yield http
-
-
 def test_without_scripts_it_says_what_runs_and_how_to_use_it(server: RunningServer, browser: Browser) -> None:
     with opened(browser, server.url, java_script_enabled=False) as (page, _):
         for said in ("Version", "the disk of this server", "embedded in this server", "not restricted", server.url):

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import boto3
 import pytest
 import urllib3
 
@@ -29,8 +28,10 @@ from score.server.edge import BASE
 from score.server.plane import data_plane
 from score.server.settings import JWT, Settings
 from score.storage.local import LocalStore
+from score.storage.s3.settings import S3Settings
 from score.testing.ego import FakeEgo
 from score.testing.minio import Minio
+from score.testing.s3_contract import boto
 from score.testing.server import RunningServer
 from score.testing.song import FakeSong
 
@@ -106,13 +107,7 @@ class S3Buckets:
     metadata = True
 
     def __init__(self, minio: Minio, tag: str) -> None:
-        self._client = boto3.client(
-            "s3",
-            endpoint_url=minio.endpoint,
-            aws_access_key_id=minio.access_key,
-            aws_secret_access_key=minio.secret_key,
-            region_name="us-east-1",
-        )
+        self._client = boto(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))
         self.names = {"object": f"object-{tag}", "state": f"state-{tag}"}
         self._host = urlsplit(minio.endpoint).netloc
         for name in self.names.values():

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from score.broker.health import Health
 from score.broker.together import Together
 
+KEPT = 2.0
+"""Seconds for which a look counts."""
+
 
 class Standing:
     """Whether this server takes part in the service; one for each application.
@@ -23,16 +26,13 @@ class Standing:
 class Readiness:
     """Whether requests can be served: the buckets can be used, and the server is not leaving.
 
-    A look at the buckets counts for ``kept`` seconds and for all who ask meanwhile, so that many probes cost the
+    A look at the buckets counts for :data:`KEPT` seconds and for all who ask meanwhile, so that many probes cost the
     store little. ``clock`` is monotonic.
     """
 
-    def __init__(
-        self, health: Health, standing: Standing, kept: float = 2.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, health: Health, standing: Standing, clock: Callable[[], float] = time.monotonic) -> None:
         self._health = health
         self._standing = standing
-        self._kept = kept
         self._clock = clock
         self._asking: Together[None, bool] = Together()
         self._known: tuple[float, bool] | None = None
@@ -47,5 +47,5 @@ class Readiness:
     async def _look(self) -> bool:
         if self._known is None or self._clock() >= self._known[0]:
             up = await self._health.is_up()
-            self._known = (self._clock() + self._kept, up)
+            self._known = (self._clock() + KEPT, up)
         return self._known[1]

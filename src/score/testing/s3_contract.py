@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from score.storage.base import ObjectStore
 from score.storage.s3.client import S3Client
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.store import S3Store
+from score.testing.minio import Minio
 from score.testing.store_contract import Run, StoreContract
 
 
@@ -38,6 +40,21 @@ def encrypt(s3: Any, bucket: str, key: str) -> None:
     default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
     rules = {"Rules": [{"ApplyServerSideEncryptionByDefault": default}]}
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=rules)
+
+
+def role(minio: Minio, **asked: Any) -> Any:
+    """Keys that MinIO gives for a while; what they may do is limited by ``Policy``."""
+    root = {"aws_access_key_id": minio.access_key, "aws_secret_access_key": minio.secret_key}
+    with closing(boto3.client("sts", endpoint_url=minio.endpoint, region_name="us-east-1", **root)) as sts:
+        return sts.assume_role(RoleArn="arn:xxx:xxx:xxx:xxxx", RoleSessionName="any", **asked)["Credentials"]
+
+
+def take_role(minio: Minio, policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the environment's keys those of a role that may do what the policy says."""
+    keys = role(minio, Policy=policy)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys["SecretAccessKey"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", keys["SessionToken"])
 
 
 class BotoAside:

@@ -89,12 +89,6 @@ class Site:
 
 
 @pytest.fixture
-def http() -> Iterator[urllib3.PoolManager]:
-    with urllib3.PoolManager(retries=False, timeout=30) as http:
-        yield http
-
-
-@pytest.fixture
 def make_site(tmp_path: Path, http: urllib3.PoolManager) -> Iterator[Callable[..., RunningServer]]:
     """Makes servers; audit lines go to the log again in the end."""
 

@@ -44,12 +44,6 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
         yield server
 
 
-@pytest.fixture
-def http() -> Iterator[urllib3.PoolManager]:
-    with urllib3.PoolManager(retries=False, timeout=30) as http:
-        yield http
-
-
 def connect(server: RunningServer) -> socket.socket:
     address = urlsplit(server.url)
     assert address.hostname

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import pytest
 import urllib3
 
@@ -25,10 +24,12 @@ from score.server.build import Service, assemble, open_service
 from score.server.settings import Settings
 from score.storage.base import ObjectStat
 from score.storage.local import LocalStore
+from score.storage.s3.settings import S3Settings
 from score.testing.ego import FakeEgo
 from score.testing.faults import Answer, Reset
 from score.testing.minio import Minio
 from score.testing.proxy import FaultProxy
+from score.testing.s3_contract import boto
 from score.testing.server import RunningServer
 from score.testing.song import FakeSong
 
@@ -44,12 +45,6 @@ def local(root: Path, **more: object) -> RunningServer:
 def server(tmp_path: Path) -> Iterator[RunningServer]:
     with local(tmp_path) as server:
         yield server
-
-
-@pytest.fixture
-def http() -> Iterator[urllib3.PoolManager]:
-    with urllib3.PoolManager(retries=False, timeout=30) as http:
-        yield http
 
 
 def problem(answer: Any, status: int, path: str) -> dict[str, Any]:
@@ -291,8 +286,7 @@ def test_urls_of_the_local_store_name_the_host_that_was_asked(tmp_path: Path, ht
 @pytest.mark.needs("minio")
 def test_faults_of_store_song_and_ego_have_their_status(minio: Minio, http: urllib3.PoolManager) -> None:
     """503 for what may pass, 500 for what will not: clients and Song retry a 503."""
-    keys = {"aws_access_key_id": minio.access_key, "aws_secret_access_key": minio.secret_key}
-    client = boto3.client("s3", endpoint_url=minio.endpoint, region_name="us-east-1", **keys)
+    client = boto(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))
     names = [f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("object", "state")]
     for name in names:
         client.create_bucket(Bucket=name)

@@ -22,12 +22,6 @@ from score.testing.processes import Program, clean_environment, program
 OBJECT = "5c0e0000-0000-4000-8000-000000000001"
 
 
-@pytest.fixture
-def http() -> Iterator[urllib3.PoolManager]:
-    with urllib3.PoolManager(retries=False, timeout=30) as http:
-        yield http
-
-
 @pytest.fixture(autouse=True)
 def _loggers_as_before() -> Iterator[None]:
     names = ("", "score", "uvicorn.error", "asyncio")

@@ -31,12 +31,6 @@ from score.testing.song import FakeSong
 OBJECT = "5c0e0000-0000-4000-8000-000000000001"
 
 
-@pytest.fixture
-def http() -> Iterator[urllib3.PoolManager]:
-    with urllib3.PoolManager(retries=False, timeout=60) as http:
-        yield http
-
-
 class Numbers:
     """The samples of one scrape, by name; a label that is not given matches all, and what matches is added up."""
 

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -36,12 +36,6 @@ from score.testing.song import FakeSong
 OBJECT = "5c0e0000-0000-4000-8000-000000000001"
 LIVE = ("/live", "/actuator/health/liveness")
 READY = ("/ready", "/actuator/health/readiness")
-
-
-@pytest.fixture
-def http() -> Iterator[urllib3.PoolManager]:
-    with urllib3.PoolManager(retries=False, timeout=30) as http:
-        yield http
 
 
 def started(folder: Path, **settings: str) -> Program:

@@ -23,12 +23,6 @@ MD5 = "533dfcaf75aef2f54b041451483a759c"
 
 
 @pytest.fixture
-def http() -> Iterator[urllib3.PoolManager]:
-    with urllib3.PoolManager(retries=False, timeout=20) as pool:
-        yield pool
-
-
-@pytest.fixture
 def ego() -> Iterator[FakeEgo]:
     with FakeEgo() as ego:
         yield ego

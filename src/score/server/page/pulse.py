@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 
 from score.broker.health import Health, Report
 from score.broker.together import Together
@@ -19,17 +18,13 @@ class Pulse:
     """The latest report on health. Whoever asks, and how often: the components are looked at by one at a time, and
     not more often than every :data:`KEPT` seconds."""
 
-    def __init__(self, health: Health, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, health: Health) -> None:
         self._health = health
-        self._clock = clock
         self._together: Together[str, Report] = Together()
         self._latest: tuple[float, Report] | None = None
 
     async def report(self) -> Report | None:
         """The report; None where it does not come in time. It comes to those who ask later then."""
-        latest = self._fresh()
-        if latest is not None:
-            return latest
         try:
             async with asyncio.timeout(PATIENCE):
                 return await self._together.ask("", self._look)
@@ -37,11 +32,7 @@ class Pulse:
             return None
 
     async def _look(self) -> Report:
-        report = self._fresh()
-        if report is None:  # else another one looked while this one waited for its turn
+        if self._latest is None or time.monotonic() >= self._latest[0]:
             report = await self._health.report()
-            self._latest = self._clock() + KEPT, report
-        return report
-
-    def _fresh(self) -> Report | None:
-        return self._latest[1] if self._latest is not None and self._clock() < self._latest[0] else None
+            self._latest = time.monotonic() + KEPT, report
+        return self._latest[1]

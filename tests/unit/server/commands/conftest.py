@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from score.server.build import Service, open_service
 from score.server.commands import run
 from score.server.reading import read_settings
 from score.storage.base import ObjectStore
+from score.storage.s3.settings import S3Settings
 from score.testing.azurite import Azurite
 from score.testing.ceph import Ceph
 from score.testing.minio import Minio
+from score.testing.s3_contract import boto
 from score.testing.song import FakeSong
 
 DATA = b"0123456789" * 1000
@@ -120,13 +121,7 @@ def place(
 
 
 def client(minio: Minio | Ceph) -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=minio.endpoint,
-        aws_access_key_id=minio.access_key,
-        aws_secret_access_key=minio.secret_key,
-        region_name="us-east-1",
-    )
+    return boto(S3Settings(minio.endpoint, minio.access_key, minio.secret_key))
 
 
 def on_s3(minio: Minio | Ceph, song: FakeSong) -> list[str]:

@@ -6,12 +6,10 @@ import json
 import shlex
 import subprocess
 import uuid
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from azure.storage.blob import BlobServiceClient, CorsRule
 
@@ -23,6 +21,7 @@ from score.testing.faults import Answer
 from score.testing.minio import Minio
 from score.testing.processes import clean_environment
 from score.testing.proxy import FaultProxy
+from score.testing.s3_contract import take_role
 from score.testing.song import FakeSong
 
 from .conftest import Place, client, in_pool, on_azure, on_s3
@@ -208,14 +207,7 @@ def test_check_tries_every_bucket_of_a_pool(
             {"Effect": "Deny", "Action": "s3:PutObject", "Resource": may_not},
         ]
         policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
-        root = {"aws_access_key_id": minio.access_key, "aws_secret_access_key": minio.secret_key}
-        with closing(boto3.client("sts", endpoint_url=minio.endpoint, region_name="us-east-1", **root)) as sts:
-            role = sts.assume_role(RoleArn="arn:xxx:xxx:xxx:xxxx", RoleSessionName="any", Policy=policy)[
-                "Credentials"
-            ]
-        for name, key in (("ACCESS_KEY_ID", "AccessKeyId"), ("SECRET_ACCESS_KEY", "SecretAccessKey")):
-            monkeypatch.setenv(f"AWS_{name}", role[key])
-        monkeypatch.setenv("AWS_SESSION_TOKEN", role["SessionToken"])
+        take_role(minio, policy, monkeypatch)
         place.settings = [one for one in place.settings if "Key=" not in one]
         found = wrong()
         for kind, bucket in (("objectBucket", f"{objects}.1"), ("stateBucket", f"{state}.0")):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +110,6 @@ def test_delete_is_a_rehearsal_without_yes(place: Place, caplog: pytest.LogCaptu
 
 class TestAdministration:
     """``DELETE /admin/objects/{id}``."""
-
-    @pytest.fixture
-    def http(self) -> Iterator[urllib3.PoolManager]:
-        with urllib3.PoolManager(retries=False, timeout=30) as http:
-            yield http
 
     def test_it_is_shut_without_tokens(self, tmp_path: Path, http: urllib3.PoolManager) -> None:
         settings = read_settings(["--server.port=0"], {}, tmp_path).settings
