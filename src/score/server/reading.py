@@ -106,7 +106,7 @@ def read_settings(
         raise _no_setting(values.rest[0], commands)
     profiles, notes = _profiles(values)
     settings = _validate(values, profiles)
-    _refuse_unbuilt(values)
+    _refuse_unbuilt(settings, values)
     problem = ""
     try:
         _require(settings, values)
@@ -198,7 +198,7 @@ def _expected(problem: Any) -> str:
             return str(problem["msg"])
 
 
-def _refuse_unbuilt(values: Values) -> None:
+def _refuse_unbuilt(settings: Settings, values: Values) -> None:
     """Misconfigured for whatever this version cannot do: to ignore it would be worse than to stop."""
     if asked := [name for name in _REFUSED if values.text(name)]:
         raise Misconfigured(
