@@ -7,6 +7,7 @@ else "retry".
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -22,6 +23,8 @@ from score import errors
 from score.broker.audit import TRAIL
 from score.broker.htsget import refusals
 from score.protocol.ids import is_uuid
+
+log = logging.getLogger(__name__)
 
 STATUS: dict[type[errors.ScoreError], int] = {
     errors.NotFound: 404,
@@ -104,6 +107,7 @@ def problem(
 
 def answer(request: Request, error: errors.ScoreError) -> Response:
     """The answer to a request that ended with this error."""
+    log_shortage(error)
     path = request.url.path
     status = status_of(error, path)
     name = next((HTSGET_NAMES[kind] for kind in type(error).__mro__ if kind in HTSGET_NAMES), "")
@@ -111,6 +115,13 @@ def answer(request: Request, error: errors.ScoreError) -> Response:
     if status == 401:
         headers["WWW-Authenticate"] = _challenge(request, error)
     return problem(status, path, str(error), headers | when_again(error), name)
+
+
+def log_shortage(error: errors.ScoreError) -> None:
+    """Say in the log that a disk is full: who has to make room sees no answers."""
+    if isinstance(error, errors.NoSpace):
+        trail = TRAIL.get()
+        log.error("Request %s: %s", trail.request_id if trail else "-", error)
 
 
 def when_again(error: errors.ScoreError) -> dict[str, str]:

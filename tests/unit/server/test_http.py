@@ -9,7 +9,7 @@ import re
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 
-from score.errors import Misconfigured, NotFound, ScoreError
+from score.errors import Misconfigured, NoSpace, NotFound, ScoreError
 from score.metadata.embedded import EmbeddedRegistry
 from score.server import problems
 from score.server.build import Service, assemble, open_service
+from score.server.registry import registry_routes
 from score.server.settings import Settings
 from score.storage.base import ObjectStat
 from score.storage.local import LocalStore
@@ -325,6 +326,42 @@ def test_faults_of_store_song_and_ego_have_their_status(minio: Minio, http: urll
             problem(call(), 503, start)
             ego.traffic.heal()
             assert call().status == 200
+
+
+def test_a_full_disk_is_answered_and_logged(
+    tmp_path: Path, http: urllib3.PoolManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also by calls that move no bytes: who makes room reads the log."""
+
+    class Full(LocalStore):
+        """A store without room."""
+
+        async def stat(self, key: str) -> ObjectStat | None:
+            raise NoSpace("The bucket is full.", hint="Make room.")
+
+    class FullRegistry(EmbeddedRegistry):
+        """A registry without room."""
+
+        async def create_study(self, study: str, document: Mapping[str, object]) -> None:
+            raise NoSpace("The registry is full.", hint="Make room.")
+
+    async def opening() -> Service:
+        chosen = Settings.model_validate({"profiles": ("local",)})
+        objects, state = LocalStore(tmp_path, "object", base=str), Full(tmp_path, "state", base=str)
+        registry = FullRegistry(tmp_path)
+        broker = assemble(chosen, objects, state, registry, None)
+        return Service(
+            broker, objects, state, registry, None, registry_routes(registry, broker.downloads, broker.access)
+        )
+
+    with RunningServer(opening) as server:
+        assert http.request("GET", f"{server.url}/upload/{OBJECT}").status == 507
+        assert http.request("POST", f"{server.url}/studies/S/", json={"studyId": "S"}).status == 507
+    said = [one.getMessage() for one in caplog.records if one.name == "score.server.problems"]
+    assert [re.sub(r"^Request [0-9a-f]{16}: ", "", line) for line in said] == [
+        "The bucket is full. Make room.",
+        "The registry is full. Make room.",
+    ]
 
 
 def test_a_defect_is_answered_and_its_cause_not_shown(
