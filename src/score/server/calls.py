@@ -13,12 +13,14 @@ from urllib.parse import parse_qsl
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import Request
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 
 class Call(APIRoute):
     """A route whose function takes the request, texts of the path and parameters of the query, and gives a response.
 
+    Whoever may GET may ask for the head alone, as in Spring; the description does not tell.
     A parameter that is given more than once counts as it was given last. Raises RequestValidationError for parameters
     that are missing or wrong, all of them at once.
     """
@@ -31,6 +33,18 @@ class Call(APIRoute):
         if any(field.field_info.annotation is not str for field in takes.path_params):
             raise TypeError(f"{endpoint.__name__} has parameters of the path that are not texts.")
         self.app = self._answer
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether this is the route of a request."""
+        match, found = super().matches(scope)
+        return (Match.FULL if match is Match.PARTIAL and self._is_head(scope) else match), found
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that matches, of a HEAD without the body: that the server leaves out."""
+        await (self.app if self._is_head(scope) else super().handle)(scope, receive, send)
+
+    def _is_head(self, scope: Scope) -> bool:
+        return scope["method"] == "HEAD" and "GET" in (self.methods or ())
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""

@@ -221,6 +221,20 @@ def test_the_api_is_described_and_loads_nothing(server: RunningServer, http: url
     assert set(description["paths"]["/upload/{object_id}"]) == {"get", "post", "delete"}
 
 
+@pytest.mark.parametrize(
+    "path", ["/profile", "/download/ping", "/listing", f"/upload/{'0' * 8}-0000-4000-8000-{'0' * 12}"]
+)
+def test_who_asks_for_the_head_alone_is_told_what_a_get_is(
+    server: RunningServer, http: urllib3.PoolManager, path: str
+) -> None:
+    """Balancers and monitors do; Spring answers them wherever it answers a GET."""
+    got, asked = (http.request(method, server.url + path) for method in ("GET", "HEAD"))
+    assert (asked.status, asked.headers["content-type"]) == (200, got.headers["content-type"])
+    assert asked.data == b""
+    refused = http.request("HEAD", f"{server.url}/upload/cancel")
+    assert (refused.status, refused.data) == (http.request("GET", f"{server.url}/upload/cancel").status, b"")
+
+
 def test_health_is_never_cached_and_tells_of_a_lost_bucket(
     server: RunningServer, http: urllib3.PoolManager, tmp_path: Path
 ) -> None:
