@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +55,7 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
         count = len(done.manifest.entries)
         files = "1 file" if count == 1 else f"{count} files"
         run.screen.line(f"{files} registered as analysis {done.analysis_id} of {study_id}.")
-        run.screen.line(f"Next: score-client upload --manifest {manifest}")
+        run.screen.line(f"Next: score-client upload --manifest {shlex.quote(str(manifest))}")
     write(done.analysis_id)  # when no display moves any more, for it may go to the same terminal
     return exits.OK
 
