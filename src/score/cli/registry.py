@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,12 +55,13 @@ def register(ctx: click.Context, study_id: str, folder: Path, manifest: Path, ac
             raise without_manifest(translate(error, manifest), study_id, done.analysis_id, folder) from error
         count = len(done.manifest.entries)
         files = "1 file" if count == 1 else f"{count} files"
+        following = f"score-client upload --manifest {shlex.quote(str(manifest))}"
         run.screen.line(f"{files} registered as analysis {done.analysis_id} of {study_id}.")
-        run.screen.line(f"Next: score-client upload --manifest {manifest}")
+        run.screen.line(f"Next: {following}")
     try:
         write(done.analysis_id)  # when no display moves any more, for it may go to the same terminal
     except ScoreError as error:
-        error.hint = f"Analysis {done.analysis_id} is registered: score-client upload --manifest {manifest} goes on."
+        error.hint = f"Analysis {done.analysis_id} is registered: {following} goes on."
         raise
     return exits.OK
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -153,9 +154,10 @@ def register(
 def without_manifest(error: ScoreError | KeyboardInterrupt, study: str, analysis_id: str, folder: Path) -> ScoreError:
     """What is told where the files of ``folder`` are registered, but ``error`` left no manifest of them."""
     told = error if isinstance(error, ScoreError) else Cancelled("Interrupted")
+    words = ["score-client", "upload", "--study-id", study, "--analysis-id", analysis_id, "--dir", str(folder)]
     return type(told)(
         f"{told.message.rstrip('.')}; the files are registered as analysis {analysis_id}.",
-        hint=f"score-client upload --study-id {study} --analysis-id {analysis_id} --dir {folder} needs no manifest.",
+        hint=f"{shlex.join(words)} needs no manifest.",
     )
 
 

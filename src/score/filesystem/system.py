@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -142,6 +142,18 @@ class ScoreFileSystem(AbstractFileSystem):  # type: ignore[misc]
         """Whether it is a study, an analysis, or the root."""
         return self._is(path, file=False)
 
+    def walk(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        topdown: bool = True,
+        on_error: str | Callable[[OSError], object] | None = None,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """As fsspec's, on which ``find``, ``glob``, ``du`` and recursive copies rest; but a folder that cannot be
+        listed is an OSError here, unless it is gone: part of the files would pass for all of them."""
+        return super().walk(path, maxdepth, topdown, on_error or _unless_gone, **options)  # type: ignore[no-any-return]
+
     def modified(self, path: str) -> datetime:
         """When its analysis was published or last changed. Raises NotImplementedError where that is not told."""
         found = self.info(path).get("mtime")
@@ -276,6 +288,11 @@ class ScoreFileSystem(AbstractFileSystem):  # type: ignore[misc]
     @staticmethod
     def _folder(path: str) -> dict[str, Any]:
         return {"name": path, "size": 0, "type": "directory"}
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _is_secret(name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -190,6 +191,18 @@ def test_a_registry_that_is_away_after_the_submission_does_not_keep_its_id_secre
     with pytest.raises(Unavailable, match=f"; the files are registered as analysis {ANALYSIS}") as caught:
         register(client, "TEST-CA", find_files(folder), "open")
     assert f"upload --study-id TEST-CA --analysis-id {ANALYSIS} --dir {folder} needs no manifest" in caught.value.hint
+
+
+def test_a_command_that_is_proposed_can_be_pasted_whatever_the_folder_is_called(
+    client: Client, song: FakeSong, folder: Path
+) -> None:
+    folder = folder.rename(folder.with_name("run 7 (new)"))
+    song.traffic.inject(Answer(503), path="/files", times=None)
+    script(song)
+    with pytest.raises(Unavailable) as caught:
+        register(client, "TEST-CA", find_files(folder), "open")
+    words = shlex.split(caught.value.hint.removesuffix(" needs no manifest."))
+    assert words[-2:] == ["--dir", str(folder)]
 
 
 def test_a_submission_whose_answer_is_lost_is_told_as_one_that_may_have_been_made(

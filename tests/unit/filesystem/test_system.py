@@ -220,6 +220,20 @@ def test_not_knowing_is_not_absence(fs: ScoreFileSystem, song: FakeSong, monkeyp
             call(ANALYSIS)
 
 
+def test_part_of_the_files_is_not_all_of_them(fs: ScoreFileSystem, song: FakeSong, tmp_path: Path) -> None:
+    assert fs.find("TEST-CA/unknown") == []
+    song.traffic.inject(Answer(503), path="/entities", query=f"gnosId={ANALYSIS}", times=None)
+    for call in (
+        lambda: fs.find("TEST-CA"),
+        lambda: fs.glob("score://*/*/*.csv"),
+        lambda: fs.du("TEST-CA"),
+        lambda: list(fs.walk("")),
+        lambda: fs.get("TEST-CA", str(tmp_path / "copy"), recursive=True),
+    ):
+        with pytest.raises(OSError, match="503"):
+            call()
+
+
 def test_nothing_is_written(fs: ScoreFileSystem, tmp_path: Path) -> None:
     path = f"{ANALYSIS}/new"
     (tmp_path / "new").write_text("x")

@@ -45,11 +45,12 @@ class TestRegistry:
         }
         for path, document in answers.items():
             song.traffic.inject(Answer(200, json.dumps(document).encode()), path=path)
-        words = ["register", "--study-id", "S", "--dir", "in", "--manifest", "m.txt"]
+        words = ["register", "--study-id", "S", "--dir", "in", "--manifest", "m 1.txt"]
         status, out, err = run(*words, *flag.split())
         assert (status, out) == (0, f"{ANALYSIS}\n")
         assert ("in/a.bam: checksum known" in err) is not bool(flag)
         assert ("1 file registered" in err) is (flag != "--silent")
+        assert ("Next: score-client upload --manifest 'm 1.txt'" in err) is (flag != "--silent")
 
     @pytest.mark.parametrize(("limit", "status", "said"), [(True, 3, "File too large"), (False, 10, "No space left")])
     def test_a_manifest_that_the_disk_has_no_room_for(
