@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -205,6 +207,20 @@ class ScoreFileSystem(AbstractFileSystem):  # type: ignore[misc]
         with ThreadPoolExecutor(min(FILES, len(places)) or 1) as pool:
             list(pool.map(fill, places.items()))
         return found
+
+    def get_file(self, rpath: str, lpath: Any = None, *args: Any, **options: Any) -> None:
+        """As fsspec's; but at ``lpath`` is the whole file in the end, or what was there before."""
+        target = os.path.realpath(lpath) if isinstance(lpath, str | os.PathLike) else ""
+        if not target or self.isdir(rpath) or (os.path.exists(target) and not os.path.isfile(target)):
+            super().get_file(rpath, lpath, *args, **options)
+            return
+        made = os.path.join(os.path.dirname(target), f".{uuid.uuid4().hex}.part")
+        try:
+            super().get_file(rpath, made, *args, **options)
+            os.replace(made, target)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(made)
 
     def _open(self, path: str, mode: str = "rb", **options: Any) -> ScoreFile:
         """Open a file; cache and read-ahead are ours, so fsspec's options of a cache do not count."""

@@ -150,6 +150,25 @@ def test_files_are_fetched_to_the_disk(fs: ScoreFileSystem, tmp_path: Path) -> N
         assert file.read() == DATA
 
 
+def test_a_file_is_fetched_whole_or_not_at_all(fs: ScoreFileSystem, site: FaultyScore, tmp_path: Path) -> None:
+    target = tmp_path / "here" / "reads.bam"
+    site.traffic.inject(Flip(1_900_000), path="/store/")
+    with pytest.raises(OSError, match="Part"):
+        fs.get(f"{ANALYSIS}/reads.bam", str(target))
+    assert list(target.parent.iterdir()) == []
+    target.write_bytes(b"of before")
+    site.traffic.inject(Answer.unavailable(), path="/store/", times=None)
+    with pytest.raises(OSError, match="gave up"):
+        fs.get(f"{ANALYSIS}/reads.bam", str(target))
+    assert [path.read_bytes() for path in target.parent.iterdir()] == [b"of before"]
+    site.traffic.heal()
+    (tmp_path / "link").symlink_to(target)
+    fs.get(f"{ANALYSIS}/reads.bam", str(tmp_path / "link"))
+    assert target.read_bytes() == DATA
+    fs.get(f"{ANALYSIS}/table.csv", os.devnull)
+    assert not os.path.isfile(os.devnull)
+
+
 def test_equal_names_do_not_hide_one_another(fs: ScoreFileSystem, put: Put) -> None:
     ids = [str(uuid.UUID(int=number)) for number in (1, 2)]
     for number, one in enumerate(ids):
