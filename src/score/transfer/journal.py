@@ -216,7 +216,11 @@ class UploadJournal:
         try:
             self._keep_in(beside, name, data, md5)
         except (NotFound, Refused, NoSpace):
-            self._keep_in(fallback, name, data, md5)
+            try:
+                self._keep_in(fallback, name, data, md5)
+            except ScoreError as error:
+                error.hint = "The state of the upload is kept there; name another folder for it: --state-dir."
+                raise
 
     def _keep_in(self, folder: Path, name: str, data: bytes, md5: str) -> None:
         _make(folder)
