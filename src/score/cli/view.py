@@ -142,8 +142,8 @@ def view(
         raise click.UsageError("Several files need --output-dir; standard output takes one.")
     if folder is None and output_index:
         raise click.UsageError("--output-index needs --output-dir: what goes to standard output has no index.")
-    if reference_file is not None and not os.path.isfile(reference_file):
-        raise click.UsageError(f"--reference-file {reference_file}: there is no such file.")
+    if reference_file is not None:
+        _require_fasta(reference_file)
     regions = tuple(read_bed(_text(bed_query), str(bed_query))) if bed_query is not None else None
     request = Request(
         queries=tuple(one for query in (*queries, *more_queries) for one in _BETWEEN.split(query)),
@@ -281,6 +281,19 @@ def _sliceable(known: Mapping[str, str], screen: Screen) -> list[str]:
         else:
             screen.line(f"{object_id}: left out, {name!r} is no file of reads or variants")
     return found
+
+
+def _require_fasta(path: Path) -> None:
+    """Raises UsageError where it is none: a wrong one would be noticed in the middle of what is written."""
+    from score.genomics.bgzf import is_bgzf
+    from score.transfer.files import translated
+
+    if not os.path.isfile(path):
+        raise click.UsageError(f"--reference-file {path}: there is no such file.")
+    with translated(path), path.open("rb") as file:
+        head = file.read(64)
+    if not (is_bgzf(head) or head.lstrip().startswith(b">")):
+        raise click.UsageError(f"--reference-file {path} is no FASTA file, neither text nor packed by bgzip.")
 
 
 def _text(path: Path) -> str:

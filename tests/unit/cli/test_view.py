@@ -341,6 +341,7 @@ ONE = str(UUID(int=1))
             "--output-index needs --output-dir",
         ),
         (("--object-id", ONE, "--reference-file", "no.fa"), "--reference-file no.fa: there is no such file"),
+        (("--object-id", ONE, "--reference-file", __file__), "is no FASTA file, neither text nor packed by bgzip"),
         (("--object-id", "x"), "is not an object id"),
     ],
 )
