@@ -92,8 +92,11 @@ class Records:
         if self._failure is None:
             return
         strerror = self._failure.strerror
-        if isinstance(known := translate(self._failure, ""), NoSpace):
-            raise NoSpace(f"Standard output: {strerror}; records of this run were lost.", hint=known.hint)
+        if isinstance(translate(self._failure, ""), NoSpace):
+            raise NoSpace(
+                f"Standard output: {strerror}; records of this run were lost.",
+                hint="Free some space, then run the same command again: what is done is kept.",
+            )
         raise Refused(
             f"Standard output: {strerror}; records of this run were lost.",
             hint="Have its reader read to the end, or use --report FILE.",
