@@ -16,6 +16,19 @@ from score.testing.song import FakeSong
 from ..conftest import ANALYSIS, CLIENT, DATA, OBJECT, Run
 
 
+def prepare(folder: Path, song: FakeSong) -> None:
+    """A folder ``in`` with one file, and a registry that takes it."""
+    (folder / "in").mkdir()
+    (folder / "in" / "a.bam").write_bytes(DATA)
+    answers = {
+        "/studies/all": ["S"],
+        "/submit/": {"analysisId": ANALYSIS},
+        "/files": [{"fileName": "a.bam", "objectId": OBJECT}],
+    }
+    for path, document in answers.items():
+        song.traffic.inject(Answer(200, json.dumps(document).encode()), path=path)
+
+
 class TestRegistry:
     @pytest.mark.parametrize(
         "words",
@@ -36,15 +49,7 @@ class TestRegistry:
 
     @pytest.mark.parametrize("flag", ["", "--quiet", "--silent"])
     def test_how_much_is_said(self, run: Run, folder: Path, song: FakeSong, flag: str) -> None:
-        (folder / "in").mkdir()
-        (folder / "in" / "a.bam").write_bytes(DATA)
-        answers = {
-            "/studies/all": ["S"],
-            "/submit/": {"analysisId": ANALYSIS},
-            "/files": [{"fileName": "a.bam", "objectId": OBJECT}],
-        }
-        for path, document in answers.items():
-            song.traffic.inject(Answer(200, json.dumps(document).encode()), path=path)
+        prepare(folder, song)
         words = ["register", "--study-id", "S", "--dir", "in", "--manifest", "m 1.txt"]
         status, out, err = run(*words, *flag.split())
         assert (status, out) == (0, f"{ANALYSIS}\n")
@@ -56,15 +61,7 @@ class TestRegistry:
     def test_a_manifest_that_the_disk_has_no_room_for(
         self, folder: Path, song: FakeSong, limit: bool, status: int, said: str
     ) -> None:
-        (folder / "in").mkdir()
-        (folder / "in" / "a.bam").write_bytes(DATA)
-        answers = {
-            "/studies/all": ["S"],
-            "/submit/": {"analysisId": ANALYSIS, "status": "OK"},
-            "/files": [{"fileName": "a.bam", "objectId": OBJECT}],
-        }
-        for path, document in answers.items():
-            song.traffic.inject(Answer(200, json.dumps(document).encode()), path=path)
+        prepare(folder, song)
         if not limit:
             (folder / "m.txt").symlink_to("/dev/full")
         words = [*CLIENT, "register", "--study-id", "S", "--dir", "in", "--manifest", "m.txt"]
@@ -83,15 +80,7 @@ class TestRegistry:
 
     def test_an_id_that_the_disk_has_no_room_for(self, folder: Path, song: FakeSong) -> None:
         """Whoever ran the command again would register another analysis."""
-        (folder / "in").mkdir()
-        (folder / "in" / "a.bam").write_bytes(DATA)
-        answers = {
-            "/studies/all": ["S"],
-            "/submit/": {"analysisId": ANALYSIS},
-            "/files": [{"fileName": "a.bam", "objectId": OBJECT}],
-        }
-        for path, document in answers.items():
-            song.traffic.inject(Answer(200, json.dumps(document).encode()), path=path)
+        prepare(folder, song)
         words = [*CLIENT, "--silent", "register", "--study-id", "S", "--dir", "in", "--manifest", "m.txt"]
         with open("/dev/full", "wb") as full:
             ended = subprocess.run(
