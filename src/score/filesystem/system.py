@@ -25,6 +25,7 @@ from score.protocol.wire import Entity
 from score.reading.remote import GAP
 
 try:
+    from fsspec.callbacks import DEFAULT_CALLBACK
     from fsspec.spec import AbstractFileSystem, make_instance
 except ModuleNotFoundError:
     raise Misconfigured(
@@ -208,15 +209,20 @@ class ScoreFileSystem(AbstractFileSystem):  # type: ignore[misc]
             list(pool.map(fill, places.items()))
         return found
 
-    def get_file(self, rpath: str, lpath: Any = None, *args: Any, **options: Any) -> None:
+    def get_file(
+        self, rpath: str, lpath: Any = None, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **options: Any
+    ) -> None:
         """As fsspec's; but at ``lpath`` is the whole file in the end, or what was there before."""
-        target = os.path.realpath(lpath) if isinstance(lpath, str | os.PathLike) else ""
-        if not target or self.isdir(rpath) or (os.path.exists(target) and not os.path.isfile(target)):
-            super().get_file(rpath, lpath, *args, **options)
+        target = os.path.realpath(lpath) if outfile is None and isinstance(lpath, str | os.PathLike) else ""
+        if not target or (os.path.exists(target) and not os.path.isfile(target)) or self.isdir(rpath):
+            super().get_file(rpath, lpath, callback, outfile, **options)
             return
-        made = os.path.join(os.path.dirname(target), f".{uuid.uuid4().hex}.part")
+        folder = os.path.dirname(target)
+        made = os.path.join(folder, f".{uuid.uuid4().hex}.part")
+        os.makedirs(folder, exist_ok=True)
         try:
-            super().get_file(rpath, made, *args, **options)
+            with open(made, "xb") as file:
+                super().get_file(rpath, None, callback, file, **options)
             os.replace(made, target)
         finally:
             with suppress(FileNotFoundError):

@@ -165,6 +165,9 @@ def test_a_file_is_fetched_whole_or_not_at_all(fs: ScoreFileSystem, site: Faulty
     (tmp_path / "link").symlink_to(target)
     fs.get(f"{ANALYSIS}/reads.bam", str(tmp_path / "link"))
     assert target.read_bytes() == DATA
+    with (tmp_path / "opened").open("wb") as file:
+        fs.get_file(f"{ANALYSIS}/table.csv", str(target), outfile=file)
+    assert ((tmp_path / "opened").read_text(), target.read_bytes()) == (TABLE, DATA)
     fs.get(f"{ANALYSIS}/table.csv", os.devnull)
     assert not os.path.isfile(os.devnull)
 
