@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from score._version import __version__
 from score.server import problems
+from score.server.build import Service
 from score.server.calls import Call
 from score.server.cors import Cors
 from score.server.edge import Edge
-from score.server.htsget import About, add_htsget_routes
+from score.server.htsget import add_htsget_routes
 from score.server.limits import PerToken
 from score.server.page.routes import add_page_routes
 from score.server.probes import Readiness, Standing
@@ -27,24 +27,15 @@ from score.server.trail import Templates
 
 if TYPE_CHECKING:
     from score.server.metrics import Metrics
-    from score.server.tracing import Tracing
 
 _ACTUATOR = "application/vnd.spring-boot.actuator.v3+json"
 _FRESH = {"Cache-Control": "no-cache, no-store, max-age=0, must-revalidate"}
 
 
-def create_app(
-    broker: Broker,
-    extra: Sequence[BaseRoute] = (),
-    settings: Settings | None = None,
-    standing: Standing | None = None,
-    metrics: Metrics | None = None,
-    tracing: Tracing | None = None,
-) -> ASGIApp:
-    """The application for one broker. ``extra`` are the routes of a local store and an embedded registry; of the
-    ``settings`` those about callers count. ``standing`` tells when the server leaves; ``metrics`` are its numbers,
-    ``tracing`` makes its spans."""
-    settings, standing = settings or Settings(), standing or Standing()
+def create_app(service: Service, settings: Settings, standing: Standing) -> ASGIApp:
+    """The application for one service. Of the ``settings`` those about callers count; ``standing`` tells when the
+    server leaves."""
+    broker = service.broker
     app = FastAPI(
         title="Score",
         version=__version__,
@@ -65,24 +56,21 @@ def create_app(
     )
     app.router.route_class = Call
     add_score_routes(app, broker)
-    about = About(
-        settings.htsget_id, settings.htsget_name, settings.htsget_organization, settings.htsget_organization_url
-    )
-    add_htsget_routes(app, broker.tickets, about)
+    add_htsget_routes(app, broker.tickets, settings)
     _add_service_routes(app, broker, standing)
-    if metrics is not None:
-        _add_metrics_route(app, metrics)
+    if service.metrics is not None:
+        _add_metrics_route(app, service.metrics)
     add_page_routes(app, broker, settings)
-    app.router.routes.extend(extra)
+    app.router.routes.extend(service.routes)
     problems.install(app)
     limited = PerToken(app, settings.token_requests) if settings.token_requests else app
     return Edge(
         Cors(limited, settings.allowed_origins),
         settings.trusted_proxies,
         standing,
-        metrics,
-        Templates(extra),
-        tracing,
+        service.metrics,
+        Templates(service.routes),
+        service.tracing,
         settings.context_path,
     )
 

@@ -29,7 +29,7 @@ class Cors:
     send its POSTs without asking, so these are refused.
     """
 
-    def __init__(self, app: ASGIApp, origins: Sequence[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
         self._app = app
         self._origins = frozenset(origins)
         self._all = "*" in self._origins

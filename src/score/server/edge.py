@@ -81,19 +81,19 @@ class Edge:
     def __init__(
         self,
         app: ASGIApp,
-        proxies: Networks = (),
-        standing: Standing | None = None,
-        metrics: Metrics | None = None,
-        templates: Templates | None = None,
-        tracing: Tracing | None = None,
-        context: str = "",
+        proxies: Networks,
+        standing: Standing,
+        metrics: Metrics | None,
+        templates: Templates,
+        tracing: Tracing | None,
+        context: str,
     ) -> None:
         self._app = app
         self._context = context
         self._proxies = proxies
-        self._standing = standing or Standing()
+        self._standing = standing
         self._metrics = metrics
-        self._templates = templates or Templates()
+        self._templates = templates
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

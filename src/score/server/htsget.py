@@ -5,7 +5,6 @@ Tickets are not compressed: the specification forbids it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +20,7 @@ from score.server import bodies
 from score.server.edge import BASE
 from score.server.problems import HTSGET, dump
 from score.server.routes import bearer
+from score.server.settings import Settings
 
 VERSION = "1.3.0"
 MEDIA_TYPE = f"application/vnd.ga4gh.htsget.v{VERSION}+json; charset=utf-8"
@@ -28,28 +28,18 @@ LARGEST_DOCUMENT = 1024 * 1024
 """Bytes of the body of a POST: some ten thousand regions."""
 
 
-@dataclass(frozen=True, slots=True)
-class About:
-    """What service-info says of the service: a name for programs, one for people, and whose it is."""
-
-    id: str = ""
-    name: str = ""
-    organization: str = ""
-    organization_url: str = ""
-
-
-def add_htsget_routes(app: FastAPI, tickets: Tickets, about: About) -> None:
+def add_htsget_routes(app: FastAPI, tickets: Tickets, settings: Settings) -> None:
     """Let ``app`` answer the calls of htsget."""
     for datatype in Datatype:
-        _add_info(app, datatype, about)
+        _add_info(app, datatype, settings)
         _add_tickets(app, tickets, datatype)
 
 
-def _add_info(app: FastAPI, datatype: Datatype, about: About) -> None:
+def _add_info(app: FastAPI, datatype: Datatype, settings: Settings) -> None:
     @app.get(f"{HTSGET}{datatype}/service-info", tags=["htsget"], name=f"{datatype}_service_info")
     async def info() -> Response:
         """What this service can do, as GA4GH's service-info. Open."""
-        return Response(dump(_describe(datatype, about, BASE.get())), media_type="application/json")
+        return Response(dump(_describe(datatype, settings, BASE.get())), media_type="application/json")
 
 
 def _add_tickets(app: FastAPI, tickets: Tickets, datatype: Datatype) -> None:
@@ -105,16 +95,19 @@ def _document(ticket: Ticket) -> dict[str, object]:
     return {"htsget": inner}
 
 
-def _describe(datatype: Datatype, about: About, base: str) -> dict[str, object]:
+def _describe(datatype: Datatype, settings: Settings, base: str) -> dict[str, object]:
     """The document of service-info; whatever was not set is told by the address that was asked."""
     host = urlsplit(base).hostname or "localhost"
     words = host.split(".")
     named = words[-1].isalpha()
     return {
-        "id": about.id or ".".join([*(reversed(words) if named else words), "htsget"]),
-        "name": about.name or f"Score at {host}",
+        "id": settings.htsget_id or ".".join([*(reversed(words) if named else words), "htsget"]),
+        "name": settings.htsget_name or f"Score at {host}",
         "type": {"group": "org.ga4gh", "artifact": "htsget", "version": VERSION},
-        "organization": {"name": about.organization or host, "url": about.organization_url or base},
+        "organization": {
+            "name": settings.htsget_organization or host,
+            "url": settings.htsget_organization_url or base,
+        },
         "version": __version__,
         "htsget": {
             "datatype": str(datatype),

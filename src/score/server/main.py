@@ -126,7 +126,7 @@ async def _serve(reading: Reading, listener: socket.socket) -> None:
     standing = Standing()
     service = await open_service(settings)
     try:
-        app = create_app(service.broker, service.routes, settings, standing, service.metrics, service.tracing)
+        app = create_app(service, settings, standing)
         config = configuration(app, tls)
         beside = [asyncio.create_task(checks_of(service, settings).log_problems())]
         if settings.clean_enabled:

@@ -41,7 +41,7 @@ class Templates:
     """The templates of routes, ``/upload/{object_id}``: what requests are counted by. ``beside`` are routes that are
     not of the web framework, which tells of its own."""
 
-    def __init__(self, beside: Iterable[BaseRoute] = ()) -> None:
+    def __init__(self, beside: Iterable[BaseRoute]) -> None:
         self._paths: dict[object, str] = {route.endpoint: route.path for route in beside if isinstance(route, Route)}
 
     def of(self, scope: Scope) -> str:

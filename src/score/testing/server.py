@@ -16,6 +16,7 @@ from score.server.app import create_app
 from score.server.build import Service
 from score.server.edge import Protocol, configuration
 from score.server.main import listen
+from score.server.probes import Standing
 from score.server.settings import Settings
 
 
@@ -35,7 +36,7 @@ class RunningServer:
         keep_alive: int = 75,
     ) -> None:
         self._open_service = open_service
-        self._settings = settings
+        self._settings = settings or Settings()
         self._tls = tls
         self._protocol = protocol
         self._keep_alive = keep_alive
@@ -63,9 +64,7 @@ class RunningServer:
             except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
                 self._ready.set_exception(error)
                 return
-            app = create_app(
-                service.broker, service.routes, self._settings, metrics=service.metrics, tracing=service.tracing
-            )
+            app = create_app(service, self._settings, Standing())
             config = configuration(app, self._tls, protocol=self._protocol, keep_alive=self._keep_alive)
             config.timeout_graceful_shutdown = 5
             server = uvicorn.Server(config)
