@@ -51,11 +51,9 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def outgoing_context(settings: Settings) -> ssl.SSLContext | None:
-    """Whom calls to Song, authorization server and store believe; None for the authorities of the system alone, which
-    ``SSL_CERT_FILE`` replaces. Misconfigured, naming setting and file."""
-    if not settings.trust_store:
-        return None
+def outgoing_context(settings: Settings) -> ssl.SSLContext:
+    """Whom calls to Song, authorization server and store believe: the file that the settings name and the authorities
+    of the system, which ``SSL_CERT_FILE`` replaces. Misconfigured, naming setting and file."""
     context = ssl.create_default_context()
     password = settings.trust_store_password.get_secret_value()
     trust(context, read_authorities(Location("outgoing.ssl.trust-store", settings.trust_store, password)))

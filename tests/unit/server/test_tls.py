@@ -21,11 +21,11 @@ from score.client.settings import Settings as ClientSettings
 from score.client.tls import Tls
 from score.errors import Misconfigured, Refused, Unavailable
 from score.server.authorization import open_authorizer
-from score.server.build import open_service
+from score.server.build import open_service, outgoing
 from score.server.commands import run
 from score.server.reading import read_settings
 from score.server.settings import JWT
-from score.server.tls import outgoing_context, server_context
+from score.server.tls import server_context
 from score.testing.certificates import Authority, Issued
 from score.testing.ego import FakeEgo
 from score.testing.fake_keycloak import FakeKeycloak
@@ -358,7 +358,7 @@ def test_own_authorities_for_keys_of_jwts_and_permissions(
 
 async def _scopes(given: list[str], folder: Path, token: str) -> frozenset[str]:
     settings = read_settings(given, {}, folder).settings
-    authorizer = open_authorizer(settings, outgoing_context(settings))
+    authorizer = open_authorizer(settings, outgoing(settings))
     try:
         while True:
             try:
@@ -391,6 +391,6 @@ def test_outgoing_settings_are_checked(tmp_path: Path, place: Place) -> None:
     for text, said in wrong.items():
         settings = read_settings([f"--outgoing.ssl.trust-store={text}"], {}, tmp_path).settings
         with pytest.raises(Misconfigured, match=said) as error:
-            outgoing_context(settings)
+            outgoing(settings)
         assert "outgoing.ssl.trust-store" in str(error.value)
-    assert outgoing_context(read_settings([], {}, tmp_path).settings) is None
+    assert outgoing(read_settings([], {}, tmp_path).settings) is None
