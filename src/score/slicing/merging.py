@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from score.errors import Conflict
 from score.slicing.records import STDOUT, Format, pysam, refusal
@@ -52,18 +53,18 @@ def _write_out(path: Path) -> None:
         raise translate(error, "Standard output") from error
 
 
-def _reads(library: object, paths: Sequence[Path], merged: Path, format: Format, reference: Path | None) -> None:
+def _reads(library: Any, paths: Sequence[Path], merged: Path, format: Format, reference: Path | None) -> None:
     given = ["--reference", str(reference)] if reference else []
     options = ["--output-fmt", f"{format},no_ref=1" if format is Format.CRAM and reference is None else str(format)]
-    library.samtools.merge("-f", *given, *options, "-o", str(merged), *map(str, paths), catch_stdout=False)  # type: ignore[attr-defined]
+    library.samtools.merge("-f", *given, *options, "-o", str(merged), *map(str, paths), catch_stdout=False)
 
 
-def _variants(library: object, paths: Sequence[Path], merged: Path, format: Format, *, plain: bool) -> None:
-    tools = library.bcftools  # type: ignore[attr-defined]
+def _variants(library: Any, paths: Sequence[Path], merged: Path, format: Format, *, plain: bool) -> None:
+    tools = library.bcftools
     samples = []
     for path in paths:
         tools.index("-f", str(path))
-        with library.VariantFile(str(path)) as file:  # type: ignore[attr-defined]
+        with library.VariantFile(str(path)) as file:
             samples.append(tuple(file.header.samples))
     kind = ["-O", "b" if format is Format.BCF else "v" if plain else "z", "-o", str(merged)]
     if len(paths) == 1:

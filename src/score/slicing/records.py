@@ -93,8 +93,8 @@ def copy_reads(fd: int, opened: Callable[[], None], task: Task, check: Callable[
     try:
         # by a name it would look for an index, and complain that there is none
         source = library.AlignmentFile(fd, "r", check_sq=False, reference_filename=reference)
-    except (OSError, ValueError) as error:
-        raise unreadable(task, error) from None
+    except (OSError, ValueError):
+        raise unreadable(task) from None
     finally:
         opened()
     with source_of(source, task):
@@ -147,8 +147,8 @@ def _select_reads(source: Any, sink: Any, task: Task, check: Callable[[], None])
             read = next(reads)
         except StopIteration:
             return count
-        except OSError as error:
-            raise undecodable(task, source, error) from None
+        except OSError:
+            raise undecodable(task, source) from None
         seen += 1
         if not seen % 1024:
             check()
@@ -226,8 +226,8 @@ def source_of(source: Any, task: Task) -> Iterator[None]:
         raise
     try:
         source.close()
-    except (OSError, TypeError) as error:
-        raise undecodable(task, source, error) from None
+    except (OSError, TypeError):
+        raise undecodable(task, source) from None
 
 
 def unwritable(task: Task, error: Exception) -> Exception:
@@ -280,7 +280,7 @@ def is_broken(fd: int) -> bool:
         return False
 
 
-def unreadable(task: Task, error: Exception) -> Invalid:
+def unreadable(task: Task) -> Invalid:
     """What a failure to open the pipe means."""
     return Invalid(
         f"{task.name} cannot be read: its beginning is not that of a file of reads or variants.",
@@ -288,7 +288,7 @@ def unreadable(task: Task, error: Exception) -> Invalid:
     )
 
 
-def undecodable(task: Task, source: Any, error: Exception) -> Exception:
+def undecodable(task: Task, source: Any) -> Exception:
     """What a failure to read a record means."""
     if getattr(source, "is_cram", False):
         if task.reference is None:

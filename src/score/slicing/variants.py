@@ -48,8 +48,8 @@ def copy_variants(fd: int, opened: Callable[[], None], task: Task, check: Callab
     library = pysam()
     try:
         source = library.VariantFile(fd)  # by a name it would look for an index
-    except (OSError, ValueError) as error:
-        raise unreadable(task, error) from None
+    except (OSError, ValueError):
+        raise unreadable(task) from None
     finally:
         opened()
     with source_of(source, task):
@@ -123,8 +123,8 @@ def _wanted(source: Any, task: Task, check: Callable[[], None]) -> Iterator[Any]
             record = next(source)
         except StopIteration:
             break
-        except (OSError, ValueError) as error:
-            raise undecodable(task, source, error) from None
+        except (OSError, ValueError):
+            raise undecodable(task, source) from None
         seen += 1
         if not seen % 1024:
             check()
