@@ -7,7 +7,6 @@ import logging
 import math
 import ssl
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -38,12 +37,9 @@ class KeyServer:
 class ApiKeys:
     """An :class:`score.auth.base.Authorizer` for API keys. Must be made within a running event loop."""
 
-    def __init__(
-        self, server: KeyServer, now: Callable[[], float] = time.time, tls: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, server: KeyServer, tls: ssl.SSLContext | None = None) -> None:
         """``tls`` says whom to believe; None: the authorities of the system."""
         self._server = server
-        self._now = now
         credentials = f"{server.client_id}:{server.client_secret}"
         self._session = open_session(
             tls, headers={"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
@@ -57,10 +53,10 @@ class ApiKeys:
                 log.warning("%s", wrong)
             raise _refused()
         said = answer.fields
-        expires = self._end(said.get("exp"))
+        expires = _end(said.get("exp"))
         if (
             "error" in said
-            or (expires is not None and expires <= self._now())
+            or (expires is not None and expires <= time.time())
             or said.get("revoked") not in (None, False)
             or said.get("valid") not in (None, True)
         ):
@@ -84,14 +80,6 @@ class ApiKeys:
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
-
-    def _end(self, exp: object) -> float | None:
-        """When a key ends, in seconds since 1970; None where nobody says, long ago where it is nonsense."""
-        if exp is None:
-            return None
-        if isinstance(exp, bool) or not isinstance(exp, int | float) or not math.isfinite(exp):
-            return 0.0
-        return exp / 1000 if exp >= _EPOCH else self._now() + exp
 
     def _misconfigured(self, answer: Answer) -> str:
         """What a refusal says of our own settings: Ego refuses a wrong client without a word, Keycloak with these."""
@@ -121,6 +109,15 @@ class ApiKeys:
 
 def _refused() -> Unauthenticated:
     return Unauthenticated("The API key is not valid.", hint="It may be revoked or expired: get a new one.")
+
+
+def _end(exp: object) -> float | None:
+    """When a key ends, in seconds since 1970; None where nobody says, long ago where it is nonsense."""
+    if exp is None:
+        return None
+    if isinstance(exp, bool) or not isinstance(exp, int | float) or not math.isfinite(exp):
+        return 0.0
+    return exp / 1000 if exp >= _EPOCH else time.time() + exp
 
 
 def _scopes(given: object) -> frozenset[str]:

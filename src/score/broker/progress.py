@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -38,20 +37,12 @@ class Overview:
 
 
 class UploadsInProgress:
-    """Looks for them in the state bucket, where every upload in progress has its ``.meta``. ``clock`` gives the time
-    in UTC."""
+    """Looks for them in the state bucket, where every upload in progress has its ``.meta``."""
 
-    def __init__(
-        self,
-        access: Access,
-        state: ObjectStore,
-        layout: Layout,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, access: Access, state: ObjectStore, layout: Layout) -> None:
         self._access = access
         self._state = state
         self._layout = layout
-        self._clock = clock
         self._together: Together[str, Overview] = Together()
 
     async def overview(self, token: str | None) -> Overview:
@@ -73,7 +64,7 @@ class UploadsInProgress:
                 meta = await self._state.stat(self._layout.upload_meta(object_id, upload))
                 if meta is None:  # it ended meanwhile
                     return None
-                age = (self._clock() - meta.last_modified).total_seconds()
+                age = (datetime.now(UTC) - meta.last_modified).total_seconds()
                 try:
                     entity = await self._access.entity(object_id)
                 except ScoreError:

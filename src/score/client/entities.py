@@ -26,7 +26,7 @@ def each_entity(
     path_of: Callable[[Entity], Path],
     *,
     index: bool,
-    skip: Container[str] = (),
+    skip: Container[str],
 ) -> Iterator[Outcome]:
     """``work`` on what the metadata service says of each object, several at once; one that fails does not stop the
     rest. Index files among ``skip`` are left out. Raises Invalid where an id is none."""

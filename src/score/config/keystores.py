@@ -104,7 +104,7 @@ class Identity:
             os.unlink(name)
 
 
-def read_store(location: Location, alias: str = "", alias_setting: str = "") -> Identity:
+def read_store(location: Location, alias: str, alias_setting: str) -> Identity:
     """The certificate and key of a PKCS#12 file. ``alias`` must be that of its key, case aside."""
     store = _unlock(location)
     if store.key is None or store.cert is None:

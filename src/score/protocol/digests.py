@@ -16,10 +16,10 @@ def is_md5(text: str) -> bool:
     return _HEX.match(text) is not None
 
 
-def check_md5(text: str, what: str = "md5") -> str:
+def check_md5(text: str) -> str:
     """``text`` in lower case. Raises Invalid where it is no MD5 in hex."""
     if not is_md5(text):
-        raise Invalid(f"{what} {text[:60]!r} is not an MD5 checksum.", hint="Expected 32 hex digits.")
+        raise Invalid(f"md5 {text[:60]!r} is not an MD5 checksum.", hint="Expected 32 hex digits.")
     return text.lower()
 
 

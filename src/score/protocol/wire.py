@@ -94,11 +94,10 @@ class Entity(Wire, frozen=True):
 
 
 class EntityPage(Wire, frozen=True):
-    """One page of ``GET /entities``; ``number`` counts from 0."""
+    """One page of ``GET /entities``."""
 
     content: list[Entity]
     last: bool = True
-    number: int = 0
 
 
 class FinishedPart(Wire, frozen=True):

@@ -49,18 +49,17 @@ class RemoteObject:
     """One version of one object. Nothing is asked of anybody before the first use, or :meth:`open`.
 
     Reads wait while store or server are away, as long as the client's patience lasts. URLs that expire are renewed.
-    An object that is replaced meanwhile is noticed: what was read and what comes are never of two versions. With
-    ``verify`` a part whose blocks have all been fetched is compared with its MD5 before its last bytes are given out.
+    An object that is replaced meanwhile is noticed: what was read and what comes are never of two versions. A part
+    whose blocks have all been fetched is compared with its MD5 before its last bytes are given out.
 
     Errors: NotFound, Forbidden, NotReady, Unauthenticated (not to be read), Conflict (replaced meanwhile), Integrity
     (not as uploaded), Unavailable (patience has ended), Refused, Cancelled (closed, or the user asked to stop).
     """
 
-    def __init__(self, shared: Shared, source: Source, name: str = "", *, verify: bool = True) -> None:
+    def __init__(self, shared: Shared, source: Source, name: str = "") -> None:
         self.name = name or source.object_id
         self.shared = shared
         self._source = source
-        self._verify = verify
         self._engine = shared.engine
         self._length = shared.block
         self._lock = threading.Lock()
@@ -203,9 +202,8 @@ class RemoteObject:
         told_apart = md5 or found.upload_id != found.object_id
         version = f"{found.upload_id}:{found.object_size}:{md5}" if told_apart else uuid.uuid4().hex
         self._version = f"{found.object_id}:{version}"
-        if self._verify:
-            parts = [part.changed(source_md5=to_hex(part.source_md5)) for part in found.parts]
-            self._checks = PartChecks(parts, found.object_size, self._cached, self._length)
+        parts = [part.changed(source_md5=to_hex(part.source_md5)) for part in found.parts]
+        self._checks = PartChecks(parts, found.object_size, self._cached, self._length)
         return found.with_parts(part.changed(url=None) for part in found.parts)
 
     def _pieces(self, offset: int, length: int) -> Iterator[memoryview]:

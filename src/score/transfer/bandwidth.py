@@ -23,7 +23,6 @@ from score.transfer.retry import Stop
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = 24 * 60
-_WEEK = 7 * _DAY
 _ENTRY = re.compile(r"(?:([A-Za-z]{3})[A-Za-z]*-)?(\d{1,2}):(\d{2}),(\S+)", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)(?:([bkmgt])(?:i?b)?(?:/s)?)?", re.IGNORECASE | re.ASCII)
 _UNITS = {"b": 1, "k": 1024, "m": MIB, "g": 1024 * MIB, "t": 1024 * 1024 * MIB}

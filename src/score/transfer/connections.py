@@ -71,7 +71,7 @@ class _Pool(HTTPConnectionPool):
     ConnectionCls = _Checked
 
 
-def pool_classes(trusted_name: str = "") -> dict[str, Any]:
+def pool_classes(trusted_name: str) -> dict[str, Any]:
     """What urllib3 makes pools of, by scheme. A certificate whose common name is ``trusted_name`` is good for every
     host, if it is proven; urllib3 must then be told to leave names alone (``assert_hostname=False``)."""
 

@@ -358,7 +358,7 @@ def store_error(response: BaseHTTPResponse, method: str, url: str) -> ScoreError
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
-def service_error(status: int, message: str, what: str, after: float | None = None, request: str = "") -> ScoreError:
+def service_error(status: int, message: str, what: str, after: float | None, request: str = "") -> ScoreError:
     """The error for a status of Score's or Song's own API; ``message`` is the server's word, ``request`` the id under
     which its log has more, if it told one. Protocol, section 2."""
     text = f"{what}: {message}" if message else f"{what}: the server answered {status}."

@@ -69,8 +69,8 @@ def shared(make_shared: Callable[..., Shared]) -> Shared:
 def open_object(site: FaultyScore, shared: Shared) -> Iterator[Open]:
     with ExitStack() as stack:
 
-        def make(shared: Shared = shared, object_id: str = OBJECT, **given: Any) -> RemoteObject:
+        def make(shared: Shared = shared, object_id: str = OBJECT) -> RemoteObject:
             score = Score(Endpoint(shared.engine.http, site.url))
-            return stack.enter_context(RemoteObject(shared, ObjectSource(score, object_id), "reads.bam", **given))
+            return stack.enter_context(RemoteObject(shared, ObjectSource(score, object_id), "reads.bam"))
 
         yield make

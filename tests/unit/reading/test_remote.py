@@ -383,13 +383,6 @@ def test_a_byte_that_turned_on_its_way(site: FaultyScore, open_object: Open) -> 
     assert remote.read_at(0, 200_000) == DATA[:200_000]
 
 
-def test_verification_can_be_left_out(site: FaultyScore, open_object: Open) -> None:
-    remote = open_object(verify=False)
-    site.traffic.inject(Flip(70_000), path="/store/")
-    assert len(remote.read_at(0, 200_000)) == 200_000
-    assert remote.proven == frozenset()
-
-
 def test_a_store_that_ignores_ranges_is_refused(site: FaultyScore, open_object: Open) -> None:
     site.fake.ranges = False
     with pytest.raises(Refused, match="ignores ranges"):

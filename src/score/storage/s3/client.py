@@ -52,14 +52,13 @@ class S3Client:
         self,
         settings: S3Settings,
         *,
-        keys: KeySource | None = None,
         clock: Callable[[], datetime] = utc_now,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         fixed = Credentials(settings.access_key, settings.secret_key, settings.session_token)
         self.settings = settings
         self.signer: Signer = SigV4(settings.signing_region) if settings.version == 4 else SigV2()
-        self.keys: KeySource = keys or (FixedKeys(fixed) if settings.access_key else ChainKeys())
+        self.keys: KeySource = FixedKeys(fixed) if settings.access_key else ChainKeys()
         self.clock = clock
         self.retries = Retries(settings.retry_limit, settings.patience)
         self.is_minio = False
@@ -151,7 +150,7 @@ class S3Client:
 
     # Multipart uploads
 
-    async def create_upload(self, bucket: str, key: str, headers: Mapping[str, str] | None = None) -> UploadId:
+    async def create_upload(self, bucket: str, key: str, headers: Mapping[str, str]) -> UploadId:
         """CreateMultipartUpload."""
         answer = await self._call("POST", bucket, key, query=[("uploads", "")], headers=headers)
         return xml.parse_upload_id(answer.body)
@@ -190,7 +189,7 @@ class S3Client:
         return xml.parse_parts(answer.body, numbers)
 
     async def complete_upload(
-        self, bucket: str, key: str, upload: UploadId, parts: Iterable[StoredPart], replace: bool = True
+        self, bucket: str, key: str, upload: UploadId, parts: Iterable[StoredPart], replace: bool
     ) -> str:
         """CompleteMultipartUpload, parts in order; gives the ETag or an empty text. NotFound, Conflict; without
         ``replace`` AlreadyExists where an object is there, unless the store passes over that wish or refuses it."""
@@ -219,7 +218,7 @@ class S3Client:
         """AbortMultipartUpload. NotFound."""
         await self._call("DELETE", bucket, key, query=[("uploadId", upload)], expected=(200, 204))
 
-    async def list_uploads(self, bucket: str, after: tuple[str, str] | None = None) -> xml.UploadsPage:
+    async def list_uploads(self, bucket: str, after: tuple[str, str] | None) -> xml.UploadsPage:
         """One page of ListMultipartUploads, of the whole bucket: MinIO takes a prefix for a key.
 
         Keys come as they are: asked to encode them, Ceph does so without saying it, and leaves the marker out.
