@@ -57,10 +57,8 @@ def objects(
         found_ids = run.client.analysis(study, analysis)
         if shard is None:
             return [(object_id, None) for object_id in found_ids]
-        records = run.client.engine.persist(
-            lambda: run.client.song.files(study, analysis), f"{analysis}: asking the metadata service"
-        )
-        return [(file.object_id, file.size) for file in analysis_files.read_records(records, analysis)]
+        files = analysis_files.require_files(run.client.catalog.records(study, analysis), analysis)
+        return [(file.object_id, file.size) for file in files]
     return packed_sizes((object_id, None) for object_id in packed_ids(read_ids(ids)))
 
 
@@ -111,12 +109,10 @@ def size_of(path: Path) -> int | None:
 def analysis_entries(run: Session, study: str, analysis: str, folder: Path) -> list[UploadEntry]:
     """The files of an analysis in a folder. Raises NotFound and Invalid, naming all that are missing or ambiguous."""
     try:
-        records = run.client.engine.persist(
-            lambda: run.client.song.files(study, analysis), f"{analysis}: asking the metadata service"
-        )
+        records = run.client.catalog.records(study, analysis)
     except NotFound as error:
         raise NotFound(
             f"Study {study} has no analysis {analysis} ({error.message})",
             hint="Check --study-id and --analysis-id, and that METADATA_URL is the right metadata service.",
         ) from error
-    return analysis_files.find(analysis_files.read_records(records, analysis), folder)
+    return analysis_files.find(analysis_files.require_files(records, analysis), folder)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 from unicodedata import normalize
 
 from score.client.manifests import UploadEntry
+from score.client.records import Record
 from score.errors import Invalid, NotFound, Refused
-from score.protocol.digests import to_hex
 from score.protocol.ids import is_uuid
 from score.transfer.files import translate
 
@@ -20,40 +19,24 @@ SHOWN = 20
 """Files that are named in an error; of the others only the number is told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """A file as it is registered; ``size`` in bytes and ``md5`` in hex, None where they are not told."""
-
-    object_id: str
-    name: str
-    size: int | None
-    md5: str | None
-
-
-def read_records(records: Iterable[dict[str, Any]], analysis: str) -> list[Registered]:
-    """The files of Song's records. Raises NotFound where there are none, Refused where they make no sense."""
-    found = []
-    for record in records:
-        object_id, name, size = record.get("objectId"), record.get("fileName"), record.get("fileSize")
-        if not isinstance(object_id, str) or not is_uuid(object_id) or not isinstance(name, str) or not name:
-            raise Refused(
-                f"Analysis {analysis}: the metadata service's record of a file makes no sense.",
-                hint="Tell the operator of the metadata service.",
-            )
-        md5 = to_hex(str(record.get("fileMd5sum") or ""))
-        found.append(Registered(object_id, name, size if isinstance(size, int) else None, md5))
-    if not found:
+def require_files(records: Sequence[Record], analysis: str) -> Sequence[Record]:
+    """The records of an analysis. Raises NotFound where there are none, Refused where they make no sense."""
+    if not all(is_uuid(record.object_id) and record.name for record in records):
+        raise Refused(
+            f"Analysis {analysis}: the metadata service's record of a file makes no sense.",
+            hint="Tell the operator of the metadata service.",
+        )
+    if not records:
         raise NotFound(f"Analysis {analysis} has no files.", hint="Check the id of the analysis.")
-    return found
+    return records
 
 
-def find(files: Iterable[Registered], folder: Path) -> list[UploadEntry]:
+def find(wanted: Sequence[Record], folder: Path) -> list[UploadEntry]:
     """The files of an analysis in a folder and in those below it, by name and, of several, by size.
 
     An MD5 that is not registered stays empty. Raises NotFound where a file is missing, Invalid where it has another
     size or where there are several; all of them are named at once, before anything is sent.
     """
-    wanted = list(files)
     names = {_plain(file.name) for file in wanted}
     places: dict[str, list[Path]] = {}
     for path in _walk(folder):

@@ -16,6 +16,8 @@ from urllib.parse import quote, urlencode
 
 from urllib3.response import BaseHTTPResponse
 
+from score.client import records
+from score.client.records import Record
 from score.errors import Conflict, Expired, Forbidden, NotFound, Refused, Unavailable
 from score.protocol.wire import (
     FEATURES,
@@ -290,14 +292,14 @@ class Song:
             if found.last or len(seen) == before:  # a page that brings nothing new is the end, whatever it says
                 return
 
-    def file(self, study: str, object_id: str) -> dict[str, Any] | None:
-        """Song's record of a file (``fileSize``, ``fileMd5sum`` …); None where it does not give one."""
+    def file(self, study: str, object_id: str) -> Record | None:
+        """The record of a file; None where Song does not give one."""
         try:
             data = self._to.call("GET", f"/studies/{_id(study)}/files/{_id(object_id)}").data
             found = json.loads(data)
         except (NotFound, ValueError):
             return None
-        return found if isinstance(found, dict) else None
+        return records.read(found) if isinstance(found, dict) else None
 
     def studies(self) -> list[str]:
         """The ids of all studies."""
@@ -312,9 +314,10 @@ class Song:
         """Submit an analysis; gives its id."""
         return self._to.read(_Submitted, "POST", f"/submit/{_id(study)}", document=payload).analysis_id
 
-    def files(self, study: str, analysis: str) -> list[dict[str, Any]]:
+    def files(self, study: str, analysis: str) -> list[Record]:
         """The records of the files of an analysis."""
-        return self._to.read(list[dict[str, Any]], "GET", f"/studies/{_id(study)}/analysis/{_id(analysis)}/files")
+        path = f"/studies/{_id(study)}/analysis/{_id(analysis)}/files"
+        return [records.read(file) for file in self._to.read(list[dict[str, Any]], "GET", path)]
 
     def publish(self, study: str, analysis: str) -> str:
         """Publish an analysis; gives Song's message. Raises Conflict where the store does not hold its files, or the

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import count, islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from score.client.calls import Song
+from score.client.records import Record
 from score.errors import NotFound, Refused, ScoreError, Unavailable
 from score.protocol.wire import Entity
 from score.transfer.engine import Engine
@@ -57,7 +58,7 @@ class Catalog:
         self._entities: Recent[Entity] = Recent()
         self._analyses: Recent[_Once] = Recent()
         self._recording = threading.Lock()
-        self._records: Recent[dict[str, Any]] = Recent()
+        self._records: Recent[Record] = Recent()
         self._asked: Recent[int] = Recent()
         self._away_until = -math.inf
         self._answers = False
@@ -107,10 +108,15 @@ class Catalog:
         """All index files of a file, the one that counts first."""
         return self._siblings(entity).get(entity.file_name.lower(), [])
 
-    def record(self, object_id: str) -> dict[str, Any] | None:
-        """What was registered of a file (``fileSize``, ``fileMd5sum`` …), None where the metadata service does not
-        tell; each call is made once, and none while it is away. With the second file of an analysis come the records
-        of all of them."""
+    def records(self, study: str, analysis: str) -> list[Record]:
+        """What was registered of the files of an analysis. Raises NotFound where it is unknown."""
+        return self._engine.persist(
+            lambda: self._song.files(study, analysis), f"{analysis}: asking the metadata service"
+        )
+
+    def record(self, object_id: str) -> Record | None:
+        """What was registered of a file, None where the metadata service does not tell; each call is made once, and
+        none while it is away. With the second file of an analysis come the records of all of them."""
         with self._recording:
             found = self._records.get(object_id.lower())
             if found is not None or self._is_away:
@@ -151,7 +157,7 @@ class Catalog:
     def _lose(self) -> None:
         self._away_until = self._clock() + AWAY
 
-    def _ask_for_record(self, object_id: str) -> dict[str, Any] | None:
+    def _ask_for_record(self, object_id: str) -> Record | None:
         entity = self.known(object_id) or self._song.entity(object_id)
         study, analysis = entity.project_code, entity.gnos_id
         times = self._asked.get(analysis, 0) + 1
@@ -161,9 +167,8 @@ class Catalog:
                 records = self._song.files(study, analysis)
             except (NotFound, Refused):
                 records = []
-            self._records.add({str(record.get("objectId")).lower(): _slim(record) for record in records})
-        found = self._records.get(object_id.lower())
-        return found if found is not None else self._song.file(study, object_id)
+            self._records.add({record.object_id.lower(): record for record in records})
+        return self._records.get(object_id.lower()) or self._song.file(study, object_id)
 
     def known(self, object_id: str) -> Entity | None:
         """What was said of an object before, in this run."""
@@ -186,11 +191,6 @@ class Catalog:
                         if (name := sibling.file_name.lower()).endswith(suffix):
                             once.indexes.setdefault(name.removesuffix(suffix), []).append(sibling)
             return once.indexes
-
-
-def _slim(record: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a record that are looked at."""
-    return {name: record[name] for name in ("fileSize", "fileMd5sum") if name in record}
 
 
 class _Once:

@@ -1,4 +1,4 @@
-"""What the metadata service tells of the files of an analysis in one document. Pure."""
+"""What the metadata service tells of files that are registered. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from score.protocol.digests import is_md5
+from score.protocol.digests import to_hex
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a file: ``size`` in bytes; ``modified``, in seconds since 1970, is when its analysis was
-    published or last changed; ``md5`` is hex. None where that is not told."""
+    """What is known of a file: ``size`` in bytes, ``md5`` in hex; ``modified``, in seconds since 1970, is when its
+    analysis was published or last changed. None, and an empty ``name``, where that is not told."""
 
     object_id: str
-    size: int
-    modified: float | None = None
+    size: int | None = None
     md5: str | None = None
+    name: str = ""
+    modified: float | None = None
+
+
+def read(file: dict[str, Any], modified: float | None = None) -> Record:
+    """Song's record of a file."""
+    object_id, size, md5, name = (file.get(key) for key in ("objectId", "fileSize", "fileMd5sum", "fileName"))
+    known = size if type(size) is int else None
+    return Record(str(object_id or ""), known, to_hex(str(md5 or "")), str(name or ""), modified)
 
 
 def records(document: dict[str, Any]) -> list[Record]:
@@ -25,13 +33,8 @@ def records(document: dict[str, Any]) -> list[Record]:
     times = (_seconds(document.get(name)) for name in ("publishedAt", "updatedAt", "createdAt"))
     modified = next((found for found in times if found is not None), None)
     files = document.get("files")
-    found = []
-    for file in files if isinstance(files, list) else ():
-        if isinstance(file, dict) and type(file.get("fileSize")) is int and file.get("objectId"):
-            md5 = str(file.get("fileMd5sum", ""))
-            record = Record(str(file["objectId"]), file["fileSize"], modified, md5.lower() if is_md5(md5) else None)
-            found.append(record)
-    return found
+    found = [read(file, modified) for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    return [record for record in found if record.object_id and record.size is not None]
 
 
 def _seconds(text: object) -> float | None:

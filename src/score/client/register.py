@@ -132,12 +132,10 @@ def register(
     except KeyboardInterrupt:
         raise Cancelled("Interrupted while the files were being registered.", hint=_AGAIN) from None
     try:
-        records = client.engine.persist(
-            lambda: song.files(study, analysis_id), f"{analysis_id}: asking the metadata service"
-        )
+        records = client.catalog.records(study, analysis_id)
     except (ScoreError, KeyboardInterrupt) as error:
         raise without_manifest(error, study, analysis_id, paths[0].parent) from error
-    ids = {str(record.get("fileName")): str(record.get("objectId")) for record in records}
+    ids = {record.name: record.object_id for record in records}
     missing = [path.name for path in paths if path.name not in ids]
     if missing:
         raise Refused(

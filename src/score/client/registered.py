@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from score.client.catalog import Catalog
+from score.client.records import Record
 from score.errors import Integrity, NotFound
-from score.protocol.digests import to_hex
 
 _HINT = "Register the file as it is now, or find the file that was registered."
 
@@ -23,13 +22,13 @@ class Registered:
     object_id: str
 
     @cached_property
-    def _record(self) -> dict[str, Any]:
-        return self.catalog.record(self.object_id) or {}
+    def _record(self) -> Record:
+        return self.catalog.record(self.object_id) or Record(self.object_id)
 
     @property
     def md5(self) -> str:
         """In hex; empty where it is not known."""
-        return to_hex(str(self._record.get("fileMd5sum") or "")) or ""
+        return self._record.md5 or ""
 
     def require_known(self, path: Path) -> None:
         """Raises NotFound where the object that the file is to become is not registered."""
@@ -41,8 +40,8 @@ class Registered:
 
     def require_size(self, path: Path, size: int) -> None:
         """Raises Integrity where another size is registered than that of the file, in bytes."""
-        known = self._record.get("fileSize")
-        if isinstance(known, int) and known != size:
+        known = self._record.size
+        if known is not None and known != size:
             raise Integrity(f"{path} has {size:,} bytes, but {known:,} are registered.", hint=_HINT)
 
     def require_md5(self, path: Path, md5: str) -> None:

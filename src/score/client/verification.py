@@ -93,13 +93,14 @@ class Verification:
             lambda: self.song.file(self.entity.project_code, self.entity.id),
             f"{self.entity.file_name}: asking the metadata service",
         )
-        size, md5 = (record or {}).get("fileSize"), to_hex(str((record or {}).get("fileMd5sum") or ""))
-        if isinstance(size, int) and size != stored.object_size:
+        if record is None:
+            return
+        size, md5, known = record.size, record.md5, to_hex(stored.object_md5)
+        if size is not None and size != stored.object_size:
             raise Integrity(
                 f"{self.entity.id}: {size:,} bytes are registered, but the store holds {stored.object_size:,}.",
                 hint=_FOR_GOOD,
             )
-        known = to_hex(stored.object_md5)
         if md5 and known and md5 != known:
             raise Integrity(
                 f"{self.entity.id}: MD5 {md5} is registered, but the store's object has {known}.", hint=_FOR_GOOD

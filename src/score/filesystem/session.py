@@ -86,7 +86,7 @@ class Session:
         if found is not None:
             return found
         stored = self.client.stat(entity.id)
-        return Record(entity.id, stored.size, None, stored.md5)
+        return Record(entity.id, stored.size, stored.md5)
 
     def known(self, entity: Entity) -> Record | None:
         """The same, None for a file that may not be looked at, or is not in the store."""

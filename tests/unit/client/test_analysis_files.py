@@ -7,8 +7,9 @@ from unicodedata import normalize
 
 import pytest
 
-from score.client.analysis_files import Registered, find, read_records
+from score.client.analysis_files import find, require_files
 from score.client.manifests import UploadEntry
+from score.client.records import Record, read
 from score.errors import Invalid, NotFound, Refused
 from score.testing.privileges import unprivileged
 
@@ -17,8 +18,8 @@ TWO = "5c0eca11-0000-4000-8000-000000000002"
 MD5 = "781e5e245d69b566979b86e28d23f2c7"
 
 
-def file(name: str, object_id: str = ONE, size: int | None = 3) -> Registered:
-    return Registered(object_id, name, size, MD5)
+def file(name: str, object_id: str = ONE, size: int | None = 3) -> Record:
+    return Record(object_id, size, MD5, name)
 
 
 def write(path: Path, data: bytes = b"abc") -> Path:
@@ -84,10 +85,10 @@ def test_a_link_that_leads_nowhere_is_no_file(tmp_path: Path) -> None:
 
 def test_records_of_song() -> None:
     record = {"objectId": ONE, "fileName": "a.bam", "fileSize": 3, "fileMd5sum": MD5.upper(), "other": 1}
-    assert read_records([record], "a") == [file("a.bam")]
-    assert read_records([{"objectId": ONE, "fileName": "a.bam"}], "a") == [Registered(ONE, "a.bam", None, None)]
+    assert require_files([read(record)], "a") == [file("a.bam")]
+    assert require_files([read({"objectId": ONE, "fileName": "a.bam"})], "a") == [Record(ONE, name="a.bam")]
     with pytest.raises(NotFound, match="has no files"):
-        read_records([], "a")
+        require_files([], "a")
     for bad in ({}, {"objectId": "x", "fileName": "a"}, {"objectId": ONE, "fileName": ""}, {"objectId": ONE}):
         with pytest.raises(Refused, match="makes no sense"):
-            read_records([bad], "a")
+            require_files([read(bad)], "a")

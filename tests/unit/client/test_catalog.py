@@ -70,7 +70,9 @@ def test_a_metadata_service_that_was_away_is_asked_again_after_a_time(client: Cl
     seconds = AWAY - 1
     assert catalog.record(one) is None
     seconds = AWAY
-    assert (catalog.record(one) or {})["fileSize"] == 7
+    record = catalog.record(one)
+    assert record is not None
+    assert record.size == 7
 
 
 def test_the_studies_are_listed_once_for_all_files_that_are_not_registered(

@@ -145,7 +145,7 @@ def test_what_is_gone_leaves_a_kept_list_and_sizes_stay(make: Callable[[], Index
     index = make()
     run = index.begin()
     index.add([entity(1), entity(2, analysis="b")], run)
-    index.learn([Record("id-1", 7, 12.5), Record("id-9", 1)])
+    index.learn([Record("id-1", 7, modified=12.5), Record("id-9", 1)])
     index.finish(run)
     index.close()
     again = make()
@@ -195,6 +195,6 @@ def test_records_of_an_analysis() -> None:
             "three",
         ],
     }
-    assert records(document) == [Record("one", 5, 1795312235.5, "0" * 31 + "a")]
+    assert records(document) == [Record("one", 5, "0" * 31 + "a", modified=1795312235.5)]
     assert records({}) == []
     assert records({"files": {"objectId": "one"}, "publishedAt": "yesterday"}) == []
