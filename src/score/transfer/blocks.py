@@ -13,7 +13,7 @@ from score.protocol.blocks import UPLOAD_FIELD, block_id, block_size
 from score.protocol.parts import Span, cut
 from score.protocol.wire import Part
 from score.transfer.events import Moved
-from score.transfer.files import md5_of_span, read_span, translate
+from score.transfer.files import md5_of_span, read_span, translated
 from score.transfer.http import place, store_error
 from score.transfer.push import Push
 from score.transfer.retry import Damaged
@@ -78,25 +78,19 @@ class BlockPush(Push):
 
     def _put(self, part: Part, url: str) -> str:
         """Put one block, which the store compares with its MD5."""
-        with self.source.open() as file:
-            try:
-                md5 = md5_of_span(file, part.span, self.engine.stop.check)
-            except OSError as error:
-                raise translate(error, self.source.path) from error
+        with translated(self.source.path), self.source.open() as file:
+            md5 = md5_of_span(file, part.span, self.engine.stop.check)
         if not part.part_size:
             return md5
         sent = 0
 
         def body() -> Iterator[memoryview]:
             nonlocal sent
-            with self.source.open() as file:
-                try:
-                    for chunk in read_span(file, part.span, self.engine.budget.chunk):
-                        for piece in self._paced(chunk):
-                            yield piece
-                            sent += len(piece)
-                except OSError as error:
-                    raise translate(error, self.source.path) from error
+            with translated(self.source.path), self.source.open() as file:
+                for chunk in read_span(file, part.span, self.engine.budget.chunk):
+                    for piece in self._paced(chunk):
+                        yield piece
+                        sent += len(piece)
 
         identity = block_id(part.offset, md5)
         headers = {
