@@ -17,14 +17,12 @@ from pathlib import Path
 from typing import BinaryIO, cast
 from urllib.parse import urljoin, urlsplit
 
-from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
 from score.errors import Forbidden, Invalid, Refused, ScoreError, Unauthenticated, Unavailable
 from score.protocol.ids import is_uuid
 from score.transfer.files import translate, translated
-from score.transfer.http import Http, place, refusal_message, retry_after, service_error
-from score.transfer.http import translate as translate_http
+from score.transfer.http import Http, place, read_piece, refusal_message, retry_after, service_error
 
 LARGEST = 256 * 1024 * 1024
 """Bytes that are taken from a URL or from standard input; what is longer is something else, named by mistake."""
@@ -190,15 +188,12 @@ def _read_body(response: BaseHTTPResponse, url: str, largest: int, until: float)
     if announced.isdigit() and int(announced) > largest:
         raise too_large
     data = bytearray()
-    try:
-        while chunk := response.read(64 * 1024, decode_content=False):
-            data += chunk
-            if len(data) > largest:
-                raise too_large
-            if time.monotonic() > until:
-                raise Unavailable(f"GET {place(url)}: the manifest takes too long to arrive.")
-    except (HTTPError, OSError) as error:
-        raise translate_http(error, "GET", url) from None
+    while chunk := read_piece(response, url, 64 * 1024):
+        data += chunk
+        if len(data) > largest:
+            raise too_large
+        if time.monotonic() > until:
+            raise Unavailable(f"GET {place(url)}: the manifest takes too long to arrive.")
     if announced.isdigit() and len(data) < int(announced):
         raise Unavailable(f"GET {place(url)}: the answer was cut short.")
     return bytes(data)

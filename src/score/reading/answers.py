@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
 from score.errors import Refused, Unavailable
 from score.protocol.parts import Span
-from score.transfer.http import place, translate
+from score.transfer.http import place, read_piece
 
 
 def is_of_another_size(response: BaseHTTPResponse, size: int) -> bool:
@@ -34,10 +33,7 @@ def read_exactly(response: BaseHTTPResponse, url: str, count: int) -> bytes:
     pieces: list[bytes] = []
     left = count
     while left:
-        try:
-            data = response.read(left, decode_content=False)
-        except (HTTPError, OSError) as error:
-            raise translate(error, "GET", url) from None
+        data = read_piece(response, url, left)
         if not data:
             raise Unavailable(f"GET {place(url)}: the answer was cut short.")
         pieces.append(data)

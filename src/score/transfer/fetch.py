@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
 from score.errors import Cancelled, Conflict, Integrity, Refused, ScoreError, Unavailable
@@ -18,8 +17,7 @@ from score.protocol.wire import Part
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Moved, Note, PartDone
 from score.transfer.files import Target, md5_of_span, write_all
-from score.transfer.http import place, store_error
-from score.transfer.http import translate as translate_http
+from score.transfer.http import place, read_piece, store_error
 from score.transfer.retry import Damaged, Exhausted
 from score.transfer.verify import Follower, Prefix, in_step
 
@@ -243,7 +241,9 @@ class Fetch:
                     count = min(self.engine.budget.chunk, end - arrival.received)
                     count = self.engine.throttle.piece(count, up=False)
                     self.engine.throttle.down(count)
-                    data = self._read(response, url, count)
+                    data = read_piece(response, url, count)
+                    if not data:
+                        raise Unavailable(f"GET {place(url)}: the answer was cut short.")
                     if arrival.digest is not None:
                         arrival.digest.update(data)
                     write_all(file, data)
@@ -320,15 +320,6 @@ class Fetch:
             f"{self.item} was replaced in the store while it was being downloaded.",
             hint="Run the same command again.",
         )
-
-    def _read(self, response: BaseHTTPResponse, url: str, count: int) -> bytes:
-        try:
-            data = response.read(count, decode_content=False)
-        except (HTTPError, OSError) as error:
-            raise translate_http(error, "GET", url) from None
-        if not data:
-            raise Unavailable(f"GET {place(url)}: the answer was cut short.")
-        return data
 
 
 def _total(response: BaseHTTPResponse, part: Part) -> int | None:

@@ -164,9 +164,7 @@ class Http:
             )
         timeout = self._timeout if timeouts is None else urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
         if not url.startswith(("http://", "https://")):
-            raise Invalid(
-                f"{method} {place(url)}: that is not an address that can be called.", hint="Check the address."
-            )
+            raise _no_address(method, url)
         try:
             if is_forbidden(urlsplit(url).hostname or ""):
                 raise refuse(urlsplit(url).hostname or "")
@@ -191,14 +189,24 @@ class Http:
                 told.server = server_of(url)
             raise told from None
         except ValueError:
-            raise Invalid(
-                f"{method} {place(url)}: that is not an address that can be called.", hint="Check the address."
-            ) from None
+            raise _no_address(method, url) from None
 
     def close(self) -> None:
         """Close the connections that are not in use."""
         for pool in self._pools.values():
             pool.clear()
+
+
+def _no_address(method: str, url: str) -> Invalid:
+    return Invalid(f"{method} {place(url)}: that is not an address that can be called.", hint="Check the address.")
+
+
+def read_piece(response: BaseHTTPResponse, url: str, count: int) -> bytes:
+    """At most ``count`` bytes of the body of an answer to GET, none at its end. Raises Unavailable, Refused."""
+    try:
+        return response.read(count, decode_content=False)
+    except (HTTPError, OSError) as error:
+        raise translate(error, "GET", url) from None
 
 
 def _proxy_headers(proxy: str) -> dict[str, str]:
@@ -213,7 +221,7 @@ def translate(error: Exception, method: str, url: str, *, sending: bool = False)
     """The error for a call that got no answer. ``sending``: it brings data to a store."""
     where = place(url)
     if isinstance(error, LocationValueError):
-        return Invalid(f"{method} {where}: that is not an address that can be called.", hint="Check the address.")
+        return _no_address(method, url)
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(cause, SSLError | ssl.SSLError):
         if _OTHER_NAME.search(str(cause)):
