@@ -50,15 +50,15 @@ class Name(click.types.StringParamType):
         return super().convert(value, param, ctx) if value != "" else self.fail(EMPTY, param, ctx)
 
 
+NAME = Name()
+
+
 class Place(click.Path):
     """A file or folder; an empty name would mean the current folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path. A usage error where it is empty."""
-        return super().convert(value, param, ctx) if value != "" else self.fail(EMPTY, param, ctx)
-
-
-NAME = Name()
+        return super().convert(NAME.convert(value, param, ctx), param, ctx)
 
 
 class Shard(_Type):
