@@ -26,10 +26,11 @@ AWAY = 60.0
 REMEMBERED = 4096
 """Files, or analyses, of which a run remembers what was said; of older ones it asks again where it has to."""
 
+K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Recent(dict[str, V]):
+class Recent(dict[K, V]):
     """What came last, so that memory does not grow with the number of files. Safe to be used by threads."""
 
     def __init__(self, most: int = REMEMBERED) -> None:
@@ -37,7 +38,7 @@ class Recent(dict[str, V]):
         self._most = most
         self._lock = threading.Lock()
 
-    def add(self, items: Mapping[str, V]) -> None:
+    def add(self, items: Mapping[K, V]) -> None:
         """Remember these, all of them together, and forget the oldest for them."""
         with self._lock:
             for name in items:
@@ -45,6 +46,11 @@ class Recent(dict[str, V]):
             self.update(items)
             for name in list(islice(self, max(0, len(self) - max(self._most, len(items))))):
                 del self[name]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            super().clear()
 
 
 class Catalog:
@@ -55,11 +61,11 @@ class Catalog:
         self._song = song
         self._clock = clock
         self._lock = threading.Lock()
-        self._entities: Recent[Entity] = Recent()
-        self._analyses: Recent[_Once] = Recent()
+        self._entities: Recent[str, Entity] = Recent()
+        self._analyses: Recent[str, _Once] = Recent()
         self._recording = threading.Lock()
-        self._records: Recent[Record] = Recent()
-        self._asked: Recent[int] = Recent()
+        self._records: Recent[str, Record] = Recent()
+        self._asked: Recent[str, int] = Recent()
         self._away_until = -math.inf
         self._answers = False
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
 from score.client import settings as configuration
+from score.client.catalog import Recent
 from score.client.client import Client
 from score.client.handles import Handles
 from score.client.records import Record, records
@@ -34,16 +34,14 @@ class Session:
         self.settings = settings
         self.client = Client(settings)
         self.handles = Handles(self.client.remote)
-        self._lock = threading.Lock()
-        self._analyses: OrderedDict[tuple[str, str | None], list[Entity]] = OrderedDict()
-        self._records: OrderedDict[str, dict[str, Record]] = OrderedDict()
+        self._analyses: Recent[tuple[str, str | None], list[Entity]] = Recent(_ANALYSES)
+        self._records: Recent[str, dict[str, Record]] = Recent(_ANALYSES)
         weakref.finalize(self, self.client.close)
 
     def forget(self) -> None:
         """What was told of analyses is asked for anew."""
-        with self._lock:
-            self._analyses.clear()
-            self._records.clear()
+        self._analyses.clear()
+        self._records.clear()
 
     def entity(self, object_id: str) -> Entity | None:
         """A registered file; None where there is none of that id."""
@@ -55,17 +53,13 @@ class Session:
     def analysis(self, analysis: str, study: str | None = None) -> list[Entity]:
         """The files of an analysis; none where it is unknown."""
         key = analysis, study
-        with self._lock:
-            if key in self._analyses:
-                return self._analyses[key]
+        if (known := self._analyses.get(key)) is not None:
+            return known
         found = self.client.engine.persist(
             lambda: list(self.client.song.entities(analysis, study)), f"{analysis}: asking the metadata service"
         )
-        with self._lock:
-            if found:
-                self._analyses[key] = found
-                while len(self._analyses) > _ANALYSES:
-                    self._analyses.popitem(last=False)
+        if found:
+            self._analyses.add({key: found})
         return found
 
     def studies(self) -> list[str]:
@@ -97,9 +91,7 @@ class Session:
 
     def _registered(self, entity: Entity) -> dict[str, Record]:
         """The records of the files of an analysis."""
-        with self._lock:
-            known = self._records.get(entity.gnos_id)
-        if known is not None:
+        if (known := self._records.get(entity.gnos_id)) is not None:
             return known
         study, analysis = entity.project_code, entity.gnos_id
         try:
@@ -111,10 +103,7 @@ class Session:
         except ScoreError:
             document = {}
         found = {record.object_id.lower(): record for record in records(document)}
-        with self._lock:
-            self._records[analysis] = found
-            while len(self._records) > _ANALYSES:
-                self._records.popitem(last=False)
+        self._records.add({analysis: found})
         return found
 
 
