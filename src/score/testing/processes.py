@@ -20,6 +20,9 @@ from score.testing.secrecy import secrets_of, watch
 
 ENDS_WITHIN = 120.0
 """Seconds that a program may take to end when it is waited for."""
+READY_WITHIN = 30.0
+"""Seconds that the start of a store may take."""
+_ATTEMPTS = 5
 _SETTINGS = (
     *("accesstoken", "auth", "azure", "bucket", "client", "download", "local", "metadata", "object", "portal", "s3"),
     *("server", "score", "spring", "storage", "transport", "upload", "management", "otel"),
@@ -182,3 +185,105 @@ class Program:
             if time.monotonic() > until:
                 raise Unavailable(f"{self._name} is not ready in {timeout:.0f} s\n{self.stdout}\n{self.stderr}")
             time.sleep(0.02)
+
+
+class Store:
+    """A store of one's own, over a folder of its own. Its port stays the same through ``kill`` and ``restart``."""
+
+    NAME = ""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._port = 0
+        self._log = folder / f"{self.NAME.lower()}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running store."""
+        if self._process is None:
+            raise Unavailable(f"{self.NAME} is not running.", hint="Call restart().")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start on a free port and wait until it answers.
+
+        Another process may take the port between the search and the start: then the next one is tried. Raises
+        Unavailable, with the end of the store's output, where it does not come up.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            self._port = free_port()
+            try:
+                return self._launch()
+            except Unavailable:
+                if attempt == _ATTEMPTS:
+                    raise
+        return None
+
+    def restart(self) -> None:
+        """Start again after ``stop`` or ``kill``: same port, same keys, same data."""
+        self.stop()
+        self._launch()
+
+    def stop(self) -> None:
+        """End the store in order and wait for it; nothing happens where it does not run."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the store with SIGKILL, as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def _command(self, data: Path) -> list[str]:
+        """The program and its arguments; ``data`` is the folder of what it stores."""
+        raise NotImplementedError
+
+    def _settings(self) -> dict[str, str]:
+        """Its settings, as variables."""
+        raise NotImplementedError
+
+    def _is_ready(self) -> bool:
+        """Whether requests are served."""
+        raise NotImplementedError
+
+    def _launch(self) -> None:
+        prefix = f"{self.NAME.upper()}_"
+        others = {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
+        data = self.folder / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(
+                self._command(data),
+                env=others | self._settings(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            self._wait(self._process)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        until = time.monotonic() + READY_WITHIN
+        while time.monotonic() < until:
+            if process.poll() is not None:
+                raise Unavailable(f"{self.NAME} ended at once with status {process.returncode}: {self._last_words()}")
+            if self._is_ready():
+                return
+            time.sleep(0.05)
+        raise Unavailable(f"{self.NAME} does not answer after {READY_WITHIN:.0f} s: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        return self._log.read_text(errors="replace")[-1000:].strip()
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(how)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
