@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -47,6 +51,23 @@ def http() -> Iterator[urllib3.PoolManager]:
     """For requests of the test itself."""
     with urllib3.PoolManager(retries=False, timeout=60) as http:
         yield http
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], ModuleType]:
+    """Gives a program of ``tools/`` as a module."""
+
+    @cache
+    def load(name: str) -> ModuleType:
+        path = Path(__file__).resolve().parents[1] / "tools" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import ModuleType
@@ -37,17 +36,7 @@ README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TARGET = re.compile(r"\bmake ([a-z]+)\b")
-
-
-def tool(name: str) -> ModuleType:
-    """A program of tools/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+Tool = Callable[[str], ModuleType]
 
 
 def section(page: Path, title: str) -> str:
@@ -93,7 +82,7 @@ def test_targets_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_lead_somewhere(page: Path, tool: Tool) -> None:
     assert list(tool("tree").check_links(page, page.read_text("utf-8"))) == []
 
 
@@ -102,11 +91,11 @@ def test_exit_statuses() -> None:
     assert {int(status): meaning for status, meaning in rows} == exits.MEANINGS
 
 
-def test_reference_pages_are_as_the_code_is() -> None:
+def test_reference_pages_are_as_the_code_is(tool: Tool) -> None:
     assert tool("reference").main(["--check"]) == 0, "run: .venv/bin/python tools/reference.py"
 
 
-def test_every_setting_is_documented() -> None:
+def test_every_setting_is_documented(tool: Tool) -> None:
     page = (ROOT / "docs" / "settings.md").read_text("utf-8")
     missing = [name for name in [*FIELDS, *tool("reference").NAMES] if f"| `{name}` |" not in page]
     assert missing == []
@@ -251,7 +240,7 @@ WITHOUT_ADVICE = {
 """Kinds (without a value), and messages with their kind, that have no advice of their own, and why."""
 
 
-def test_every_message_of_the_client_says_what_to_do() -> None:
+def test_every_message_of_the_client_says_what_to_do(tool: Tool) -> None:
     bare = {
         (kind, text) for kind, whose, text, hint in tool("reference").messages() if whose != "server" and not hint
     }

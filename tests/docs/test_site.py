@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -17,16 +17,6 @@ ROOT = Path(__file__).resolve().parents[2]
 LOADS = {"img", "script", "iframe", "source", "video", "audio", "embed", "object"}
 THEME = {"https://github.com/pradyunsg/furo"}
 """Where the foot of each page leads, to the makers of the theme."""
-
-
-def tree() -> ModuleType:
-    """tools/tree.py."""
-    spec = importlib.util.spec_from_file_location("tree", ROOT / "tools" / "tree.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Addresses(HTMLParser):
@@ -78,8 +68,8 @@ def test_every_page_is_in_the_site_and_found_from_its_index(site: Path) -> None:
     assert (site / "README.html").resolve() in led
 
 
-def test_no_page_loads_anything_from_another_host(site: Path) -> None:
-    hosts = tree().HOSTS
+def test_no_page_loads_anything_from_another_host(site: Path, tool: Callable[[str], ModuleType]) -> None:
+    hosts = tool("tree").HOSTS
     pages = list(site.rglob("*.html"))
     assert len(pages) > 30
     for page in pages:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,13 +13,8 @@ CHANGELOG = "# Changelog\n\n## [Unreleased]\n\n## [0.2.0] - 2026-12-01\n\n## [0.
 
 
 @pytest.fixture(scope="module")
-def tree() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tree", ROOT / "tools" / "tree.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tree(tool: Callable[[str], ModuleType]) -> ModuleType:
+    return tool("tree")
 
 
 @pytest.mark.parametrize(
