@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from score.errors import Refused, Unavailable
-from score.storage.base import ObjectStore, StoredPart
-from score.storage.s3.client import S3Client
+from score.storage.base import StoredPart
 from score.storage.s3.settings import S3Settings
-from score.storage.s3.store import S3Store
 from score.testing.ceph import running_ceph
 from score.testing.faults import CutResponse, LoseResponse
 from score.testing.proxy import FaultProxy
-from score.testing.s3_contract import BotoAside
+from score.testing.s3_contract import BotoAside, opened
 from score.testing.store_contract import MINUTE, Run, Web, collect, plan
 
 if TYPE_CHECKING:
@@ -47,17 +45,6 @@ def bucket(settings: S3Settings) -> Iterator[BotoAside]:
         yield aside
     finally:
         aside.s3.close()
-
-
-@contextmanager
-def opened(
-    settings: S3Settings, name: str, run: Run, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> Iterator[ObjectStore]:
-    store = S3Store(S3Client(settings, clock=clock), name)
-    try:
-        yield store
-    finally:
-        run(store.close())
 
 
 @pytest.mark.parametrize("version", [4, 2])

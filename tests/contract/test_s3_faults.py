@@ -6,8 +6,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -18,13 +17,12 @@ import pytest
 from score.errors import AlreadyExists, Refused
 from score.protocol.parts import Span
 from score.storage.base import ObjectStore, StoredPart, stored_part
-from score.storage.s3.client import S3Client
 from score.storage.s3.settings import S3Settings
-from score.storage.s3.store import S3Store, open_stores
+from score.storage.s3.store import open_stores
 from score.testing.aws_metadata import AwsMetadata
 from score.testing.faults import LoseResponse
 from score.testing.proxy import FaultProxy
-from score.testing.s3_contract import BotoAside, role
+from score.testing.s3_contract import BotoAside, opened, role
 from score.testing.store_contract import MINUTE, Run, Web, collect, md5, plan
 
 if TYPE_CHECKING:
@@ -55,17 +53,6 @@ def settings(minio: Minio, proxy: FaultProxy) -> S3Settings:
 def store(settings: S3Settings, aside: BotoAside, run: Run) -> Iterator[ObjectStore]:
     with opened(settings, aside.bucket, run) as store:
         yield store
-
-
-@contextmanager
-def opened(
-    settings: S3Settings, name: str, run: Run, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> Iterator[ObjectStore]:
-    store = S3Store(S3Client(settings, clock=clock), name)
-    try:
-        yield store
-    finally:
-        run(store.close())
 
 
 def test_a_completion_whose_answer_is_lost(

@@ -6,8 +6,8 @@ A subclass gives the service as ``settings``.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -87,6 +87,18 @@ class BotoAside:
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
 
+@contextmanager
+def opened(
+    settings: S3Settings, bucket: str, run: Run, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Iterator[ObjectStore]:
+    """A bucket as a store, until the end of the block."""
+    store = S3Store(S3Client(settings, clock=clock), bucket)
+    try:
+        yield store
+    finally:
+        run(store.close())
+
+
 class S3Contract(StoreContract):
     """The suite, with all that it needs but ``settings``."""
 
@@ -105,14 +117,11 @@ class S3Contract(StoreContract):
     @pytest.fixture(scope="class")
     @classmethod
     def store(cls, run: Run, settings: S3Settings, aside: BotoAside) -> Iterator[ObjectStore]:
-        store = S3Store(S3Client(settings), aside.bucket)
-        yield store
-        run(store.close())
+        with opened(settings, aside.bucket, run) as store:
+            yield store
 
     @pytest.fixture(scope="class")
     @classmethod
     def late_store(cls, run: Run, settings: S3Settings, aside: BotoAside) -> Iterator[ObjectStore]:
-        client = S3Client(settings, clock=lambda: datetime.now(UTC) - timedelta(minutes=10))
-        store = S3Store(client, aside.bucket)
-        yield store
-        run(store.close())
+        with opened(settings, aside.bucket, run, lambda: datetime.now(UTC) - timedelta(minutes=10)) as store:
+            yield store
