@@ -39,10 +39,6 @@ PROBE_TIMEOUT: Final = 10.0
 """Seconds: who asks whether the store is well wants to know soon."""
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class AzureClient:
     """One container. The session opens at the first call, in the loop that runs then."""
 
@@ -50,7 +46,7 @@ class AzureClient:
         self,
         settings: AzureSettings,
         *,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """``tls`` says whom to believe; None: the authorities of the system."""

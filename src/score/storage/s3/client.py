@@ -41,10 +41,6 @@ PROBE_TIMEOUT: Final = 10.0
 _NO_STORE: Final = "Check that the endpoint is the store and no proxy answers in its place."
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class S3Client:
     """One S3 service; buckets are arguments. ``tls`` says which certificates are trusted."""
 
@@ -52,7 +48,7 @@ class S3Client:
         self,
         settings: S3Settings,
         *,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         tls: ssl.SSLContext | None = None,
     ) -> None:
         fixed = Credentials(settings.access_key, settings.secret_key, settings.session_token)
