@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -314,6 +315,8 @@ def test_jwts_that_are_refused(ego: FakeEgo) -> None:
         ):
             with pytest.raises(Unauthenticated):
                 await jwts.identify(token)
+        with pytest.raises(Unauthenticated, match="has to sign with that"):
+            await jwts.identify(jwt.encode({"exp": 99999999999}, ego.signing_key, "RS512"))
 
     with_jwts(ego.public_key_url, test)
 
