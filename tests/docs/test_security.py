@@ -55,3 +55,4 @@ def test_the_limits_are_those_of_the_page() -> None:
     assert f"nobody asked for {edge.LARGEST_BODY // 1024**2} MiB" in page
     assert f"an analysis {registry.LARGEST_PAYLOAD // 1024**2} MiB" in page
     assert f"a silent sender after {bodies.SILENCE:g} s" in page
+    assert f"takes nothing of what it is sent after {edge.Protocol.taken_within:g} s" in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import ssl
 import time
 from asyncio import BaseTransport, TimerHandle
@@ -224,10 +225,12 @@ class Protocol(HttpToolsProtocol):
     what a proxy sees as its body for the next request.
 
     ``head_within``: seconds in which a head must be there, counted from its first byte. A connection on which nothing
-    comes is closed like one that was kept.
+    comes is closed like one that was kept. ``taken_within``: seconds in which a caller has to take some of what it is
+    sent, where the system can tell: else one that reads nothing keeps the answer and its connection for ever.
     """
 
     head_within = 30.0
+    taken_within = 300.0
     _deadline: TimerHandle | None = None
     _answering: RequestResponseCycle | None = None
     _hearing = False
@@ -246,6 +249,9 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         """Somebody connects."""
         super().connection_made(transport)  # type: ignore[arg-type]
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            patience = int(self.taken_within * 1000)
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
         self._expect(self.timeout_keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:

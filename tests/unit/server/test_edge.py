@@ -180,6 +180,30 @@ def test_a_body_after_the_answer_does_not_count_as_a_head(tmp_path: Path) -> Non
         assert b"408" not in rest(connection)
 
 
+def test_a_connection_on_which_nothing_is_taken_ends(tmp_path: Path, http: urllib3.PoolManager) -> None:
+    """Who reads nothing would have an answer and its connection for ever."""
+    ended = threading.Event()
+
+    class Hasty(Protocol):
+        """Waits next to no time for a client to take what is sent."""
+
+        taken_within = 0.2
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            if isinstance(exc, TimeoutError):
+                ended.set()
+
+    with serving(tmp_path, protocol=Hasty) as server:
+        url = http.request("GET", f"{server.url}/download/ping").data.decode()
+        (sentinel,) = tmp_path.rglob("heliograph")
+        with sentinel.open("r+b") as file:
+            file.truncate(256 * 1024**2)
+        with connect(server) as connection:
+            connection.sendall(f"GET {url.removeprefix(server.url)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert ended.wait(30)
+
+
 @pytest.mark.parametrize(("call", "status"), [(b"/studies/S/", 408), (b"/htsget/reads/x", 400)])
 def test_a_payload_that_does_not_come_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: bytes, status: int
