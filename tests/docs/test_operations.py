@@ -243,7 +243,7 @@ def test_every_line_of_the_configuration_of_nginx_is_explained() -> None:
     spans = re.findall(r"`([^`\n]+)`", section)
     for line in lines:
         code = line.partition("#")[0].strip(" ;")
-        if code.startswith(("server ", "keepalive", "client_", "proxy_")) and not code.endswith("{"):
+        if code.startswith(("server ", "keepalive", "large_client_", "client_", "proxy_")) and not code.endswith("{"):
             code = re.sub(r"server \S+", "server ...", code)
             known = [one for one in spans if code.startswith(one)] or code.startswith("proxy_pass")
             assert known, f"{code} is not explained"

@@ -240,6 +240,18 @@ def test_a_proxy_that_takes_no_large_bodies(make_file: Maker, tmp_path: Path) ->
         assert "413" in result.stderr
 
 
+@pytest.mark.needs("nginx")
+def test_a_proxy_as_it_is_described_takes_long_tokens(make_file: Maker, tmp_path: Path) -> None:
+    """A JWT that names the scopes of hundreds of studies."""
+    with (
+        local_site(tmp_path) as site,
+        running_nginx(tmp_path / "nginx", CONFIGURATION, [address(site.server)]) as nginx,
+    ):
+        files = site.register([make_file("reads.bam", 100)])
+        site.run("upload", "--manifest", files.manifest, storage_url=nginx.url, accessToken="x" * 40_000)
+        assert site.has_object(files.id)
+
+
 @pytest.mark.needs("minio", "nginx")
 def test_a_proxy_that_takes_the_token_away(make_file: Maker, minio: Minio, tmp_path: Path) -> None:
     meddling = CONFIGURATION.replace("proxy_pass ", 'proxy_set_header Authorization "";\n        proxy_pass ')

@@ -77,7 +77,10 @@ class Jwts:
         if len(parts) != 3 or header is None or _document(parts[1]) is None:
             raise _refused("it is no JWT")
         if header.get("alg") != "RS256" or "crit" in header:
-            raise _refused("only RS256 is taken")
+            raise Unauthenticated(
+                "The token is not valid: only RS256 is taken.",
+                hint="The authorization server has to sign with that; in Keycloak the client or the realm says so.",
+            )
         kid = header.get("kid")
         kid = kid if isinstance(kid, str) else None
         await self._keys.freshen()

@@ -129,6 +129,7 @@ class KeySet:
         self._problem = f"The public key at {self._name} has not been fetched yet."
         self._fetched = self._looked = -_FRESH
         self._lost = False
+        self._tried = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
         file = key_file(location)
@@ -140,6 +141,7 @@ class KeySet:
                 self._keys = read(file.read_text(), str(file))
             except (OSError, UnicodeDecodeError) as error:
                 raise Misconfigured(f"The public key in {file} cannot be read: {error}.") from error
+            self._tried.set()
 
     async def freshen(self) -> None:
         """Fetch the keys anew where they are old, once for all who ask: one that was withdrawn proves nothing more.
@@ -180,7 +182,8 @@ class KeySet:
         }
 
     async def probe(self) -> str:
-        """Empty when there is a key to verify with, else what is wrong."""
+        """Empty when there is a key to verify with, else what is wrong. The end of the first look is waited for."""
+        await self._tried.wait()
         return "" if self._keys else self._problem
 
     async def close(self) -> None:
@@ -230,6 +233,8 @@ class KeySet:
             raise self._away(type(error).__name__) from error
         except Misconfigured as error:
             raise Unavailable(str(error), retry_after=_RENEWAL) from error
+        finally:
+            self._tried.set()
 
     def _away(self, why: str) -> Unavailable:
         return Unavailable(f"The public key at {self._name} is not to be had: {why}.", retry_after=_RENEWAL)

@@ -22,7 +22,7 @@ from score.broker.audit import TRAIL, Trail, conclude
 from score.protocol.onward import ONWARD, REQUEST_ID
 from score.server.logs import PROBED
 from score.server.probes import Standing
-from score.server.problems import HTSGET, body, problem
+from score.server.problems import CONTEXT, HTSGET, body, problem
 from score.server.trail import Networks, Templates, client_of, new_id, request_id
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class Edge:
         call = f"{scope['method']} {raw[:_SHOWN].decode('ascii', 'backslashreplace')}"
         outside = bool(self._context) and not path.startswith(f"{self._context}/")
         if not outside:
+            CONTEXT.set(self._context)
             path = scope["path"] = path.removeprefix(self._context)
         status = 0
         answered = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from http import HTTPStatus
 
@@ -26,6 +27,8 @@ from score.protocol.ids import is_uuid
 
 log = logging.getLogger(__name__)
 
+CONTEXT: ContextVar[str] = ContextVar("context", default="")
+"""Path below which the server is, where that of the request at hand begins with it."""
 STATUS: dict[type[errors.ScoreError], int] = {
     errors.NotFound: 404,
     errors.AlreadyExists: 500,  # clients of the reference stop on it
@@ -85,7 +88,7 @@ def body(status: int, path: str, message: str, request_id: str = "", name: str =
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "status": status,
         "error": HTTPStatus(status).phrase,
-        "path": path,
+        "path": CONTEXT.get() + path,
         "message": message,
     }
     if named := request_id or (trail.request_id if trail else ""):

@@ -78,12 +78,15 @@ def test_the_whole_server_is_below_a_path(tmp_path: Path, http: urllib3.PoolMana
         assert server.url not in page.headers["content-security-policy"]
         assert http.request("GET", f"{base}/v2/api-docs").json()["servers"] == [{"url": "/storage-api"}]
         wrong = http.request("PUT", f"{base}/nothing", body=b"x" * (LARGEST_BODY + 1))
-        assert wrong.status == 413
+        assert (wrong.status, wrong.json()["path"]) == (413, "/storage-api/nothing")
+        for path in ("nothing", f"upload/{OBJECT}/status", f"download/{OBJECT}?offset=0&length=-1"):
+            asked = f"{base}/{path}"
+            assert http.request("GET", asked).json()["path"] == urlsplit(asked).path
         top = http.request("GET", base, redirect=False)
         assert (top.status, top.headers["location"]) == (302, "/storage-api/")
         for path in ("/", "/profile", "/ready", "/storage-apis/profile", "/x/storage-api/profile"):
             answer = http.request("GET", server.url + path)
-            assert answer.status == 404, path
+            assert (answer.status, answer.json()["path"]) == (404, path)
             assert "below /storage-api/ (server.servlet.context-path)" in answer.json()["message"]
 
 

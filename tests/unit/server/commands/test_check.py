@@ -114,7 +114,11 @@ def test_check_names_what_is_wrong_and_what_mends_it(
             "--auth.server.clientId=x", "--auth.server.clientSecret=y",
         ]  # fmt: skip
         assert "auth.server.url" in wrong()["authorization"][1]
-        assert ego.url
+        keys = "--spring.security.oauth2.resourceserver.jwt.public-key-location"
+        place.settings = [*good, "--spring.profiles.active=s3,secure", f"{keys}={ego.public_key_url}"]
+        assert wrong() == {}
+        place.settings[-1] += "/elsewhere"
+        assert "404" in wrong()["authorization"][0]
 
 
 PORTAL = "https://portal.test"
