@@ -82,7 +82,7 @@ class Completion:
                 raise
             await self.forget(object_id, upload)  # done by another server, or before its answer was lost
             return made
-        await self._conclude(object_id, upload, keys)
+        await self.forget(object_id, upload, keys)
         return final
 
     async def _from_memory(self, object_id: str, upload: UploadId, known: Known) -> Specification | None:
@@ -99,20 +99,8 @@ class Completion:
             await self._join(object_id, final, known.stored(), meta.last_modified, overwrite=known.overwrite)
         except (Conflict, NotFound):
             return None
-        await self._conclude(object_id, upload, known.keys)
+        await self.forget(object_id, upload, known.keys)
         return final
-
-    async def _conclude(self, object_id: str, upload: UploadId, keys: Sequence[str]) -> None:
-        """Forget the state of an upload that was completed. NotFound where its object was removed for good while its
-        ``.meta`` was on the way: who removed it has not seen that one."""
-        key = self._layout.object(object_id)
-        stat, _ = await in_order(self._objects.stat(key), self.forget(object_id, upload, keys))
-        if stat is None:
-            await self._state.delete(self._layout.meta(object_id))
-            raise NotFound(
-                f"The object {object_id} was removed while its upload was completed.",
-                hint="Upload it again, if it is to be there.",
-            )
 
     async def _join(
         self,

@@ -119,7 +119,7 @@ def test_who_proved_every_part_lists_nothing_to_complete(run: Callable[[Test], N
         site.objects.calls.clear()
         site.state.calls.clear()
         await server.complete(upload[0], upload[1])
-        assert [name for name in site.objects.calls if name != "limits"] == ["complete", "stat"]
+        assert [name for name in site.objects.calls if name != "limits"] == ["complete"]
         assert site.state.calls == ["stat", "put", "delete"]
         assert await site.keys() == []
         final = await site.final(upload[0])

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from score.broker.removal import Place, Removal
 from score.errors import AlreadyExists, NotFound
 from score.protocol.parts import Span
 from score.storage.base import ObjectStat, ObjectStore, Prefix
 
 from ..conftest import LAYOUT
-from .conftest import DATA, PART, SIZE, Crash, Dying, Opaque, Run, Site, Upload, md5
+from .conftest import DATA, PART, SIZE, Crash, Dying, Opaque, Run, Site, Upload
 
 
 class SameMoment:
@@ -33,23 +32,6 @@ class SameMoment:
         await self._all.wait()
         for entry in found:
             yield entry
-
-
-class Removing:
-    """A bucket of state in which a final ``.meta`` arrives when its object has just been removed for good."""
-
-    def __init__(self, site: Site, object_id: str) -> None:
-        self._site = site
-        self._object_id = object_id
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._site.state, name)
-
-    async def put(self, key: str, data: bytes) -> None:
-        if key == LAYOUT.meta(self._object_id):
-            site = self._site
-            await Removal(LAYOUT, Place(site.objects, site.state, site.server())).remove(self._object_id, "a test")
-        await self._site.state.put(key, data)
 
 
 async def start_two(site: Site, *, overwrite: bool = False) -> tuple[Upload, Upload]:
@@ -132,25 +114,5 @@ def test_a_crash_at_the_completion_of_what_replaces_nothing(run: Run, after: boo
         await upload.complete()
         await upload.check_complete()
         await upload.complete()
-
-    run(test)
-
-
-@pytest.mark.parametrize("known", [False, True], ids=["by another server", "by the one that knows all parts"])
-def test_an_object_that_is_removed_before_its_final_meta_is_there_is_not_complete(run: Run, known: bool) -> None:
-    """Claim: nobody is told that an object is there which was removed for good meanwhile."""
-
-    async def test(site: Site) -> None:
-        upload = await site.start(await site.register(SIZE))
-        server = site.server(state=Removing(site, upload.object_id))
-        for number, piece in enumerate(DATA, 1):
-            etag = await upload.send(number, piece)
-            by = server if known else site.server()
-            await by.finish_part(upload.object_id, upload.id, number, md5(piece), etag)
-        with pytest.raises(NotFound, match="removed"):
-            await server.complete(upload.object_id, upload.id)
-        assert await site.objects.stat(LAYOUT.object(upload.object_id)) is None
-        assert [entry.key async for entry in site.state.scan("") if upload.object_id in entry.key] == []
-        assert not await site.server().exists(upload.object_id)
 
     run(test)

@@ -150,7 +150,7 @@ class TestShort:
             await site.send(spec["parts"][0], b"abc")
             site.watched_objects.calls.clear()
             assert await uploads.finish_part(object_id, spec["uploadId"], 1, md5(b"abc"), md5(b"abc"), complete=True)
-            assert [name for name in site.watched_objects.calls if name != "limits"] == ["complete", "stat"]
+            assert [name for name in site.watched_objects.calls if name != "limits"] == ["complete"]
             assert (await site.final(object_id))["parts"][0]["sourceMd5"] == md5(b"abc")
 
         run(test)
