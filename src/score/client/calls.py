@@ -274,6 +274,10 @@ class Song:
         """Song's document of an analysis: its state, times, and the records of its files (``files``)."""
         return self._to.read(dict[str, Any], "GET", f"/studies/{_id(study)}/analysis/{_id(analysis)}")
 
+    def is_published(self, study: str, analysis: str) -> bool:
+        """Whether an analysis is published."""
+        return self.document(study, analysis).get("analysisState") == "PUBLISHED"
+
     def entities(self, analysis: str, study: str | None = None) -> Iterator[Entity]:
         """The files of an analysis, all pages, no id twice."""
         query: dict[str, str | int] = {"gnosId": analysis}
