@@ -102,7 +102,8 @@ def _require_writable(path: Path) -> None:
 def publish(ctx: click.Context, study_id: str, analysis_id: str) -> int:
     """Publish an analysis whose files are all uploaded, so that they can be downloaded."""
     from score.cli.session import session
+    from score.client.publication import publish as make_public
 
-    with session(ctx, live=False) as run, _said_what_to_do():
-        run.screen.line(run.client.song.publish(study_id, analysis_id))
+    with session(ctx, live=False) as run:
+        run.screen.line(make_public(run.client, study_id, analysis_id))
     return exits.OK

@@ -7,7 +7,8 @@ only, and redirects are not followed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -190,11 +191,8 @@ class Score:
         return self._started(f"/upload/{_id(object_id)}/begin", {"fileSize": size, "md5": md5})
 
     def _started(self, path: str, query: Query) -> Specification:
-        try:
+        with _hinting(_unpublishing):
             return self._to.read(Specification, "POST", path, query)
-        except Conflict as error:
-            error.hint = _unpublishing(error.message) or error.hint
-            raise
 
     def finish_part(
         self, object_id: str, upload_id: str, number: int, md5: str, etag: str, *, complete: bool = False
@@ -208,7 +206,8 @@ class Score:
 
     def complete(self, object_id: str, upload_id: str) -> None:
         """Make the object of its parts. May be repeated."""
-        self._to.call("POST", f"/upload/{_id(object_id)}", {"uploadId": upload_id})
+        with _hinting(_unpublishing):
+            self._to.call("POST", f"/upload/{_id(object_id)}", {"uploadId": upload_id})
 
     def cancel(self, object_id: str, upload_id: str) -> None:
         """Drop an upload in progress. NotFound where there is none. The reference's server drops whichever is."""
@@ -224,12 +223,19 @@ class Score:
             query["external"] = "true"
         if not urls:
             query["exclude-urls"] = "true"
-        try:
+        with _hinting(_publishing) if urls else nullcontext():
             return self._to.read(Specification, "GET", f"/download/{_id(object_id)}", query)
-        except Conflict as error:
-            if urls:
-                error.hint = _publishing(error.message) or error.hint
-            raise
+
+
+@contextmanager
+def _hinting(hint: Callable[[str], str]) -> Iterator[None]:
+    """For a call whose refusal may be about the state of an analysis: what ``hint`` makes of its message, if
+    anything, is what to do."""
+    try:
+        yield
+    except Conflict as error:
+        error.hint = hint(error.message) or error.hint
+        raise
 
 
 _WITHDRAWN = "It was withdrawn; ask whoever owns the analysis."
@@ -275,6 +281,10 @@ class Song:
     def document(self, study: str, analysis: str) -> dict[str, Any]:
         """Song's document of an analysis: its state, times, and the records of its files (``files``)."""
         return self._to.read(dict[str, Any], "GET", f"/studies/{_id(study)}/analysis/{_id(analysis)}")
+
+    def is_published(self, study: str, analysis: str) -> bool:
+        """Whether an analysis is published."""
+        return self.document(study, analysis).get("analysisState") == "PUBLISHED"
 
     def entities(self, analysis: str, study: str | None = None) -> Iterator[Entity]:
         """The files of an analysis, all pages, no id twice."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from score.errors import Conflict
 from score.metadata.payload import Document
 
+NAMED = 5
+"""Files that are named in an error; of the others only the number is told."""
 Held = tuple[int, str | None]
 """Size in bytes, and MD5 in hex, None where nobody knows it."""
 
@@ -26,7 +28,7 @@ class OtherChecksums(Conflict):
 def check_objects(
     analysis: str, files: Sequence[Document], held: Mapping[str, Held | None], *, ignore_undefined: bool = False
 ) -> None:
-    """Raises MissingObjects, OtherSizes or OtherChecksums, in this order, naming the files.
+    """Raises MissingObjects, OtherSizes or OtherChecksums, in this order, naming files.
 
     ``held`` is what the store holds under the object id of each file, None for nothing. ``ignore_undefined`` lets
     objects pass whose MD5 nobody knows.
@@ -60,4 +62,5 @@ def check_objects(
 
 
 def _name(files: Sequence[Document]) -> str:
-    return ", ".join(f"{file['objectId']} ({file['fileName']})" for file in files)
+    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+    return ", ".join(f"{file['objectId']} ({file['fileName']})" for file in files[:NAMED]) + more

@@ -44,7 +44,8 @@ from score.transfer.connections import is_forbidden, pool_classes, refuse
 from score.transfer.outage import server_of
 
 USER_AGENT = f"score-client/{__version__}"
-_LONGEST_ERROR = 16 * 1024
+_LONGEST_ERROR = 1024 * 1024
+"""Bytes; Song's documents hold a stack trace, and the ids of all files that they are about."""
 _BUSY = (408, 429)
 _XML_CODE = re.compile(r"<Code>([^<]{1,80})</Code>")
 _OTHER_NAME = re.compile(r"(?i)hostname mismatch|ip address mismatch|certificate is of another host")
@@ -291,7 +292,7 @@ def refusal_message(response: BaseHTTPResponse) -> str:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return one_line(text, 300)
-    return one_line(str(found.get("message") or ""), 500) if isinstance(found, dict) else ""
+    return one_line(str(found.get("message") or ""), 1000) if isinstance(found, dict) else ""
 
 
 def _read_refusal(response: BaseHTTPResponse) -> tuple[str, bool]:

@@ -150,6 +150,12 @@ def test_what_is_missing_is_named_before_what_differs() -> None:
     assert "b.bam" not in str(caught.value)
 
 
+def test_of_many_files_some_are_named() -> None:
+    many = [{"objectId": f"{number}", "fileName": f"{number}.bam"} for number in range(2500)]
+    with pytest.raises(MissingObjects, match=r": 0 \(0\.bam\), .*, 4 \(4\.bam\) and 2495 more$"):
+        check_objects("A", many, {})
+
+
 def test_sizes_come_before_checksums() -> None:
     with pytest.raises(OtherSizes, match=r"\[b \(b\.bam\)\]"):
         check_objects("A", files(), {"a": (5, None), "b": (6, EMPTY_MD5), "c": (5, "0" * 32)})

@@ -200,6 +200,7 @@ def test_a_stores_wish_to_be_left_alone_is_kept(engine: Engine, store: FaultySco
         (b" Out\r\nof \x1b[31morder\x00 ", "Out of [31morder"),
         (b"\n<html>\nBad gateway</html>", ""),
         (b"\xff\xfe", "\N{REPLACEMENT CHARACTER}" * 2),
+        pytest.param(b'{"stackTrace": ["%s"], "message": "Missing: x"}' % (b"a" * 60_000), "Missing: x", id="Song"),
         (b"", ""),
     ],
 )

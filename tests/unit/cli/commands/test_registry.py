@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from score.testing.faults import Answer, Reset
+from score.testing.faults import Answer, LoseResponse, Reset
+from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
 
-from ..conftest import ANALYSIS, CLIENT, DATA, OBJECT, Run
+from ..conftest import ANALYSIS, CLIENT, DATA, MD5, OBJECT, Run
 
 
 def prepare(folder: Path, song: FakeSong) -> None:
@@ -44,7 +45,8 @@ class TestRegistry:
         song.traffic.inject(Reset(), times=None)
         status, out, err = run(*words)
         assert (status, out) == (5, "")
-        assert "Run the same command again later; score-client check tells what is away." in err
+        assert "Run the same command again later" in err
+        assert "score-client check tells what is away." in err
         assert not (folder / "m.txt").exists()
 
     @pytest.mark.parametrize("flag", ["", "--quiet", "--silent"])
@@ -136,6 +138,8 @@ class TestRegistry:
         assert not (folder / "m.txt").exists()
 
     def test_publishing(self, run: Run, folder: Path, song: FakeSong) -> None:
+        song.register("a.bam", analysis=ANALYSIS, study="S")
+        song.set_state(ANALYSIS, "PUBLISHED")
         song.traffic.inject(Answer(200, b'{"message":"\\u001b[2Jpublished\\n"}'), method="PUT")
         status, out, err = run("publish", "--study-id", "S", "--analysis-id", ANALYSIS)
         assert (status, out, err) == (0, "", "[2Jpublished\n")
@@ -147,3 +151,39 @@ class TestRegistry:
         song.traffic.inject(Answer(409, b'{"message":"The analysis is not related to the studyId"}'), method="PUT")
         _, _, err = run("publish", "--study-id", "storage", "--analysis-id", ANALYSIS)
         assert "Upload the files" not in err, "none is named"
+
+    @pytest.mark.parametrize("body", [b"{}", b'{"message":"AnalysisId x successfully published"}'])
+    def test_nothing_is_told_as_published_that_is_not(
+        self, run: Run, folder: Path, song: FakeSong, body: bytes
+    ) -> None:
+        """Another service may answer so; and somebody may have taken the analysis back."""
+        song.register("a.bam", analysis=ANALYSIS, study="S")
+        song.traffic.inject(Answer(200, body), method="PUT")
+        status, _, err = run("publish", "--study-id", "S", "--analysis-id", ANALYSIS)
+        assert status == 3
+        assert f"Analysis {ANALYSIS} is not published" in err
+        assert "successfully" not in err
+
+    def test_a_publication_whose_answer_is_lost(
+        self, run: Run, folder: Path, song: FakeSong, site: FaultyScore
+    ) -> None:
+        """A proxy in between may wait for less time than Song needs for many files, each time."""
+        file = song.register("a.bam", analysis=ANALYSIS, study="S", size=len(DATA), md5=MD5)
+        site.fake.add(file.object_id, DATA)
+        song.score_url = site.url
+        song.traffic.inject(LoseResponse(), method="PUT", times=None)
+        status, _, err = run("publish", "--study-id", "S", "--analysis-id", ANALYSIS)
+        assert (status, err) == (0, f"Analysis {ANALYSIS} is published.\n")
+        assert len(song.traffic.seen(method="PUT")) == 1
+
+    def test_a_publication_is_asked_for_again_where_that_may_help(
+        self, run: Run, folder: Path, song: FakeSong, site: FaultyScore
+    ) -> None:
+        file = song.register("a.bam", analysis=ANALYSIS, study="S", size=len(DATA), md5=MD5)
+        site.fake.add(file.object_id, DATA)
+        song.score_url = site.url
+        song.traffic.inject(Answer(502), method="PUT")
+        status, _, err = run("publish", "--study-id", "S", "--analysis-id", ANALYSIS)
+        assert status == 0
+        assert song.state(ANALYSIS) == "PUBLISHED"
+        assert "the server answered 502" in err

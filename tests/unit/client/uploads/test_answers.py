@@ -73,6 +73,7 @@ class TestServerErrors:
             client.upload(path, OBJECT, MD5)
         assert OBJECT not in site.fake.objects
 
+    @pytest.mark.parametrize("during", ["/(uploads|begin)", f"^/upload/{OBJECT}$"], ids=["start", "completion"])
     @pytest.mark.parametrize(
         ("message", "hint"),
         [
@@ -82,11 +83,10 @@ class TestServerErrors:
         ],
     )
     def test_of_an_analysis_that_takes_no_files_any_more_it_is_told_what_to_do(
-        self, client: Client, site: FaultyScore, path: Path, message: str, hint: str
+        self, client: Client, site: FaultyScore, path: Path, message: str, hint: str, during: str
     ) -> None:
-        site.traffic.inject(
-            Answer(409, json.dumps({"message": message}).encode()), path="/(uploads|begin)", times=None
-        )
+        answer = Answer(409, json.dumps({"message": message}).encode())
+        site.traffic.inject(answer, method="POST", path=during, times=None)
         with pytest.raises(Conflict, match=message) as caught:
             client.upload(path, OBJECT, MD5)
         assert caught.value.hint.startswith(hint)
