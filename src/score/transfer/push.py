@@ -13,7 +13,7 @@ from score.protocol.digests import etag_md5
 from score.protocol.wire import Part
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Moved, PartDone
-from score.transfer.files import Source, read_span, translate
+from score.transfer.files import Source, read_span, translated
 from score.transfer.http import place, store_error
 from score.transfer.retry import Damaged
 from score.transfer.verify import Follower, in_step
@@ -104,15 +104,12 @@ class Push:
 
         def body() -> Iterator[memoryview]:
             nonlocal sent
-            with self.source.open() as file:
-                try:
-                    for chunk in read_span(file, part.span, self.engine.budget.chunk):
-                        digest.update(chunk)
-                        for piece in self._paced(chunk):
-                            yield piece
-                            sent += len(piece)
-                except OSError as error:
-                    raise translate(error, self.source.path) from error
+            with translated(self.source.path), self.source.open() as file:
+                for chunk in read_span(file, part.span, self.engine.budget.chunk):
+                    digest.update(chunk)
+                    for piece in self._paced(chunk):
+                        yield piece
+                        sent += len(piece)
 
         try:
             headers = {"Content-Length": str(part.part_size)}
