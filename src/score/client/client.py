@@ -263,7 +263,7 @@ class Client:
         with self._asking:
             if self._shared is None:
                 disk, folder = int(self.settings.cache_disk * 1024 * MIB), self.settings.cache_folder
-                with translated(folder or "The system's temporary folder"):
+                with translated(f"reading.cache.folder: {folder}" if folder else "The system's temporary folder"):
                     self._shared = Shared(self.engine, block=self._block, disk=disk, folder=folder)
             return self._shared
 
