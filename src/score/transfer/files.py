@@ -19,6 +19,8 @@ from score.transfer.budget import LARGEST_CHUNK as CHUNK
 CHECK = "Check the path."
 """What to do, where nothing better is known."""
 OTHER_FOLDER = "Name another --output-dir."
+TEMPORARY = "The folder of temporary files, TMPDIR"
+"""How messages call it."""
 _UMASK = os.umask(0o077)  # it can only be read by setting it, which is safest before there are threads
 os.umask(_UMASK)
 _PLAIN = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
