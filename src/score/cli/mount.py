@@ -26,11 +26,13 @@ from score.client import settings as configuration
 from score.client.client import Client
 from score.client.handles import Handles
 from score.client.manifest_source import fetch
+from score.errors import ScoreError
 from score.transfer.files import translated
 
 if TYPE_CHECKING:
     from score.mount.index import Index
     from score.mount.tree import Tally
+    from score.reading.shared import Tally as Fetched
 
 LAYOUTS = ("bundle", "object-id")
 
@@ -112,7 +114,11 @@ def mount(
     if daemonize:
         log = platformdirs.user_log_path("score") / f"mount{quote(str(point), safe='').replace('%2F', '-')}.log"
         screen.line(f"What happens in the background is written to {log}")
-        ready = to_background(log)
+        try:
+            ready = to_background(log)
+        except ScoreError as error:
+            error.hint = "Name another folder for the log in XDG_STATE_HOME, or leave out --daemonize."
+            raise
         background: Screen = Log(sys.stderr, silent=shown.silent)
     else:
         background = screen
@@ -148,6 +154,7 @@ def mount(
             shared=bool({"allow_other", "allow_root"} & chosen.keys()),
             trace=values.boolean("mount.logging", False),
         )
+        fetched = client.shared.tally  # before there is a mount: its cache may have no place
         mounts.append(fuse.Mount(tree, point, chosen, f"score:{urlsplit(settings.storage_url).netloc}"))
         client.stop.check()  # a signal that came before there was a mount to end
 
@@ -165,15 +172,20 @@ def mount(
             tree.close()
             repository.close()
             if mounts[0].begun:
-                _sum_up(background, point, client, tree.tally, time.monotonic() - begun)
+                _sum_up(background, point, fetched, tree.tally, time.monotonic() - begun)
     return exits.OK
 
 
 def _index(kept: Path | None) -> Index:
     from score.mount.index import Index
 
-    with translated(kept or Path()):
-        return Index(kept)
+    try:
+        with translated(kept or Path()):
+            return Index(kept)
+    except ScoreError as error:
+        if kept is not None:
+            error.hint = "Name another folder for the list in XDG_CACHE_HOME, or leave out --cache-metadata."
+        raise
 
 
 def _kept(storage: str, metadata: str, wanted: Sequence[str] | None) -> Path:
@@ -182,8 +194,7 @@ def _kept(storage: str, metadata: str, wanted: Sequence[str] | None) -> Path:
     return platformdirs.user_cache_path("score") / f"mount-{hashlib.sha256(what.encode()).hexdigest()[:16]}.sqlite"
 
 
-def _sum_up(screen: Screen, point: Path, client: Client, did: Tally, seconds: float) -> None:
-    fetched = client.shared.tally
+def _sum_up(screen: Screen, point: Path, fetched: Fetched, did: Tally, seconds: float) -> None:
     asked = fetched.hits + fetched.misses
     screen.line(
         f"Unmounted {point} after {duration(seconds)}: {did.opened:,} files opened, {size(did.read)} read in "

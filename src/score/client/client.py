@@ -43,7 +43,7 @@ from score.transfer.bandwidth import Throttle, parse
 from score.transfer.budget import Budget
 from score.transfer.engine import Engine
 from score.transfer.events import Event, Listener, ignore
-from score.transfer.files import translated
+from score.transfer.files import TEMPORARY, translated
 from score.transfer.http import Http
 from score.transfer.journal import places
 from score.transfer.lock import held
@@ -263,7 +263,7 @@ class Client:
         with self._asking:
             if self._shared is None:
                 disk, folder = int(self.settings.cache_disk * 1024 * MIB), self.settings.cache_folder
-                with translated(folder or "The system's temporary folder"):
+                with translated(f"reading.cache.folder: {folder}" if folder else TEMPORARY):
                     self._shared = Shared(self.engine, block=self._block, disk=disk, folder=folder)
             return self._shared
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from score.client.calls import Score
 from score.client.catalog import Catalog
-from score.client.layout import Claims, place
+from score.client.layout import Claims, folds, place
 from score.client.many import FATAL, Later, Once
 from score.client.outcome import Outcome, State
 from score.client.packed import Packed
@@ -30,7 +30,7 @@ class Downloads:
         self._score = score
         self._catalog = catalog
         self._wanted = wanted
-        self._claims = Claims()
+        self._claims = Claims(folding=wanted.force and folds(wanted.out))  # else nothing is replaced in any case
         self._once = Once()
         self._pairs = Packed("\t".join, lambda line: line.split("\t"))
         self._lock = threading.Lock()

@@ -8,9 +8,11 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from unicodedata import category
+from tempfile import NamedTemporaryFile
+from unicodedata import category, normalize
 from uuid import UUID
 
 from score.client.packed import Known
@@ -100,18 +102,29 @@ def distinct(files: Iterable[tuple[str, str]]) -> list[str]:
     return [name if good and fits(name) else object_id for object_id, name, good in longer]
 
 
-class Claims:
-    """Which object each file of a run belongs to, so that files of equal name never overwrite one another."""
+def folds(folder: Path) -> bool:
+    """Whether names in a folder are one that differ in case only, or in how an accent is written, as on the disks of
+    macOS and Windows. It is tried out; false where nothing can be written."""
+    with suppress(OSError), NamedTemporaryFile(prefix=".score-", suffix=".names", dir=folder) as file:
+        return os.path.lexists(folder / Path(file.name).name.swapcase())
+    return False
 
-    def __init__(self) -> None:
+
+class Claims:
+    """Which object each file of a run belongs to, so that files of equal name never overwrite one another; of names
+    that are equal to the file system, where that is ``folding`` (:func:`folds`)."""
+
+    def __init__(self, *, folding: bool = False) -> None:
+        self._folding = folding
         self._owners = Known(16)
         self._lock = threading.Lock()
 
     def claim(self, path: Path, object_id: str) -> None:
         """Raises Conflict where the file is another object's, Invalid where the id is none."""
         asks = UUID(check_object_id(object_id))
+        name = normalize("NFC", os.fspath(path)).casefold() if self._folding else os.fspath(path)
         with self._lock:
-            owner = self._owners.add(os.fspath(path), asks.bytes) or asks.bytes
+            owner = self._owners.add(name, asks.bytes) or asks.bytes
         if owner != asks.bytes:
             other = UUID(bytes=owner)
             raise Conflict(

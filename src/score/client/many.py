@@ -21,6 +21,7 @@ from score.client.packed import Known
 from score.errors import Cancelled, NoSpace, ScoreError, Unauthenticated, Unavailable
 from score.protocol.parts import MIB
 from score.transfer.events import Ended, Listener
+from score.transfer.files import translated
 from score.transfer.outage import LIMIT, Outage
 from score.transfer.retry import Exhausted, Stop
 
@@ -144,7 +145,10 @@ class Many(Generic[T]):
             return [Outcome(object_id, State.FAILED, path, error=fatal[0])]
         start = time.monotonic()
         try:
-            outcomes = work(item)
+            with translated(
+                path or object_id
+            ):  # a disk that fails may say so at any call: it is one file's, no defect
+                outcomes = work(item)
         except Cancelled:
             raise
         except ScoreError as error:

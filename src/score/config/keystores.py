@@ -93,15 +93,21 @@ class Identity:
         password = secrets.token_hex(16)
         pem = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password.encode()))
         pem += b"".join(one.public_bytes(Encoding.PEM) for one in self.chain)
-        descriptor, name = tempfile.mkstemp(suffix=".pem")
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(pem)
-            context.load_cert_chain(name, password=password)
+            descriptor, name = tempfile.mkstemp(suffix=".pem")
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(pem)
+                context.load_cert_chain(name, password=password)
+            finally:
+                os.unlink(name)
         except ssl.SSLError as error:
             raise self.source.wrong(f"the certificate is not fit for use: {error.reason or error}") from error
-        finally:
-            os.unlink(name)
+        except OSError as error:
+            raise self.source.wrong(
+                f"no temporary file can be made for it: {error.strerror}",
+                "Make room in the folder of temporary files, or name another one in TMPDIR.",
+            ) from error
 
 
 def read_store(location: Location, alias: str, alias_setting: str) -> Identity:

@@ -45,6 +45,7 @@ STATUS: dict[type[errors.ScoreError], int] = {
     errors.Misconfigured: 500,
     errors.Cancelled: 503,
 }
+_TROUBLES = (errors.NoSpace, errors.Refused, errors.Integrity, errors.Unavailable, errors.Misconfigured)
 HTSGET = "/htsget/"
 """Where the paths of htsget begin, whose refusals have a shape and, in part, statuses of their own."""
 _HTSGET_STATUS: dict[type[errors.ScoreError], int] = {
@@ -110,7 +111,7 @@ def problem(
 
 def answer(request: Request, error: errors.ScoreError) -> Response:
     """The answer to a request that ended with this error."""
-    log_shortage(error)
+    log_trouble(error)
     path = request.url.path
     status = status_of(error, path)
     name = next((HTSGET_NAMES[kind] for kind in type(error).__mro__ if kind in HTSGET_NAMES), "")
@@ -120,9 +121,10 @@ def answer(request: Request, error: errors.ScoreError) -> Response:
     return problem(status, path, str(error), headers | when_again(error), name)
 
 
-def log_shortage(error: errors.ScoreError) -> None:
-    """Say in the log that a disk is full: who has to make room sees no answers."""
-    if isinstance(error, errors.NoSpace):
+def log_trouble(error: errors.ScoreError) -> None:
+    """Say in the log what keeps the server from its work, as a disk that is full or fails: who has to mend it sees no
+    answers. What is to be asked again in a moment is no trouble."""
+    if isinstance(error, _TROUBLES) and not (isinstance(error, errors.Unavailable) and error.retry_after is not None):
         trail = TRAIL.get()
         log.error("Request %s: %s", trail.request_id if trail else "-", error)
 

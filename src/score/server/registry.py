@@ -45,7 +45,7 @@ from score.metadata.embedded import (
 from score.metadata.payload import Document
 from score.metadata.publication import Held, MissingObjects, OtherChecksums, OtherSizes, check_objects
 from score.server import bodies
-from score.server.problems import log_shortage, when_again
+from score.server.problems import log_trouble, when_again
 from score.server.routes import bearer
 
 LARGEST_PAYLOAD = 64 * 1024**2
@@ -370,7 +370,7 @@ def _told_as_song(call: Handler) -> Handler:
         except Refusal as refusal:
             return _problem(request, refusal.fault, str(refusal))
         except ScoreError as error:
-            log_shortage(error)
+            log_trouble(error)
             fault = next(fault for kind, fault in _FAULTS if isinstance(error, kind))
             return _problem(request, fault, str(error), when_again(error))
 

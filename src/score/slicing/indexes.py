@@ -14,7 +14,7 @@ from score.genomics.indexes import Index, read_index
 from score.protocol.parts import MIB
 from score.slicing.records import pysam, refusal
 from score.slicing.sources import Bytes, Input, LocalBytes
-from score.transfer.files import translate
+from score.transfer.files import TEMPORARY, translate, translated
 
 LARGEST = 512 * MIB
 """Bytes of an index, packed or not."""
@@ -58,7 +58,9 @@ def beside(path: Path, format: Format) -> Path | None:
 
 def _build(file: Input, path: Path) -> Index:
     assert file.kind is not None
-    with tempfile.TemporaryDirectory(prefix="score-index-") as folder:
+    with translated(TEMPORARY):
+        scratch = tempfile.TemporaryDirectory(prefix="score-index-")
+    with scratch as folder:
         made = Path(folder) / "index"
         build(path, made, file.kind.format)
         with LocalBytes(made) as data:

@@ -20,7 +20,7 @@ from score.slicing.records import STDOUT, Format, Task, copy_reads, pysam
 from score.slicing.regions import FAR, UNPLACED, Missing, Region, Wanted, parse, refuse
 from score.slicing.sources import Input
 from score.slicing.variants import Undeclared, copy_variants
-from score.transfer.files import translated
+from score.transfer.files import TEMPORARY, translated
 
 Judge = Callable[[Sequence[str]], None]
 _BAI_MOST = 1 << 29
@@ -145,7 +145,7 @@ def view_merged(opens: Sequence[Callable[[], AbstractContextManager[Item]]], req
     """
     if not opens:
         raise Invalid("There is nothing to merge.", hint="Name at least one file.")
-    with translated(request.output_dir or "The folder of temporary files, TMPDIR"):
+    with translated(request.output_dir or TEMPORARY):
         if request.output_dir is not None:
             request.output_dir.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=".score-view-", dir=request.output_dir)
@@ -344,7 +344,8 @@ def _index(path: Path, made: Path, format: Format) -> str:
         with library.AlignmentFile(str(path), "rb", check_sq=False) as file:
             long = any(length > _BAI_MOST for length in file.lengths)
     else:
-        with library.VariantFile(str(path)) as file:
+        # by a name it would look for an index, and complain that there is none
+        with path.open("rb") as opened, library.VariantFile(opened) as file:
             long = any((contig.length or 0) > _BAI_MOST for contig in file.header.contigs.values())
     indexes.build(path, made, kind, long=long)
     return ".csi" if long or format is Format.BCF else ".bai" if format is Format.BAM else ".tbi"

@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from score.transfer.budget import LARGEST_CHUNK as CHUNK
 CHECK = "Check the path."
 """What to do, where nothing better is known."""
 OTHER_FOLDER = "Name another --output-dir."
+TEMPORARY = "The folder of temporary files, TMPDIR"
+"""How messages call it."""
 _UMASK = os.umask(0o077)  # it can only be read by setting it, which is safest before there are threads
 os.umask(_UMASK)
 _PLAIN = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -28,13 +30,40 @@ _PLAIN = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 def translate(error: OSError, path: Path | str) -> ScoreError:
     """The error that a user reads for a failed call on a local file."""
     reason = os.strerror(error.errno) if error.errno else str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace(
-            f"{path}: {reason}.", hint="Free some space, then run the same command again: what is done is kept."
-        )
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return NotFound(f"{path}: {reason}.", hint=CHECK)
-    return Refused(f"{path}: {reason}.", hint="Check the path, and who may read and write there.")
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return NoSpace(
+                f"{path}: {reason}.",
+                hint="Free some space, or inodes (df -i), then run the same command again: what is done is kept.",
+            )
+        case errno.ENOENT | errno.ENOTDIR:
+            return NotFound(f"{path}: {reason}.", hint=CHECK)
+        case errno.EIO | errno.ESTALE | errno.ENOTCONN | errno.ETIMEDOUT:
+            return Refused(
+                f"{path}: {reason}.",
+                hint="The disk fails, or the way to it. Once that is mended, run the same command again.",
+            )
+        case errno.EROFS:
+            return Refused(
+                f"{path}: {reason}.",
+                hint="Use another folder. If this one could be written to before, look after its disk.",
+            )
+        case errno.EFBIG:
+            return Refused(
+                f"{path}: {reason}.",
+                hint="The file system takes no file of that size, or ulimit -f forbids it. Use another folder.",
+            )
+        case errno.ENAMETOOLONG:
+            return Refused(
+                f"{path}: {reason}.", hint="Use a shorter path. Downloads have short names with --output-layout id."
+            )
+        case errno.EMFILE | errno.ENFILE:
+            return Refused(
+                f"{path}: {reason}.",
+                hint="Allow more open files (ulimit -n), or give a smaller --transport.parallel.",
+            )
+        case _:
+            return Refused(f"{path}: {reason}.", hint="Check the path, and who may read and write there.")
 
 
 @contextmanager
@@ -120,15 +149,16 @@ class Source:
     def open(self) -> FileIO:
         """The file, open for reading. Raises Integrity where it is not the file it was at the start."""
         try:
-            file = FileIO(self.path)
+            with ExitStack() as otherwise:
+                file = otherwise.enter_context(FileIO(self.path))
+                if self._identify(file) == self._identity:
+                    otherwise.pop_all()
+                    return file
         except FileNotFoundError as error:
             raise self._changed() from error
         except OSError as error:
             raise translate(error, self.path) from error
-        if self._identify(file) != self._identity:
-            file.close()
-            raise self._changed()
-        return file
+        raise self._changed()
 
     def _changed(self) -> Integrity:
         return Integrity(
@@ -138,7 +168,8 @@ class Source:
 
     def check(self) -> None:
         """Raises Integrity where the file is not what it was at the start."""
-        self.open().close()
+        with translated(self.path):
+            self.open().close()
 
     @property
     def unchanged(self) -> bool:

@@ -71,6 +71,8 @@ def _write(path: Path, data: bytes, *, lasting: bool = False) -> None:
             file.write(data)
         os.replace(passing, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            passing.unlink()
         raise _unwritable(error, path) from error
     if lasting and os.name == "posix":  # elsewhere a file that is open cannot be removed
         with contextlib.suppress(RuntimeError):  # the system gives no thread

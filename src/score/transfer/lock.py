@@ -144,20 +144,23 @@ def _take(path: Path, name: str, lock: SystemLock) -> _Taken | None:
         try:
             if not lock(descriptor):
                 raise _busy(name, Owner.read(path))
+            found = os.fstat(descriptor)
         except OSError:
-            os.close(descriptor)
+            _close(descriptor)
             _remove_if_empty(path)
             return _lease(path.with_suffix(".owner"), name)
         except Conflict:
-            os.close(descriptor)
+            _close(descriptor)
             raise
-        if _is_moved(descriptor):
+        if (
+            found.st_nlink > 1
+        ):  # its holder was killed while he moved it away: its other name is that of a finished file
             with contextlib.suppress(OSError):
                 path.unlink()
         elif _is_at(descriptor, path):
             _write(descriptor, Owner.myself())
-            return _Locked(descriptor, path)
-        os.close(descriptor)  # its holder has removed it meanwhile: what was locked is nobody's any more
+            return _Locked(descriptor, path, found.st_uid)
+        _close(descriptor)  # its holder has removed it meanwhile: what was locked is nobody's any more
     raise _busy(name, Owner())
 
 
@@ -194,9 +197,10 @@ def _write(descriptor: int, owner: Owner) -> None:
         os.write(descriptor, json.dumps(asdict(owner)).encode())
 
 
-def _is_moved(descriptor: int) -> bool:
-    """Whether its holder was killed while he moved it away: under its other name it is a finished file."""
-    return os.fstat(descriptor).st_nlink > 1
+def _close(descriptor: int) -> None:
+    """Some file systems tell only now that the owner's name could not be kept; see :func:`_write`."""
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
@@ -218,22 +222,23 @@ class _Locked:
 
     descriptor: int
     path: Path
+    user: int
 
     @property
     def file(self) -> Path | None:
         """Not on Windows, where no open file can be moved; nor one that another user made, who could read it."""
-        if sys.platform != "win32" and os.fstat(self.descriptor).st_uid == os.geteuid():
+        if sys.platform != "win32" and self.user == os.geteuid():
             return self.path
         return None
 
     def release(self) -> None:
         if os.name == "nt":  # where no open file can be removed
-            os.close(self.descriptor)
+            _close(self.descriptor)
         if os.name == "nt" or _is_at(self.descriptor, self.path):  # if it was moved, the lock there is another's
             with contextlib.suppress(OSError):
                 self.path.unlink()
         if os.name != "nt":
-            os.close(self.descriptor)
+            _close(self.descriptor)
 
 
 class _Leased:
@@ -279,7 +284,7 @@ def _lease(path: Path, name: str) -> _Taken | None:
         else:
             owner = Owner.myself()
             _write(descriptor, owner)
-            os.close(descriptor)
+            _close(descriptor)
             return _Leased(path, owner)
     raise _busy(name, Owner.read(path), path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from score.client.layout import Claims, Layout, distinct, place
+from score.client.layout import Claims, Layout, distinct, folds, place
 from score.errors import Conflict, Invalid
 from score.protocol.wire import Entity
 
@@ -95,6 +96,28 @@ def test_a_file_belongs_to_one_object() -> None:
     with pytest.raises(Conflict, match=rf"a\.bam would be written by two objects, {one} and {two}") as caught:
         claims.claim(OUT / "a.bam", two)
     assert "--output-layout" in caught.value.hint
+
+
+@pytest.mark.parametrize(("first", "second"), [("Reads.bam", "reads.bam"), ("caf\u00e9.bam", "cafe\u0301.bam")])
+def test_names_that_the_file_system_takes_for_one_are_one(first: str, second: str) -> None:
+    one, two = (f"5c0eca11-0000-4000-8000-00000000000{number}" for number in (1, 2))
+    apart, folding = Claims(), Claims(folding=True)
+    for claims in (apart, folding):
+        claims.claim(OUT / first, one)
+        claims.claim(OUT / "b.bam", two)
+    apart.claim(OUT / second, two)
+    with pytest.raises(Conflict, match="would be written by two objects"):
+        folding.claim(OUT / second, two)
+
+
+def test_whether_names_are_taken_for_one_is_tried_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not folds(tmp_path)
+    assert not folds(tmp_path / "none")
+    lexists = os.path.lexists
+    monkeypatch.setattr(os.path, "lexists", lambda path: lexists(path) or lexists(str(path).swapcase()))
+    monkeypatch.chdir(tmp_path)
+    assert folds(Path())
+    assert os.listdir(tmp_path) == []
 
 
 def test_of_many_that_ask_at_once_one_gets_it() -> None:

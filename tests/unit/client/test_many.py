@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -75,6 +77,19 @@ def test_small_files_do_not_wait_for_large_ones() -> None:
             lanes.gate.set()
     assert sorted(got) == sorted(items), "and large ones get their turn"
     assert lanes.large_most <= 2
+
+
+def test_a_disk_that_fails_at_any_call_is_no_defect_and_ends_one_file_only() -> None:
+    def work(item: str) -> list[Outcome]:
+        if item == "stale":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return [Outcome(item, State.DOWNLOADED)]
+
+    items = ["stale", "good"]
+    many = Many(work, lambda item: (item, Path("data") / item), 1, Stop(), ignore)
+    (failed,), (good,) = (outcomes for _, outcomes in sorted(many.run(items), key=lambda found: found[0]))
+    assert (failed.state, good.state) == (State.FAILED, State.DOWNLOADED)
+    assert str(failed.error).startswith(f"data/stale: {os.strerror(errno.ESTALE)}. The disk fails, ")
 
 
 def test_an_interruption_says_what_remains() -> None:

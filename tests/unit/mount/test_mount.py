@@ -514,6 +514,30 @@ def test_folders_that_cannot_be_mounted_on(start: Start, point: Path) -> None:
     assert "Unmounted" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "folder", "variable"),
+    [("--daemonize", ".local", "XDG_STATE_HOME"), ("--cache-metadata", ".cache", "XDG_CACHE_HOME")],
+)
+def test_a_home_that_takes_no_files_is_told_with_what_to_do(
+    start: Start, point: Path, tmp_path: Path, option: str, folder: str, variable: str
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / folder).touch()
+    with start("mount", "--mount-point", point, option) as client:
+        said = client.conclude(4).stderr
+    assert f"in {variable}, or leave out {option}." in said
+
+
+def test_a_cache_that_has_no_place_is_told_before_there_is_a_mount(start: Start, point: Path, tmp_path: Path) -> None:
+    """Every file would seem not to be there."""
+    none = tmp_path / "none"
+    options = ("--reading.cache.disk=1", f"--reading.cache.folder={none}")
+    with start("mount", "--mount-point", point, *options) as client:
+        said = client.conclude(4).stderr
+    assert f"reading.cache.folder: {none}: No such file or directory." in said
+    assert "Mounted" not in said
+
+
 def test_options_that_are_in_force_anyhow_or_cannot_be(put: Put, point: Path, start: Start, mount: MountIt) -> None:
     put("a.bam", DATA)
     with mount("--options", "ro,kernel_cache", "--options", "fsname=ours", "--verify-connection", "false"):

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 
-from score.errors import Misconfigured, NoSpace, NotFound, ScoreError
+from score.errors import Conflict, Misconfigured, NoSpace, NotFound, Refused, ScoreError, Unavailable
 from score.metadata.embedded import EmbeddedRegistry
 from score.server import problems
 from score.server.build import Service, assemble, open_service
@@ -342,40 +342,55 @@ def test_faults_of_store_song_and_ego_have_their_status(minio: Minio, http: urll
             assert call().status == 200
 
 
-def test_a_full_disk_is_answered_and_logged(
-    tmp_path: Path, http: urllib3.PoolManager, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("kind", "status", "of_song", "logged"),
+    [
+        (NoSpace, 507, 507, True),
+        (Refused, 500, 500, True),
+        (Unavailable, 503, 503, True),
+        (Conflict, 400, 409, False),
+    ],
+)
+def test_a_disk_that_is_full_or_fails_is_answered_and_logged(
+    tmp_path: Path,
+    http: urllib3.PoolManager,
+    caplog: pytest.LogCaptureFixture,
+    kind: type[ScoreError],
+    status: int,
+    of_song: int,
+    logged: bool,
 ) -> None:
-    """Also by calls that move no bytes: who makes room reads the log."""
+    """Also by calls that move no bytes: who mends it reads the log. What a caller got wrong is not in it."""
 
-    class Full(LocalStore):
-        """A store without room."""
+    class Failing(LocalStore):
+        """A store on a bad disk."""
 
         async def stat(self, key: str) -> ObjectStat | None:
-            raise NoSpace("The bucket is full.", hint="Make room.")
+            raise kind("The bucket cannot be used.", hint="Mend it.")
 
-    class FullRegistry(EmbeddedRegistry):
-        """A registry without room."""
+    class FailingRegistry(EmbeddedRegistry):
+        """A registry on a bad disk."""
 
         async def create_study(self, study: str, document: Mapping[str, object]) -> None:
-            raise NoSpace("The registry is full.", hint="Make room.")
+            raise kind("The registry cannot be used.", hint="Mend it.")
 
     async def opening() -> Service:
         chosen = Settings.model_validate({"profiles": ("local",)})
-        objects, state = LocalStore(tmp_path, "object", base=str), Full(tmp_path, "state", base=str)
-        registry = FullRegistry(tmp_path)
+        objects, state = LocalStore(tmp_path, "object", base=str), Failing(tmp_path, "state", base=str)
+        registry = FailingRegistry(tmp_path)
         broker = assemble(chosen, objects, state, registry, None)
         return Service(
             broker, objects, state, registry, None, registry_routes(registry, broker.downloads, broker.access)
         )
 
     with RunningServer(opening) as server:
-        assert http.request("GET", f"{server.url}/upload/{OBJECT}").status == 507
-        assert http.request("POST", f"{server.url}/studies/S/", json={"studyId": "S"}).status == 507
+        assert http.request("GET", f"{server.url}/upload/{OBJECT}").status == status
+        assert http.request("POST", f"{server.url}/studies/S/", json={"studyId": "S"}).status == of_song
     said = [one.getMessage() for one in caplog.records if one.name == "score.server.problems"]
     assert [re.sub(r"^Request [0-9a-f]{16}: ", "", line) for line in said] == [
-        "The bucket is full. Make room.",
-        "The registry is full. Make room.",
-    ]
+        "The bucket cannot be used. Mend it.",
+        "The registry cannot be used. Mend it.",
+    ] * logged
 
 
 def test_a_defect_is_answered_and_its_cause_not_shown(

@@ -8,6 +8,7 @@ import logging
 import shutil
 import ssl
 import subprocess
+import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -103,6 +104,19 @@ def test_pkcs12(tmp_path: Path, place: Place, authority: Authority, issued: Issu
         plain = server.url.replace("https:", "http:")
         with urllib3.PoolManager(retries=False) as http, pytest.raises(urllib3.exceptions.HTTPError):
             http.request("GET", f"{plain}/profile")
+
+
+def test_without_a_folder_of_temporary_files(
+    tmp_path: Path, place: Place, issued: Issued, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL takes certificates from files only."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    settings = [
+        f"--server.ssl.key-store={place('s.p12', issued.pkcs12(PASSWORD))}",
+        f"--server.ssl.key-store-password={PASSWORD}",
+    ]
+    with pytest.raises(Misconfigured, match=r"key-store: .*s\.p12: no temporary file can be made .* in TMPDIR"):
+        serving(tmp_path, *settings)
 
 
 @pytest.mark.skipif(shutil.which("keytool") is None, reason="needs keytool of a JDK")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,16 @@ def test_an_index_is_built_where_there_is_none(
     assert found.records == expected.records > 0
     assert notes == ["no index beside it: one is built for this run"]
     assert {path.name for path in tmp_path.iterdir()} == {alone.name, "out"}, "and left nowhere"
+
+
+def test_without_a_folder_of_temporary_files_none_is_built(
+    files: Any, slice_file: Slice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = tmp_path / "alone.bam"
+    alone.write_bytes(files.of("bam").read_bytes())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(NotFound, match=r"TMPDIR: No such file or directory"):
+        slice_file(alone, "chr2:100-5000")
 
 
 def unsorted(folder: Path) -> Path:

@@ -55,6 +55,24 @@ def test_a_failed_call_names_the_file_and_the_reason(number: int, kind: type[Sco
     assert error.message == f"/data/a.bam: {os.strerror(number)}."
 
 
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.EIO, "The disk fails"),
+        (errno.ESTALE, "The disk fails"),
+        (errno.EROFS, "look after its disk"),
+        (errno.ENOSPC, "df -i"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.ENAMETOOLONG, "--output-layout id"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.EACCES, "who may read and write there"),
+    ],
+)
+def test_what_to_do_depends_on_the_reason(number: int, hint: str) -> None:
+    """Nobody is sent to look at permissions because a disk fails."""
+    assert hint in translate(OSError(number, "x"), "/data/a.bam").hint
+
+
 def test_a_span_is_read_in_chunks(path: Path) -> None:
     with FileIO(path) as file:
         assert b"".join(bytes(chunk) for chunk in read_span(file, Span(100, 1000))) == DATA[100:1100]
@@ -139,6 +157,20 @@ class TestSource:
         source = Source(path)
         path.unlink()
         with pytest.raises(Integrity, match="removed while it was being read"):
+            source.check()
+
+    def test_a_file_on_a_disk_that_went_away(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        source = Source(path)
+        fstat, inode = os.fstat, path.stat().st_ino
+
+        def stale(descriptor: int) -> os.stat_result:
+            found = fstat(descriptor)
+            if found.st_ino == inode:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            return found
+
+        monkeypatch.setattr(os, "fstat", stale)
+        with pytest.raises(Refused, match=r"a\.bam: Stale file handle"):
             source.check()
 
     def test_what_is_no_file(self, tmp_path: Path) -> None:

@@ -149,6 +149,23 @@ class TestUpload:
         journal.forget()
         assert os.listdir(tmp_path / "fallback") == os.listdir(folder) == []
 
+    def test_nothing_half_written_stays_on_a_full_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = tmp_path / "full"
+        folder.mkdir()
+        replace = os.replace
+
+        def full(source: Path, target: Path) -> None:
+            if folder in source.parents:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", full)
+        journal = UploadJournal(folder, OBJECT, tmp_path / "fallback")
+        journal.intend()
+        journal.record("MmJi")
+        journal.forget()
+        assert os.listdir(tmp_path / "fallback") == os.listdir(folder) == []
+
     def test_a_home_that_may_not_be_searched_does_not_stop_an_upload(self, tmp_path: Path) -> None:
         (tmp_path / "home").mkdir(mode=0)
         journal = UploadJournal(tmp_path, OBJECT, tmp_path / "home" / "uploads")

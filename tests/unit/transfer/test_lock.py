@@ -9,7 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,6 +52,12 @@ def another_process(folder: Path, lock: SystemLock) -> Iterator[subprocess.Popen
             yield process
         finally:
             process.kill()
+
+
+def failing_close(descriptor: int, close: Callable[[int], None] = os.close) -> None:
+    """As NFS tells of a quota that was exceeded: when a file is closed."""
+    close(descriptor)
+    raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
 
 @LOCKS
@@ -124,6 +130,18 @@ class TestTwoAtOnce:
 
         unprivileged(run)
         assert os.listdir(folder) == os.listdir(elsewhere) == []
+
+    def test_a_disk_that_has_no_room_for_the_holders_name_stops_nobody(
+        self, tmp_path: Path, lock: SystemLock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "close", failing_close)
+        with (
+            held([tmp_path], OBJECT, "first", lock=lock),
+            pytest.raises(Conflict, match="second"),
+            held([tmp_path], OBJECT, "second", lock=lock),
+        ):
+            pytest.fail("both have it")
+        assert os.listdir(tmp_path) == []
 
     def test_no_place_at_all_stops_nobody(self, tmp_path: Path, lock: SystemLock) -> None:
         with held([tmp_path / "absent"], OBJECT, "first", lock=lock):
@@ -276,6 +294,16 @@ class TestTheFileOfALock:
                 return file
 
         assert unprivileged(file) is None
+
+    def test_is_none_where_it_went_stale_at_once(self, tmp_path: Path) -> None:
+        def stale(descriptor: int) -> bool:
+            os.close(descriptor)
+            return True
+
+        with held([tmp_path], OBJECT, "first", lock=stale) as file:
+            assert file is None
+            assert os.listdir(tmp_path) == [f".{OBJECT}.owner"]
+        assert os.listdir(tmp_path) == []
 
     def test_is_none_where_the_system_keeps_no_locks(self, tmp_path: Path) -> None:
         with held([tmp_path], OBJECT, "first", lock=no_locks) as file:

@@ -27,7 +27,7 @@ STALE_SCRATCH = 24 * 3600.0
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}\Z")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DENIED = {errno.EACCES, errno.EPERM}
 _BLOCKED = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.EXDEV}
 
 
@@ -35,7 +35,7 @@ _BLOCKED = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EL
 def disk_errors(doing: str) -> Iterator[None]:
     """Failures of the operating system as errors of the tree; ``doing`` starts the message ("Writing part 3 of …").
 
-    NoSpace, Refused (no permission, something else lies there), Unavailable (everything that may pass).
+    NoSpace, Refused (no permission, read-only, something else lies there), Unavailable (everything that may pass).
     """
     try:
         yield
@@ -45,6 +45,10 @@ def disk_errors(doing: str) -> Iterator[None]:
             raise NoSpace(why, hint="Make room on the disk of the store, then try again.") from error
         if error.errno in _DENIED:
             raise Refused(why, hint="Check the owner and the permissions of the store's folder.") from error
+        if error.errno == errno.EROFS:
+            raise Refused(
+                why, hint="Check the disk of the store: a system makes it read-only when it fails."
+            ) from error
         if error.errno in _BLOCKED:
             raise Refused(why, hint="Something else lies at that place in the store's folder.") from error
         raise Unavailable(why, hint="Check the disk of the store.") from error

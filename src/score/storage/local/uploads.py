@@ -1,7 +1,8 @@
 """Uploads in progress, outside the key space: ``<root>/.uploads/<bucket>/<upload id>/``.
 
-- ``upload.json``      the key and the time of the start; an upload exists as long as this does
-- ``data``             one sparse file, every part at its offset; completion renames it, so no byte is copied
+- ``upload.json``      the key and the time of the start
+- ``data``             one sparse file, every part at its offset; completion renames it, so no byte is copied, and the
+                       upload is over with that
 - ``part-00001.json``  the record of a finished part, written after its bytes are durable
 
 ``<root>/.uploads/.completing-<bucket>`` has a byte for every key: who makes an object locks it, in whatever process.
@@ -321,10 +322,13 @@ class Uploads:
         shutil.rmtree(gone, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Free the bytes of uploads whose removal was cut short."""
+        """Free what a crash left of uploads that were completed or dropped."""
         for name in os.listdir(self.folder):
+            folder = f"{self.folder}/{name}"
             if name.startswith(_GONE):
-                shutil.rmtree(f"{self.folder}/{name}", ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
+            elif os.path.exists(f"{folder}/upload.json") and not os.path.exists(f"{folder}/data"):
+                self.drop(UploadId(name))
 
     def all_open(self) -> list[OpenUpload]:
         """Every upload in progress, the oldest first."""
@@ -340,7 +344,9 @@ class Uploads:
             with open(f"{folder}/upload.json", "rb") as file:
                 document = json.load(file)
             started = datetime.fromisoformat(document["started"]).astimezone(UTC)
-            return Upload(folder, upload_id, str(document["key"]), started)
+            upload = Upload(folder, upload_id, str(document["key"]), started)
+            os.stat(upload.data)  # gone since the moment of the completion, whatever a crash left of the rest
+            return upload
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,27 @@ def test_upload_ids_of_others(store: LocalStore, upload: str) -> None:
         run(stored_part(store, KEY, given, 1))
     with pytest.raises(NotFound):
         run(store.complete(KEY, given, [StoredPart(1, 1, "no md5")]))
+
+
+def test_a_crash_just_after_the_bytes_were_moved(root: Path, store: LocalStore) -> None:
+    """The upload is over from that moment on, to whoever asks."""
+    upload = run(store.begin(KEY))
+    part = send(store, upload, 1, 0, b"hello")
+    folder, saved = root / ".uploads/object" / upload, root / "saved"
+    shutil.copytree(folder, saved)
+    (saved / "data").unlink()
+    done = run(store.complete(KEY, upload, [part]))
+    shutil.copytree(saved, folder)
+    with pytest.raises(NotFound):
+        run(collect(store.stored_parts(KEY, upload)))
+    with pytest.raises(NotFound):
+        send(store, upload, 1, 0, b"hello")
+    assert run(store.complete(KEY, upload, [part])) == done
+    assert not folder.exists()
+    shutil.copytree(saved, folder)
+    assert run(collect(store.open_uploads())) == []
+    assert not folder.exists(), "and the cleanup frees what is left"
+    assert run(store.get(KEY)) == b"hello"
 
 
 def test_what_a_crash_left_is_freed(root: Path, store: LocalStore) -> None:
