@@ -145,9 +145,7 @@ class Many(Generic[T]):
             return [Outcome(object_id, State.FAILED, path, error=fatal[0])]
         start = time.monotonic()
         try:
-            with translated(
-                path or object_id
-            ):  # a disk that fails may say so at any call: it is one file's, no defect
+            with translated(path or object_id):  # a disk that fails may say so at any call, which is no defect
                 outcomes = work(item)
         except Cancelled:
             raise

@@ -152,9 +152,7 @@ def _take(path: Path, name: str, lock: SystemLock) -> _Taken | None:
         except Conflict:
             _close(descriptor)
             raise
-        if (
-            found.st_nlink > 1
-        ):  # its holder was killed while he moved it away: its other name is that of a finished file
+        if found.st_nlink > 1:  # its holder was killed while he moved it: by its other name it is a finished file
             with contextlib.suppress(OSError):
                 path.unlink()
         elif _is_at(descriptor, path):
