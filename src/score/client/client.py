@@ -111,7 +111,7 @@ class Client:
 
     def close(self) -> None:
         """Give back threads and connections."""
-        self.stop.set("This client is closed.")  # whatever still runs after a failure ends soon
+        self.stop.end("This client is closed.")  # whatever still runs after a failure ends soon
         self.engine.workers.close()
         if self._shared is not None:
             self._shared.close()

@@ -207,10 +207,22 @@ class TestTransfers:
         with pytest.raises(Cancelled):
             transfer.result()
 
-    def test_a_closed_client_says_that_it_is_closed(self, client: Client, stored: str) -> None:
+    def test_a_closed_client_says_that_it_is_closed(self, client: Client, stored: str, tmp_path: Path) -> None:
         client.close()
-        with pytest.raises(Cancelled, match="This client is closed"):
+        with pytest.raises(Cancelled, match=r"This client is closed\..*another"):
             client.url(stored)
+        with pytest.raises(Cancelled, match=r"This client is closed\..*another"):
+            client.download([stored], tmp_path)
+
+    def test_one_that_was_interrupted_says_so_from_then_on(self, client: Client, stored: str, tmp_path: Path) -> None:
+        """As when the cell of a notebook is run again: the same call of this client does not go on."""
+        outcomes = client.download_each([stored], tmp_path)
+        client.cancel()
+        with pytest.raises(Cancelled, match="1 of 1 files remain"):
+            list(outcomes)
+        for call in (client.url, client.stat, lambda one: client.download([one], tmp_path)):
+            with pytest.raises(Cancelled, match=r"This client was stopped\..*another"):
+                call(stored)
 
     def test_a_cancelled_client_begins_nothing(self, client: Client, stored: str, tmp_path: Path) -> None:
         client.cancel()
