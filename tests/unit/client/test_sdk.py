@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from score import Client, Ended, Moved, Planned, State, Transfer, UploadEntry
-from score.errors import Cancelled, NotFound
+from score.errors import Cancelled, NotFound, NotReady
 from score.testing.faults import Answer
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
@@ -277,10 +277,19 @@ class TestLooking:
         head = {"Last-Modified": "Wed, 25 Nov 2026 02:00:00 GMT"}
         site.traffic.inject(Answer(200, DATA, head), method="GET", path="/store/")
         assert client.modified(stored) == then
-        site.traffic.inject(Answer(400, b"{}"), method="GET", path="^/download/")
-        assert client.modified(stored) == datetime(1970, 1, 1, tzinfo=UTC)
+        for status in (400, 403):  # it is not published; the token is for uploads only
+            site.traffic.inject(Answer(status, b"{}"), method="GET", path="^/download/")
+            assert client.modified(stored) == datetime(1970, 1, 1, tzinfo=UTC)
         with pytest.raises(NotFound):
             client.modified(name_of(404))
+
+    def test_at_the_age_of_one_that_is_younger_than_the_list(
+        self, client: Client, stored: str, site: FaultyScore
+    ) -> None:
+        site.traffic.inject(Answer(400, b"{}"), method="GET", path="^/download/")
+        site.traffic.inject(Answer(200, b"[]"), path="^/listing")
+        with pytest.raises(NotReady, match="list"):
+            client.modified(stored)
 
     def test_at_an_analysis(self, client: Client, stored: str) -> None:
         assert client.files("TEST-CA", "an-analysis") == {"a.bam": stored}
