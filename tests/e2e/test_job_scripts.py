@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from score.testing.faults import Gate
 from score.testing.processes import Program, clean_environment, program
 from score.testing.site import Registered, Site, md5_of
 
@@ -74,27 +75,38 @@ def test_slurm_tasks_share_an_upload_and_a_download(
     assert sum(map(len, lines)) == len(files.paths)
 
 
-def test_a_slurm_task_whose_time_is_over_tells_the_client(
-    site: Site, files: Registered, wanted: Path, tmp_path: Path
-) -> None:
-    """And is put into the queue again; there it goes on."""
-    site.run("upload", "--manifest", files.manifest)
-    site.publish(files)
+@pytest.fixture
+def slurm(site: Site, tmp_path: Path) -> dict[str, str]:
+    """The environment of the only task of an array, where ``scontrol`` notes what it is asked for in ``requeued``."""
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/requeued\n')
     (tools / "scontrol").chmod(0o755)
     given = environment(site, **task(1, 1))
-    given["PATH"] = f"{tools}{os.pathsep}{given['PATH']}"
-    out = tmp_path / "out"
-    command = ["sh", str(DEPLOY / "slurm" / "download.sbatch"), str(wanted), str(out)]
-    gate = site.store.hold(method="GET", after=100)
-    with Program(command, tmp_path / "job", given) as job:
+    return given | {"PATH": f"{tools}{os.pathsep}{given['PATH']}"}
+
+
+def end_and_go_on(command: list[str], folder: Path, gate: Gate, given: dict[str, str]) -> None:
+    """Run a script whose time is over when something arrives at ``gate``, and once more."""
+    with Program(command, folder / "job", given) as job:
         gate.wait_for_arrival()
         assert job.terminate() == 130
     gate.open()
-    assert (tmp_path / "requeued").read_text() == "requeue 77_1\n"
-    run(command, tmp_path, given)
+    assert (folder / "requeued").read_text() == "requeue 77_1\n"
+    run(command, folder, given)
+
+
+def test_a_slurm_task_whose_time_is_over_tells_the_client(
+    site: Site, files: Registered, wanted: Path, slurm: dict[str, str], tmp_path: Path
+) -> None:
+    """And is put into the queue again; there it goes on."""
+    upload = ["sh", str(DEPLOY / "slurm" / "upload.sbatch"), str(files.manifest)]
+    end_and_go_on(upload, tmp_path, site.store.hold(method="PUT", after=100), slurm)
+    site.publish(files)
+    (tmp_path / "requeued").unlink()
+    out = tmp_path / "out"
+    download = ["sh", str(DEPLOY / "slurm" / "download.sbatch"), str(wanted), str(out)]
+    end_and_go_on(download, tmp_path, site.store.hold(method="GET", after=100), slurm)
     assert {path.name: md5_of(path) for path in out.glob("*.txt")} == {p.name: md5_of(p) for p in files.paths}
 
 

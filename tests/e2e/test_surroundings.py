@@ -415,6 +415,15 @@ class TestHomes:
         job.check()
 
     @locally
+    @pytest.mark.needs("mounts")
+    def test_a_user_whom_the_system_does_not_know(self, job: Job) -> None:
+        """As in containers and namespaces that come with a number only."""
+        unknown = ["env", "-u", "HOME", "unshare", "--user", "--map-user=54321"]
+        with job.site.start(*job.words, prefix=unknown) as client:
+            client.conclude()
+        job.check()
+
+    @locally
     def test_a_token_file_that_is_not_there(self, site: Site, tmp_path: Path) -> None:
         absent = tmp_path / "token"
         result = site.run("url", "--object-id", "x", status=USAGE, accessTokenFile=str(absent))

@@ -203,6 +203,31 @@ class TestSnakemake:
         self.engine(folder, site, STORAGE_URL="http://127.0.0.1:9")
         assert md5_of(folder / "out") == md5_of(published.paths[0])
 
+    def test_an_object_is_asked_for_by_its_id_alone_and_by_a_name(
+        self, site: Site, published: Registered, tmp_path: Path
+    ) -> None:
+        (tmp_path / "Snakefile").write_text(
+            'storage score:\n    provider="score"\n\n'
+            f'rule:\n    input: storage.score("score://{published.id}"), storage.score("score://{published.id}/a.txt")\n'
+            '    output: "out"\n    shell: "cmp {input} && cp {input[0]} {output}"\n'
+        )
+        self.engine(tmp_path, site)
+        assert md5_of(tmp_path / "out") == md5_of(published.paths[0])
+
+    def test_an_output_may_be_younger_than_the_list_of_the_server(
+        self, site: Site, result: Registered, tmp_path: Path
+    ) -> None:
+        """Only that list tells the age of what is not published; and waits are told of."""
+        (tmp_path / "Snakefile").write_text(
+            'storage score:\n    provider="score"\n\n'
+            f'rule:\n    output: storage.score("score://{result.id}")\n    shell: "echo 6000000 > {{output}}"\n'
+        )
+        site.score.inject(Answer(200, b"[]"), path="^/listing", times=None)
+        site.score.inject(Answer.unavailable(), path="^/upload/")
+        said = self.engine(tmp_path, site)
+        assert "Once more in" in said
+        assert site.has_object(result.id)
+
     @pytest.mark.parametrize("query", ["score://x", "score://../etc/passwd", "score://a/b/c/d", "s3://a/b/c"])
     def test_queries_that_are_none(self, site: Site, tmp_path: Path, query: str) -> None:
         (tmp_path / "Snakefile").write_text(

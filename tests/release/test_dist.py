@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from packaging.requirements import Requirement
 
 from score.testing.processes import clean_environment
 
@@ -171,6 +173,9 @@ def test_a_tree_without_tags_and_one_without_git_have_versions(tmp_path: Path) -
     assert run(sys.executable, "-m", "hatchling", "version", folder=tmp_path) == "0.1.dev0"
     commit(tmp_path)
     assert run(sys.executable, "-m", "hatchling", "version", folder=tmp_path) == "0.1.dev1"
+    plugin = tomllib.loads((ROOT / "integrations/snakemake-storage-plugin-score/pyproject.toml").read_text("utf-8"))
+    (needed,) = (text for text in plugin["project"]["dependencies"] if text.startswith("score-transfer"))
+    assert Requirement(needed).specifier.contains("0.1.dev1"), "it is installed from such a tree, as its page says"
 
 
 def test_a_checkout_shows_the_commit_that_is_checked_out(tmp_path: Path) -> None:

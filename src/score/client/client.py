@@ -30,6 +30,7 @@ from score.errors import (
     Conflict,
     Forbidden,
     NotFound,
+    NotReady,
     Refused,
     Unauthenticated,
     Unavailable,
@@ -111,7 +112,7 @@ class Client:
 
     def close(self) -> None:
         """Give back threads and connections."""
-        self.stop.set("This client is closed.")  # whatever still runs after a failure ends soon
+        self.stop.end("This client is closed.")  # whatever still runs after a failure ends soon
         self.engine.workers.close()
         if self._shared is not None:
             self._shared.close()
@@ -292,7 +293,8 @@ class Client:
     def modified(self, object_id: str) -> datetime:
         """When the object came into the store, by the store's clock. Raises NotFound.
 
-        Costs the answer to :meth:`list` while the analysis is not published.
+        Costs the answer to :meth:`list` where the object may not be read, as before its analysis is published; raises
+        NotReady where that is older than the object.
         """
         try:
             url = self.url(object_id)
@@ -303,11 +305,16 @@ class Client:
             when = response.headers.get("Last-Modified")
             if response.status < 300 and when:
                 return parsedate_to_datetime(when)
-        except (Conflict, Refused):
+        except (Conflict, Forbidden, Refused):
             pass
         for listed in self.list():
             if listed.id == object_id:
                 return datetime.fromtimestamp(listed.last_modified / 1000, UTC)
+        if self.exists(object_id):
+            raise NotReady(
+                f"{object_id}: its age is not known yet: it is younger than the list of the server.",
+                hint="Ask again in a few minutes.",
+            )
         raise NotFound(f"{object_id}: there is no such object.", hint="Check the id, and whether it was uploaded.")
 
     def stat(self, object_id: str) -> Stored:

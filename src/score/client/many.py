@@ -69,8 +69,9 @@ class Many(Generic[T]):
 
         An error that every further item would meet too ends the rest at once, and so does a server that is away.
         Raises Cancelled where the user asked to stop, or the time for it is over, once what is under way has noticed,
-        and was given as ``not finished``.
+        and was given as ``not finished``; at once where that was before.
         """
+        self.stop.admit()
         self.outage.begin()
         fatal: list[ScoreError] = []
         source = enumerate(items)
@@ -132,6 +133,7 @@ class Many(Generic[T]):
                 f"{why}: {left}, {begun} are begun; what is finished is kept.",
                 hint="Run the same command again to go on from there.",
             )
+            self.stop.end("This client was stopped.")
             for number, item in (*running.values(), *waiting):
                 object_id, path = self.name(item)
                 yield number, [Outcome(object_id, State.UNFINISHED, path, error=cancelled)]

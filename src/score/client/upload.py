@@ -73,7 +73,7 @@ class Upload:
         """
         source = Source(self.path)
         folder = self.state_folder or self.path.parent
-        journal = UploadJournal(folder, self.object_id, elsewhere(), self._say)
+        journal = UploadJournal(folder, self.object_id, elsewhere(folder), self._say)
         begun = self._begin(source, journal)
         if begun is None:
             if self._exists() and not self.force:
@@ -114,7 +114,8 @@ class Upload:
         if not self.md5:
             self.registered.require_size(self.path, source.size)
             return replace(self, md5=self._own_md5).rehearse()
-        journal = UploadJournal(self.state_folder or self.path.parent, self.object_id, elsewhere(), self._say)
+        folder = self.state_folder or self.path.parent
+        journal = UploadJournal(folder, self.object_id, elsewhere(folder), self._say)
         if self._exists() and not self.force:
             md5 = self._require_same(source)
             return Outcome(self.object_id, State.PRESENT, self.path, source.size, md5)

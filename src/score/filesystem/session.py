@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
@@ -16,7 +17,9 @@ from score.client.records import Record, records
 from score.client.settings import Settings
 from score.errors import Forbidden, NotFound, NotReady, ScoreError, Unauthenticated, Unavailable
 from score.protocol.wire import Entity
+from score.transfer.events import Event, Waiting
 
+_log = logging.getLogger("score.filesystem")
 _ANALYSES = 1000
 """Analyses of which is remembered what the metadata service said."""
 
@@ -27,12 +30,19 @@ def read_settings(given: Mapping[str, str]) -> Settings:
     return configuration.settings(values)
 
 
+def _tell(event: Event) -> None:
+    """Log waits: whoever reads by fsspec would not know why nothing happens."""
+    match event:
+        case Waiting(what, why, seconds, attempt, attempts):
+            _log.warning("%s: %s Once more in %.0f s (%d/%d).", what, why, seconds, attempt, attempts)
+
+
 class Session:
     """A client and what it was told. Safe for threads; closed when nothing refers to it any more."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.client = Client(settings)
+        self.client = Client(settings, listener=_tell)
         self.handles = Handles(self.client.remote)
         self._analyses: Recent[tuple[str, str | None], list[Entity]] = Recent(_ANALYSES)
         self._records: Recent[str, dict[str, Record]] = Recent(_ANALYSES)

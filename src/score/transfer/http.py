@@ -261,10 +261,11 @@ def _reason(error: BaseException) -> str:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    seen = error
-    while (inner := seen.__cause__ or seen.__context__) is not None and not isinstance(inner, ScoreError):
-        seen = inner
-    return seen
+    """The first cause: what an error was raised from, or holds as urllib3's do. Contexts do not count: the outermost
+    may be an error that the caller was just handling."""
+    held = (one for one in error.args if isinstance(one, BaseException))
+    inner = error.__cause__ or next(held, None)
+    return error if inner is None else _innermost(inner)
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:

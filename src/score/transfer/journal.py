@@ -41,9 +41,13 @@ def silence(text: str) -> None:
     """For whoever does not want to know."""
 
 
-def elsewhere() -> Path:
-    """Where the state of an upload is kept whose own folder cannot be written to: in the user's state folder."""
-    return user_state_path("score") / "uploads"
+def elsewhere(beside: Path) -> Path:
+    """Where the state of an upload is kept that cannot be kept ``beside`` the file: in the user's state folder. Users
+    whose home the system does not know, as in some containers, have none."""
+    try:
+        return user_state_path("score") / "uploads"
+    except RuntimeError:
+        return beside
 
 
 def places(path: Path, chosen: Path | None) -> list[Path]:
@@ -51,7 +55,8 @@ def places(path: Path, chosen: Path | None) -> list[Path]:
 
     Folders that are ours are made, so that two runs that begin at once find the same ones.
     """
-    folders = [chosen or path.parent, elsewhere()]
+    first = chosen or path.parent
+    folders = [first, elsewhere(first)]
     if chosen or not os.access(path.parent, os.W_OK):
         for folder in folders if chosen else folders[1:]:
             with contextlib.suppress(ScoreError):  # whoever has to write there tells of it

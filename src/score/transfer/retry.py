@@ -63,6 +63,7 @@ class Stop:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._why = ""
+        self._over = ""
         self._sleepers: list[SimpleQueue[None]] = []
         self._clock = clock
         self._end = math.inf
@@ -73,8 +74,19 @@ class Stop:
         for sleeper in list(self._sleepers):
             sleeper.put(None)
 
+    def end(self, why: str) -> None:
+        """As :meth:`set`; and nothing more is begun."""
+        self._over = self._over or why
+        self.set(why)
+
+    def admit(self) -> None:
+        """Raises Cancelled where nothing more is begun."""
+        if self._over:
+            raise Cancelled(self._over, hint="Make another client: the same calls of that one go on from there.")
+
     def check(self) -> None:
         """Raises Cancelled once the user asked to stop."""
+        self.admit()
         if self._why or self.is_late:
             raise Cancelled(self._why or "Stopped.")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from score import Client, Ended, Moved, Planned, State, Transfer, UploadEntry
-from score.errors import Cancelled, NotFound
+from score.errors import Cancelled, NotFound, NotReady
 from score.testing.faults import Answer
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong
@@ -207,10 +207,22 @@ class TestTransfers:
         with pytest.raises(Cancelled):
             transfer.result()
 
-    def test_a_closed_client_says_that_it_is_closed(self, client: Client, stored: str) -> None:
+    def test_a_closed_client_says_that_it_is_closed(self, client: Client, stored: str, tmp_path: Path) -> None:
         client.close()
-        with pytest.raises(Cancelled, match="This client is closed"):
+        with pytest.raises(Cancelled, match=r"This client is closed\..*another"):
             client.url(stored)
+        with pytest.raises(Cancelled, match=r"This client is closed\..*another"):
+            client.download([stored], tmp_path)
+
+    def test_one_that_was_interrupted_says_so_from_then_on(self, client: Client, stored: str, tmp_path: Path) -> None:
+        """As when the cell of a notebook is run again: the same call of this client does not go on."""
+        outcomes = client.download_each([stored], tmp_path)
+        client.cancel()
+        with pytest.raises(Cancelled, match="1 of 1 files remain"):
+            list(outcomes)
+        for call in (client.url, client.stat, lambda one: client.download([one], tmp_path)):
+            with pytest.raises(Cancelled, match=r"This client was stopped\..*another"):
+                call(stored)
 
     def test_a_cancelled_client_begins_nothing(self, client: Client, stored: str, tmp_path: Path) -> None:
         client.cancel()
@@ -265,10 +277,19 @@ class TestLooking:
         head = {"Last-Modified": "Wed, 25 Nov 2026 02:00:00 GMT"}
         site.traffic.inject(Answer(200, DATA, head), method="GET", path="/store/")
         assert client.modified(stored) == then
-        site.traffic.inject(Answer(400, b"{}"), method="GET", path="^/download/")
-        assert client.modified(stored) == datetime(1970, 1, 1, tzinfo=UTC)
+        for status in (400, 403):  # it is not published; the token is for uploads only
+            site.traffic.inject(Answer(status, b"{}"), method="GET", path="^/download/")
+            assert client.modified(stored) == datetime(1970, 1, 1, tzinfo=UTC)
         with pytest.raises(NotFound):
             client.modified(name_of(404))
+
+    def test_at_the_age_of_one_that_is_younger_than_the_list(
+        self, client: Client, stored: str, site: FaultyScore
+    ) -> None:
+        site.traffic.inject(Answer(400, b"{}"), method="GET", path="^/download/")
+        site.traffic.inject(Answer(200, b"[]"), path="^/listing")
+        with pytest.raises(NotReady, match="list"):
+            client.modified(stored)
 
     def test_at_an_analysis(self, client: Client, stored: str) -> None:
         assert client.files("TEST-CA", "an-analysis") == {"a.bam": stored}

@@ -242,6 +242,18 @@ def test_not_knowing_is_not_absence(fs: ScoreFileSystem, song: FakeSong, monkeyp
             call(ANALYSIS)
 
 
+def test_waits_are_logged(
+    fs: ScoreFileSystem, site: FaultyScore, data: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For minutes nothing else would tell why nothing happens."""
+    for path in ("^/download/", "^/store/"):
+        site.traffic.inject(Answer.unavailable(), method="GET", path=path)
+    assert fs.cat(data) == DATA
+    assert [(one.name, "Once more in 0 s (1/2)" in one.getMessage()) for one in caplog.records] == [
+        ("score.filesystem", True)
+    ] * 2
+
+
 def test_part_of_the_files_is_not_all_of_them(fs: ScoreFileSystem, song: FakeSong, tmp_path: Path) -> None:
     assert fs.find("TEST-CA/unknown") == []
     song.traffic.inject(Answer(503), path="/entities", query=f"gnosId={ANALYSIS}", times=None)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -278,6 +279,15 @@ def test_nobody_at_the_address(http: Http) -> None:
     with pytest.raises(Unavailable) as caught:
         http.request("GET", f"http://127.0.0.1:{port}/x?Signature=topsecret")
     assert str(caught.value) == f"GET http://127.0.0.1:{port}/x: no connection (connection refused)."
+
+
+def test_what_a_caller_is_just_handling_is_no_reason(http: Http, tmp_path: Path) -> None:
+    """As where a program fetches what it does not find here."""
+    try:
+        (tmp_path / "absent").stat()
+    except FileNotFoundError:
+        with pytest.raises(Unavailable, match=r"no connection \(connection refused\)\."):
+            http.request("GET", f"http://127.0.0.1:{free_port()}/x")
 
 
 def test_a_name_that_does_not_exist(http: Http) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -30,8 +31,8 @@ from snakemake_interface_storage_plugins.storage_provider import (
     StorageQueryValidationResult,
 )
 
-from score import Client, Layout, Settings
-from score.errors import NotFound, ScoreError
+from score import Client, Event, Layout, Note, Settings, Waiting
+from score.errors import NotFound, NotReady, ScoreError
 
 SCHEME = "score://"
 _OBJECT = re.compile(r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
@@ -74,10 +75,18 @@ class StorageProvider(StorageProviderBase):
                     "accessToken": self.settings.token,
                 }
                 try:
-                    self._client = Client(Settings.load(**{name: text for name, text in given.items() if text}))
+                    settings = Settings.load(**{name: text for name, text in given.items() if text})
+                    self._client = Client(settings, listener=self._tell)
                 except ScoreError as error:
                     raise WorkflowError(str(error)) from None
             return self._client
+
+    def _tell(self, event: Event) -> None:
+        match event:
+            case Waiting(what, why, seconds, attempt, attempts):
+                self.logger.warning(f"{what}: {why} Once more in {seconds:.0f} s ({attempt}/{attempts}).")
+            case Note(item, text):
+                self.logger.warning(f"{item}: {text}")
 
     def object_id(self, path: PurePosixPath) -> str:
         """The object of a query, asked of the metadata service once where it is named by study, analysis and file."""
@@ -145,8 +154,8 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob):
         return self.provider.object_id(self._path)
 
     def local_suffix(self) -> str:
-        """Where it lies below Snakemake's folder for the storage."""
-        return str(self._path)
+        """Where it lies below Snakemake's folder for the storage: in a folder of its object, also without a name."""
+        return str(self._path if len(self._path.parts) > 1 else self._path / self._path)
 
     async def inventory(self, cache: IOCacheStorageInterface) -> None:
         """Nothing is known for free."""
@@ -166,8 +175,11 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob):
             return False
 
     def mtime(self) -> float:
-        """When it came into the store."""
-        return self.provider.client.modified(self._id).timestamp()
+        """When it came into the store; now for what came since the server made its list."""
+        try:
+            return self.provider.client.modified(self._id).timestamp()
+        except NotReady:
+            return time.time()
 
     def size(self) -> int:
         """In bytes."""
@@ -181,11 +193,13 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob):
     def retrieve_object(self) -> None:
         """Download it, verified. What is finished of an earlier attempt is not fetched again."""
         place = self.local_path()
-        (outcome,) = self.provider.client.download([self._id], place.parent, layout=Layout.ID, index=False)
+        own = place.with_name(f".{place.name}")  # another query may name the same object, and fetch it meanwhile
+        (outcome,) = self.provider.client.download([self._id], own, layout=Layout.ID, index=False)
         if outcome.error is not None:
             raise WorkflowError(f"{self.query}: {outcome.error}")
         assert outcome.path is not None
         os.replace(outcome.path, place)
+        own.rmdir()
 
     def store_object(self) -> None:
         """Upload it; it must be registered, with the size and MD5 that it has."""
