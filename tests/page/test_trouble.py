@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from score.storage.s3.settings import S3Settings
-from score.testing.authorization import MEMBER
+from score.testing.authorization import MEMBER, SYSTEM
 from score.testing.browser import memory, opened
 from score.testing.browsing import choose, enter, go_to, offer, says, wait_for
 from score.testing.faults import Answer
@@ -119,6 +119,51 @@ def test_a_token_that_ends_meanwhile(restricted: Restricted, browser: Browser, m
         card.get_by_role("button", name="Try again").click()
         says(card, "Uploaded and verified")
     assert {one.part for one in site.sent(registered.id)} == {3}
+
+
+@pytest.mark.needs("minio")
+def test_a_download_that_finds_the_token_ended_closes_what_it_opened(
+    restricted: Restricted, browser: Browser, make_file: Make
+) -> None:
+    site = restricted.site
+    registered = site.register([make_file("over.bam", 10)], access="controlled")
+    site.run("upload", "--manifest", registered.manifest, accesstoken=site.token)
+    site.publish(registered)
+    with opened(browser, site.url) as (page, _):
+        for again in ("Look at the uploads again", "Download over.bam"):
+            key = restricted.key(*SYSTEM)
+            enter(page, key)
+            if "Download" in again:
+                page.get_by_role("link", name=registered.study, exact=True).click()
+                page.get_by_role("link", name=registered.analysis).click()
+            button = page.get_by_role("button", name=again)
+            expect(button).to_be_visible()
+            restricted.keys.revoke(key)
+            button.click()
+            expect(page.get_by_role("alert")).to_contain_text("The API key is not valid.")
+            for gone in ("#browser", "#progress"):
+                expect(page.locator(gone)).to_be_hidden()
+            assert page.evaluate("sessionStorage.length") == 0
+
+
+@pytest.mark.needs("minio")
+def test_back_from_a_store_that_refuses_a_download(restricted: Restricted, browser: Browser, make_file: Make) -> None:
+    site = restricted.site
+    registered = site.register([make_file("denied.bam", 10)], access="controlled")
+    site.run("upload", "--manifest", registered.manifest, accesstoken=site.token)
+    site.publish(registered)
+    site.store.inject(Answer.denied(), method="GET", path=site.path_of(registered.id))
+    with opened(browser, site.url) as (page, _):
+        enter(page, site.token)
+        page.get_by_role("link", name=registered.study, exact=True).click()
+        page.get_by_role("link", name=registered.analysis).click()
+        get = page.get_by_role("button", name="Download denied.bam")
+        get.click()
+        page.wait_for_url(f"**{registered.id}*")
+        page.go_back()
+        with page.expect_download() as fetched:
+            get.click()
+        assert fetched.value.path().read_bytes() == registered.paths[0].read_bytes()
 
 
 @pytest.mark.needs("minio")
