@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from score.storage.s3.settings import S3Settings
 from score.testing.authorization import MEMBER, SYSTEM
@@ -26,6 +26,7 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 PART = 5 * MIB
 Make = Callable[[str, int], Path]
+HTTPS = "https://score.test"
 WATCH = """() => {
   globalThis.largest = 0;
   const read = Blob.prototype.arrayBuffer;
@@ -144,6 +145,32 @@ def test_a_download_that_finds_the_token_ended_closes_what_it_opened(
             for gone in ("#browser", "#progress"):
                 expect(page.locator(gone)).to_be_hidden()
             assert page.evaluate("sessionStorage.length") == 0
+
+
+@pytest.mark.parametrize(
+    ("keeps_host", "told"),
+    [
+        (True, "The store is at http://score.test, and this page came by https: browsers refuse that."),
+        (False, "A proxy in front has to pass the header Host on"),
+    ],
+)
+def test_a_proxy_that_ends_tls_and_tells_nobody(
+    site: Site, browser: Browser, make_file: Make, keeps_host: bool, told: str
+) -> None:
+    """What its operator has to do is said where a user meets it."""
+    registered = site.register([make_file("mixed.bam", 100)])
+
+    def proxied(route: Route) -> None:
+        headers = route.request.headers | ({"host": "score.test"} if keeps_host else {})
+        route.fulfill(response=route.fetch(url=route.request.url.replace(HTTPS, site.server.url), headers=headers))
+
+    with opened(browser, "about:blank", ignore_https_errors=True) as (page, _):
+        page.route(f"{HTTPS}/**", proxied)
+        page.goto(HTTPS)
+        go_to(page, registered)
+        card = offer(page, "mixed.bam")
+        choose(card, registered.paths[0])
+        says(card, told)
 
 
 @pytest.mark.needs("minio")
