@@ -217,7 +217,7 @@ The calls of a running server. The server describes them itself, for people at `
 (OpenAPI) at `/v2/api-docs`. Parameters are query parameters; those in italics may be left out. Which token may call
 what: [the table](authorization-table.md). Every refusal has a JSON body with `timestamp`, `status`, `error`,
 `path`, `message` and `requestId` (of htsget: the body of its specification), and every answer has a header
-`X-Request-Id`; what the messages mean is on the [page of errors](errors.md).
+`X-Request-Id`; what the messages mean is on the [page of errors](errors.md). Where GET is answered, HEAD is too.
 
 | status | meaning to a client |
 |---|---|
@@ -265,7 +265,8 @@ def served() -> tuple[dict[str, Any], list[tuple[str, str]]]:
     # The data plane tells methods apart itself; a slash at the end is another spelling.
     known = {route.path.rstrip("/"): sorted(set(route.methods or ("GET", "PUT")) - {"HEAD"}) for route in routes}
     beside = [(", ".join(methods), path) for path, methods in known.items()]
-    own = [*PROBES, "/", "/page/health", "/page/files/{name}"]
+    asked = [f"/page/{name}" for name in ("health", "studies", "analyses", "contents", "uploads", "files/{name}")]
+    own = [*PROBES, "/", *asked]
     return described, [*(("GET", path) for path in own), *beside]
 
 

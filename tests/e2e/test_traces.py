@@ -296,7 +296,7 @@ def test_packages_that_are_missing(tmp_path: Path) -> None:
     with serve(tmp_path, hidden, "--management.tracing.enabled=true") as server:
         assert server.wait() == 1
         assert "management.tracing.enabled needs packages that are not installed" in server.stderr
-        assert "Install score-transfer[tracing]" in server.stderr
+        assert "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http" in server.stderr
     with serve(tmp_path, hidden) as server:
         server.wait_until(lambda: "Access:" in server.stdout)
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, FileChooser, Page, expect
 
 from score.testing.authorization import MEMBER
-from score.testing.browser import fits, nameless, opened, poor_contrast, tab_to
+from score.testing.browser import fits, lines, nameless, opened, poor_contrast, tab_to
 from score.testing.browsing import card_of, choose, go_to, offer, says, wait_for
 from score.testing.faults import Answer
 from score.testing.restricted import Restricted
@@ -80,7 +80,7 @@ def test_it_is_read_on_a_phone_and_has_names(site: Site, browser: Browser, make_
     files = [make_file("waits.bam", 10), make_file("done.bam", 10), make_file(long, 11)]
     registered = site.register(files)
     site.store.inject(Answer.unavailable(), method="PUT", path=registered.ids[0], times=None)
-    options = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
+    options = {"viewport": {"width": 320, "height": 740}, "color_scheme": scheme}
     with opened(browser, site.url, **options) as (page, _):
         assert fits(page)
         go_to(page, registered)
@@ -98,6 +98,40 @@ def test_it_is_read_on_a_phone_and_has_names(site: Site, browser: Browser, make_
         expect(page.get_by_role("progressbar", name="Sent of waits.bam")).to_be_visible()
         expect(page.get_by_role("group", name="waits.bam").get_by_role("button", name="Stop")).to_be_visible()
         expect(card_of(page, "waits.bam").get_by_role("status")).to_contain_text("Next try in")
+
+
+def test_one_long_name_leaves_the_other_columns_their_room(site: Site, browser: Browser, make_file: Make) -> None:
+    """At twice the size, as on half a screen, words of the other columns stand in one line."""
+    registered = site.register([make_file(f"{'x' * 150}.bam", 10)], access="controlled")
+    with opened(browser, site.url, viewport={"width": 640, "height": 740}) as (page, _):
+        go_to(page, registered)
+        assert fits(page)
+        for word in (page.get_by_text("controlled", exact=True), page.get_by_role("button", name="Upload xxx")):
+            assert lines(word) == 1
+
+
+def test_the_focus_is_within_sight(site: Site, browser: Browser, tmp_path: Path) -> None:
+    """After the end of a long list, and after the card of an upload."""
+    paths = [tmp_path / f"{number:03}.bam" for number in range(200)]
+    for path in paths:
+        path.touch()
+    registered = site.register(paths)
+    with opened(browser, site.url, reduced_motion="reduce") as (page, _):
+        go_to(page, registered)
+        title = page.locator("#list-title")
+        page.get_by_role("link", name="Later entries").click()
+        expect(page.get_by_text("199.bam", exact=True)).to_be_attached()
+        expect(title).to_be_focused()
+        expect(title).to_be_in_viewport()
+        for name in ("198.bam", "199.bam"):
+            offer(page, name)
+        card_of(page, "198.bam").get_by_role("button", name="Cancel").click()
+        others = page.get_by_role("heading", name="Uploads from this tab")
+        expect(others).to_be_focused()
+        expect(others).to_be_in_viewport()
+        card_of(page, "199.bam").get_by_role("button", name="Cancel").click()
+        expect(title).to_be_focused()
+        expect(title).to_be_in_viewport()
 
 
 @pytest.mark.parametrize(("wish", "behaviour"), [("reduce", "auto"), ("no-preference", "smooth")])

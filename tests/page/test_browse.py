@@ -13,12 +13,15 @@ from playwright.sync_api import Browser, expect
 from score.testing.authorization import MEMBER, STRANGER, STUDY, STUDY_READER, SYSTEM
 from score.testing.browser import opened
 from score.testing.browsing import choose, enter, says
+from score.testing.faults import Answer
 from score.testing.restricted import Restricted
 from score.testing.site import Registered, Site
 
 pytestmark = pytest.mark.needs("chromium")
 Make = Callable[[str, int], Path]
 HOSTILE = '<img src=x onerror="document.title=1">\u202emab.exe'
+SHOWN = HOSTILE.replace("\u202e", "\\u202e")
+"""What turns the direction of writing, and would have the name end in exe.bam, is seen for what it is."""
 MARKUP = "<b>A</b>-CA"
 
 
@@ -59,6 +62,51 @@ def test_a_file_is_found_and_fetched_on_an_open_site(site: Site, browser: Browse
             page.get_by_role("button", name="Download", exact=True).click()
         assert fetched.value.path().read_bytes() == registered.paths[0].read_bytes()
         assert complaints.said == []
+
+
+def test_the_address_names_the_place(site: Site, browser: Browser, make_file: Make) -> None:
+    """Back leads to the first list too, and going to a section of the page loses no place."""
+    registered = site.register([make_file("place.bam", 10)], study="PLACE-CA")
+    with opened(browser, site.url) as (page, _):
+        study = page.get_by_role("link", name="PLACE-CA", exact=True)
+        expect(study).to_be_visible()
+        page.get_by_role("link", name="Files", exact=True).click()
+        study.click()
+        expect(page.get_by_role("heading", name="1 analysis of PLACE-CA")).to_be_focused()
+        page.get_by_role("link", name="Command line").click()
+        expect(page).to_have_url(f"{site.url}/#/PLACE-CA")
+        page.reload()
+        page.get_by_role("link", name=registered.analysis).click()
+        expect(page.get_by_role("heading", name="1 file, unpublished")).to_be_focused()
+        for _ in range(2):
+            page.go_back()
+        expect(page.get_by_role("heading", name="1 analysis of PLACE-CA")).to_be_visible()
+        page.go_back()
+        expect(study).to_be_visible()
+
+
+def test_slow_answers_are_told_of_and_what_failed_can_be_asked_for_again(
+    site: Site, browser: Browser, make_file: Make
+) -> None:
+    registered = site.register([make_file("slow.bam", 10)], study="SLOW-CA")
+    with opened(browser, site.url) as (page, _):
+        alert = page.get_by_role("alert")
+        study = page.get_by_role("link", name="SLOW-CA", exact=True)
+        site.score.inject(Answer.unavailable(), path="/page/analyses")
+        study.click()
+        expect(alert).to_have_text("This server answers 503.")
+        gate = site.score.hold(path="/page/analyses")
+        study.click()
+        expect(alert).to_have_text("This server has not answered yet.")
+        gate.open()
+        expect(page.get_by_role("heading", name="1 analysis of SLOW-CA")).to_be_focused()
+        expect(alert).to_be_empty()
+        site.score.hold(path=f"/download/{registered.id}")
+        page.get_by_label("Or fetch one object by its id").fill(registered.id)
+        page.get_by_role("button", name="Download", exact=True).click()
+        expect(alert).to_have_text("This server has not answered yet.")
+        site.heal()
+        expect(alert).to_contain_text("UNPUBLISHED, not PUBLISHED")
 
 
 @pytest.mark.needs("minio")
@@ -161,12 +209,12 @@ def test_hostile_names_are_text(restricted: Restricted, browser: Browser, make_f
         enter(page, site.token)
         page.get_by_role("link", name=MARKUP).click()
         page.get_by_role("link", name=registered.analysis).click()
-        expect(page.get_by_role("cell", name=HOSTILE, exact=True)).to_be_visible()
+        expect(page.get_by_role("cell", name=SHOWN, exact=True)).to_be_visible()
         page.get_by_role("button", name=f"Upload {HOSTILE}").click()
         card = page.locator(".transfer")
-        expect(card.locator("h3")).to_have_text(HOSTILE)
+        expect(card.locator("h3")).to_have_text(SHOWN)
         choose(card, make_file("y.bam", 20))
-        says(card, f"This file has 20 bytes, and {HOSTILE} is registered with 10.")
+        says(card, f"This file has 20 bytes, and {SHOWN} is registered with 10.")
         choose(card, registered.paths[0])
         says(card, "Uploaded and verified")
         for fragment in ("#/<img src=x>/", "#/%E0%A4%A/", "#/NONE-CA/x", "#/../..", "#//"):

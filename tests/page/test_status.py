@@ -120,6 +120,20 @@ def test_a_proxy_may_put_it_below_a_path(server: RunningServer, browser: Browser
         assert not complaints.said
 
 
+def test_a_server_that_is_gone_is_not_shown_as_up(server: RunningServer, browser: Browser) -> None:
+    with FaultProxy(server.url) as proxy, opened(browser, proxy.url) as (page, _):
+        expect(page.locator("#parts .up")).to_have_count(4)
+        look = page.get_by_role("button", name="Look again", exact=True)
+        proxy.shut()
+        look.click()
+        expect(page.locator("#summary")).to_have_text("This server does not answer.")
+        expect(page.locator("#parts")).to_be_empty()
+        proxy.open()
+        look.click()
+        expect(page.locator("#parts .up")).to_have_count(4)
+        expect(page.locator("#summary")).to_have_text("Everything works.")
+
+
 def test_a_setting_turns_it_off(tmp_path: Path, http: urllib3.PoolManager) -> None:
     with serve(tmp_path, **{"server.page.enabled": "false"}) as server:
         for path in ("/", "/page/health", "/page/files/page.js"):
@@ -162,7 +176,7 @@ def test_a_host_that_is_made_up_is_text(server: RunningServer, http: urllib3.Poo
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_readable_on_a_phone(server: RunningServer, browser: Browser, scheme: str) -> None:
-    size = {"width": 360, "height": 740}
+    size = {"width": 320, "height": 740}
     with opened(browser, server.url, viewport=size, color_scheme=scheme) as (page, _):
         assert fits(page)
         assert poor_contrast(page) == []

@@ -9,10 +9,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from score.storage.s3.settings import S3Settings
-from score.testing.authorization import MEMBER
+from score.testing.authorization import MEMBER, SYSTEM
 from score.testing.browser import memory, opened
 from score.testing.browsing import choose, enter, go_to, offer, says, wait_for
 from score.testing.faults import Answer
@@ -26,6 +26,7 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 PART = 5 * MIB
 Make = Callable[[str, int], Path]
+HTTPS = "https://score.test"
 WATCH = """() => {
   globalThis.largest = 0;
   const read = Blob.prototype.arrayBuffer;
@@ -119,6 +120,77 @@ def test_a_token_that_ends_meanwhile(restricted: Restricted, browser: Browser, m
         card.get_by_role("button", name="Try again").click()
         says(card, "Uploaded and verified")
     assert {one.part for one in site.sent(registered.id)} == {3}
+
+
+@pytest.mark.needs("minio")
+def test_a_download_that_finds_the_token_ended_closes_what_it_opened(
+    restricted: Restricted, browser: Browser, make_file: Make
+) -> None:
+    site = restricted.site
+    registered = site.register([make_file("over.bam", 10)], access="controlled")
+    site.run("upload", "--manifest", registered.manifest, accesstoken=site.token)
+    site.publish(registered)
+    with opened(browser, site.url) as (page, _):
+        for again in ("Look at the uploads again", "Download over.bam"):
+            key = restricted.key(*SYSTEM)
+            enter(page, key)
+            if "Download" in again:
+                page.get_by_role("link", name=registered.study, exact=True).click()
+                page.get_by_role("link", name=registered.analysis).click()
+            button = page.get_by_role("button", name=again)
+            expect(button).to_be_visible()
+            restricted.keys.revoke(key)
+            button.click()
+            expect(page.get_by_role("alert")).to_contain_text("The API key is not valid.")
+            for gone in ("#browser", "#progress"):
+                expect(page.locator(gone)).to_be_hidden()
+            assert page.evaluate("sessionStorage.length") == 0
+
+
+@pytest.mark.parametrize(
+    ("keeps_host", "told"),
+    [
+        (True, "The store is at http://score.test, and this page came by https: browsers refuse that."),
+        (False, "A proxy in front has to pass the header Host on"),
+    ],
+)
+def test_a_proxy_that_ends_tls_and_tells_nobody(
+    site: Site, browser: Browser, make_file: Make, keeps_host: bool, told: str
+) -> None:
+    """What its operator has to do is said where a user meets it."""
+    registered = site.register([make_file("mixed.bam", 100)])
+
+    def proxied(route: Route) -> None:
+        headers = route.request.headers | ({"host": "score.test"} if keeps_host else {})
+        route.fulfill(response=route.fetch(url=route.request.url.replace(HTTPS, site.server.url), headers=headers))
+
+    with opened(browser, "about:blank", ignore_https_errors=True) as (page, _):
+        page.route(f"{HTTPS}/**", proxied)
+        page.goto(HTTPS)
+        go_to(page, registered)
+        card = offer(page, "mixed.bam")
+        choose(card, registered.paths[0])
+        says(card, told)
+
+
+@pytest.mark.needs("minio")
+def test_back_from_a_store_that_refuses_a_download(restricted: Restricted, browser: Browser, make_file: Make) -> None:
+    site = restricted.site
+    registered = site.register([make_file("denied.bam", 10)], access="controlled")
+    site.run("upload", "--manifest", registered.manifest, accesstoken=site.token)
+    site.publish(registered)
+    site.store.inject(Answer.denied(), method="GET", path=site.path_of(registered.id))
+    with opened(browser, site.url) as (page, _):
+        enter(page, site.token)
+        page.get_by_role("link", name=registered.study, exact=True).click()
+        page.get_by_role("link", name=registered.analysis).click()
+        get = page.get_by_role("button", name="Download denied.bam")
+        get.click()
+        page.wait_for_url(f"**{registered.id}*")
+        page.go_back()
+        with page.expect_download() as fetched:
+            get.click()
+        assert fetched.value.path().read_bytes() == registered.paths[0].read_bytes()
 
 
 @pytest.mark.needs("minio")

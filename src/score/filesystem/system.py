@@ -29,7 +29,7 @@ try:
     from fsspec.spec import AbstractFileSystem, make_instance
 except ModuleNotFoundError:
     raise Misconfigured(
-        "score:// needs fsspec, which is not installed.", hint="Install it: pip install 'score-transfer[fsspec]'"
+        "score:// needs fsspec, which is not installed.", hint="Install it: pip install fsspec"
     ) from None
 
 FILES = 8

@@ -79,7 +79,7 @@ def load() -> Any:
         mfusepy = import_module("mfusepy")
     except ModuleNotFoundError:
         raise Misconfigured(
-            "Mounting needs mfusepy, which is not installed.", hint="Install it: pip install 'score-transfer[mount]'"
+            "Mounting needs mfusepy, which is not installed.", hint="Install it: pip install mfusepy"
         ) from None
     except OSError as error:
         raise Misconfigured(

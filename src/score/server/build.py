@@ -213,7 +213,8 @@ def _open_tracing() -> Tracing:
     except ImportError as error:
         raise Misconfigured(
             f"management.tracing.enabled needs packages that are not installed ({error.name}).",
-            hint="Install score-transfer[tracing], or set management.tracing.enabled=false.",
+            hint="Install them: pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http; "
+            "or set management.tracing.enabled=false.",
         ) from error
     try:
         return Tracing()

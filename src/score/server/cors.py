@@ -18,6 +18,10 @@ _LIFE = "600"
 """Seconds for which a browser need not ask again."""
 _LIFE_HTSGET = "2592000"
 """The same for htsget, whose specification wants 30 days."""
+_FOREIGN = (
+    "Pages of this origin may change nothing here. A proxy in front has to pass the header Host on; "
+    "other origins are named in server.cors.allowedOrigins."
+)
 _EXPOSED = "ETag, Content-Range, Accept-Ranges, Retry-After, X-Request-Id"
 
 
@@ -47,7 +51,7 @@ class Cors:
         if method == "OPTIONS" and self._origins and b"access-control-request-method" in headers:
             answer = _preflight(scope["path"], headers, allowed)
         elif origin is not None and not allowed and method not in _READS and not _same(origin, headers):
-            answer = problem(403, scope["path"], "Pages of this origin may change nothing here.")
+            answer = problem(403, scope["path"], _FOREIGN)
 
         async def mark(message: Message) -> None:
             if message["type"] == "http.response.start":

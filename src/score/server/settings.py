@@ -88,7 +88,7 @@ class Settings(BaseModel):
     tracing_enabled: Switch = Field(
         False,
         alias="management.tracing.enabled",
-        description="Traces for OpenTelemetry; variables OTEL_* say where to. Needs the extra tracing.",
+        description="Traces for OpenTelemetry; variables OTEL_* say where to.",
     )
 
     ssl_enabled: Switch = Field(

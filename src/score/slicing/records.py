@@ -70,9 +70,7 @@ class Task:
 def require_pysam() -> None:
     """Raises Misconfigured where the extra is not installed; loads nothing."""
     if importlib.util.find_spec("pysam") is None:
-        raise Misconfigured(
-            "Slicing needs pysam, which is not installed.", hint="Install it: pip install 'score-transfer[slicing]'"
-        )
+        raise Misconfigured("Slicing needs pysam, which is not installed.", hint="Install it: pip install pysam")
 
 
 def pysam() -> Any:

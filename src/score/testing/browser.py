@@ -119,6 +119,19 @@ def fits(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
 
 
+def lines(place: Locator) -> int:
+    """In how many lines the text of an element stands."""
+    return int(
+        place.evaluate(
+            """(element) => {
+              const range = document.createRange();
+              range.selectNodeContents(element);
+              return new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size;
+            }"""
+        )
+    )
+
+
 def memory(browser: Browser) -> int:
     """Bytes of memory that all processes of the browser take; what they share counts once."""
     session = browser.new_browser_cdp_session()

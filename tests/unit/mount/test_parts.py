@@ -97,7 +97,7 @@ def test_without_mfusepy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv("FUSE_LIBRARY_PATH", "libfuse3.so.3")
     with pytest.raises(Misconfigured) as caught:
         fuse.load()
-    assert "score-transfer[mount]" in caught.value.hint
+    assert "pip install mfusepy" in caught.value.hint
 
 
 def test_without_libfuse3(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,16 @@
 // never sent, so that reload and back work; the token is not.
 
 import { call, token } from "./api.js";
-import { cell, el, find, say, setting, size, span } from "./dom.js";
+import { cell, el, find, goTo, say, setting, size, span } from "./dom.js";
 import { offer } from "./upload.js";
 
 const SECURE = setting("secure") === "true";
 const said = (text, kind = "bad") => say(find("said"), text, kind);
 const TODO = "What to do";
+const SLOW = 1000;
 let turn = 0;
+/** The fragment of what is listed. */
+let at = "";
 
 export function start() {
   find("token-form").hidden = !SECURE;
@@ -21,7 +24,10 @@ export function start() {
     else said("This is no object id: 32 hex digits in five groups.");
   });
   find("look-uploads").addEventListener("click", lookAtUploads);
-  addEventListener("hashchange", () => location.hash.startsWith("#/") && show({ focus: true }));
+  addEventListener("hashchange", () => (location.hash.startsWith("#/") ? show({ focus: true }) : keep()));
+  find("browser").addEventListener("click", ({ target }) => {
+    if (target.closest("a")?.hash === location.hash) show({ focus: true }); // where it failed, once more
+  });
   if (SECURE && !token.get()) return;
   show();
 }
@@ -82,8 +88,21 @@ function place() {
 const link = (study = "", analysis = "", first = 0) =>
   `#/${[study, analysis, first || ""].map(encodeURIComponent).join("/").replace(/\/+$/, "")}`;
 
+/** A section of the page was gone to, or no place yet: the address goes on naming what is listed. */
+function keep() {
+  if (at && !location.hash.startsWith("#/")) history.replaceState(null, "", at);
+}
+
+/** Say it where the answer of this server takes long; gives what ends that. */
+function waiting() {
+  const mine = turn;
+  const timer = setTimeout(() => mine === turn && said("This server has not answered yet.", "wait"), SLOW);
+  return () => clearTimeout(timer);
+}
+
 async function show({ focus = false } = {}) {
   const mine = ++turn;
+  const answered = waiting();
   const [study, analysis, first = 0] = place();
   try {
     const view = await (analysis ? files : study ? analyses : studies)(study, analysis, first);
@@ -91,17 +110,21 @@ async function show({ focus = false } = {}) {
     said("");
     find("forget").hidden = !SECURE;
     find("browser").hidden = false;
-    draw(view, study, analysis, focus);
+    draw(view, [study, analysis, first], focus);
   } catch (error) {
-    if (mine !== turn) return;
-    if (error.status === 401 && SECURE) {
-      close();
-    }
-    said(error.message);
+    if (mine === turn) failed(error);
+  } finally {
+    answered();
   }
 }
 
-function draw({ title, rows, pager }, study, analysis, focus) {
+/** Say why; what a token opened that is not valid any more is closed. */
+function failed(error) {
+  if (error.status === 401 && SECURE) close();
+  said(error.message);
+}
+
+function draw({ title, rows, pager }, [study, analysis, first], focus) {
   const steps = [["Studies", link()]];
   if (study) steps.push([study, link(study)]);
   if (analysis) steps.push([analysis, link(study, analysis)]);
@@ -112,7 +135,10 @@ function draw({ title, rows, pager }, study, analysis, focus) {
   say(find("list-title"), title);
   const had = find("list").contains(document.activeElement);
   find("list").replaceChildren(rows, ...(pager ? [pager] : []));
-  if (focus || had) find("list-title").focus({ preventScroll: true });
+  at = link(study, analysis, first);
+  keep();
+  if (focus) goTo(find("list-title"));
+  else if (had) find("list-title").focus({ preventScroll: true });
 }
 
 async function studies() {
@@ -187,6 +213,7 @@ function action(file, { study, state }) {
 
 /** Let the browser save an object to its disk, by a URL for the whole of it. */
 async function fetchObject(id, name) {
+  const answered = waiting();
   try {
     const path = `/download/${encodeURIComponent(id)}?offset=0&length=-1&external=true`;
     const url = new URL((await call("GET", path)).parts[0].url);
@@ -195,7 +222,9 @@ async function fetchObject(id, name) {
     const other = url.origin !== location.origin && name !== id;
     said(`${name} is being fetched by the browser${other ? `, which may call it ${id}` : ""}.`, "good");
   } catch (error) {
-    said(error.message);
+    failed(error);
+  } finally {
+    answered();
   }
 }
 
@@ -219,7 +248,8 @@ async function lookAtUploads() {
     say(find("progress-said"), uploads.length ? shown : "None.");
   } catch (error) {
     rows.parentElement.hidden = true;
-    say(find("progress-said"), error.message, "bad");
+    if (error.status === 401) failed(error);
+    else say(find("progress-said"), error.message, "bad");
   }
 }
 

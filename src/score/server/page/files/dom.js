@@ -10,14 +10,25 @@ export function el(tag, attributes = {}, ...children) {
     else if (value === true) made.setAttribute(name, "");
     else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
+  const given = children.filter((child) => child !== null && child !== undefined);
+  made.append(...given.map((child) => (typeof child === "string" ? visible(child) : child)));
   return made;
 }
 
 /** Replace what is said, unless it is the same: a live region would be read out again. */
 export function say(place, text, kind = "") {
-  if (place.textContent !== text) place.textContent = text;
+  const shown = visible(text);
+  if (place.textContent !== shown) place.textContent = shown;
   place.dataset.kind = text ? kind : "";
+}
+
+/** Marks that turn the direction of writing are seen: they would have a name look like another one. */
+const visible = (text) => text.replace(/\p{Bidi_Control}/gu, (mark) => `\\u${mark.codePointAt(0).toString(16).padStart(4, "0")}`);
+
+/** Move the focus, to where it is seen. */
+export function goTo(place) {
+  place.scrollIntoView({ block: "nearest" });
+  place.focus({ preventScroll: true });
 }
 
 const UNITS = ["bytes", "kB", "MB", "GB", "TB"];

@@ -16,10 +16,11 @@ async function look() {
     });
   } catch (error) {
     say(find("summary"), error.message);
+    find("parts").replaceChildren(); // what was up may be so no more
     return;
   }
   say(find("summary"), health.summary);
-  if (health.parts.length) find("parts").replaceChildren(...health.parts.map(part));
+  find("parts").replaceChildren(...health.parts.map(part));
 }
 
 function part({ name, up, says, cause }) {

@@ -273,7 +273,14 @@ export class Transfer {
       return this.#unreadable();
     }
     if (!navigator.onLine) return new Refusal(0, "This computer is offline.");
-    if (new URL(part.url).origin === location.origin) return new Refusal(0, "The server does not answer.");
+    const { origin, protocol } = new URL(part.url);
+    if (origin === location.origin) return new Refusal(0, "The server does not answer.");
+    if (protocol === "http:" && location.protocol === "https:") {
+      const why =
+        `The store is at ${origin}, and this page came by https: browsers refuse that. The operator of this server has to ` +
+        "name an address with https: server.publicUrl for a store on its disk, else s3.preSignedUrl.override.host.";
+      return new End(why, { again: true });
+    }
     try {
       const url = await call("GET", "/download/ping");
       await fetch(url, { mode: "no-cors", cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(10_000) });

@@ -1,7 +1,7 @@
 // Uploads from this tab: a card for each, and what of them is remembered, so that a reload does not end them.
 
 import { call } from "./api.js";
-import { el, find, say, setting, size, span } from "./dom.js";
+import { el, find, goTo, say, setting, size, span } from "./dom.js";
 import { Transfer } from "./transfer.js";
 
 const KEY = "score.uploads";
@@ -174,6 +174,6 @@ class Card {
     this.place.remove();
     find("sending").hidden = cards.size === 0;
     changed({ done: false });
-    find("list-title").focus({ preventScroll: true });
+    goTo(find(cards.size ? "sending-title" : "list-title"));
   }
 }
