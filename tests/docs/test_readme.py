@@ -6,11 +6,9 @@ import re
 import shlex
 import subprocess
 import sys
-import tomllib
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -18,7 +16,6 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 import urllib3
-from packaging.requirements import Requirement
 
 from score.cli import exits
 from score.cli.main import cli, split
@@ -115,14 +112,6 @@ def test_what_is_said_not_to_be_built_refuses_to_start(tmp_path: Path, capsys: p
     assert "`server.ssl.bundle`" in (ROOT / "docs" / "settings.md").read_text("utf-8")
     assert main(["--server.ssl.bundle=x", f"--local.directory={tmp_path}"]) == 1
     assert "does not support" in capsys.readouterr().err
-
-
-def test_the_plugin_takes_the_version_of_a_checkout() -> None:
-    """Before the first tag that is 0.1.dev and the number of commits, which is older than 0.1."""
-    project = ROOT / "integrations" / "snakemake-storage-plugin-score" / "pyproject.toml"
-    needs = [Requirement(one) for one in tomllib.loads(project.read_text("utf-8"))["project"]["dependencies"]]
-    (own,) = [need for need in needs if need.name == "score-transfer"]
-    assert own.specifier.contains(metadata.version("score-transfer"))
 
 
 def configurations() -> dict[str, str]:
