@@ -62,7 +62,7 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
     with Program(command, tmp_path / "first", environment) as server:
         assert server.wait() == 1
         assert f"Opening the store in {data} failed: Read-only file system." in server.stderr
-        assert "permissions" in server.stderr
+        assert "Check how the store's folder is mounted" in server.stderr
         assert "Traceback" not in server.stderr
     with Program([program("score-server")], tmp_path / "second", environment) as server:
         server.wait_until(lambda: "Checked " in server.stderr)

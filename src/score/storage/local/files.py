@@ -46,9 +46,8 @@ def disk_errors(doing: str) -> Iterator[None]:
         if error.errno in _DENIED:
             raise Refused(why, hint="Check the owner and the permissions of the store's folder.") from error
         if error.errno == errno.EROFS:
-            raise Refused(
-                why, hint="Check the disk of the store: a system makes it read-only when it fails."
-            ) from error
+            hint = "Check how the store's folder is mounted, and its disk: one that fails is made read-only."
+            raise Refused(why, hint=hint) from error
         if error.errno in _BLOCKED:
             raise Refused(why, hint="Something else lies at that place in the store's folder.") from error
         raise Unavailable(why, hint="Check the disk of the store.") from error
