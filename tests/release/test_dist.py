@@ -29,6 +29,7 @@ VERSION = "9.8.7"
 def run(*command: str | Path, folder: Path, **more: str) -> str:
     """What a program printed; it must succeed."""
     environment = clean_environment(folder, {}) | {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": os.devnull} | more
+    environment.pop("PYTHONPATH", None)  # by which the sources would stand before what was installed
     done = subprocess.run(
         [*map(str, command)], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
