@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from unicodedata import combining, east_asian_width
 
 from score.client.outcome import State
-from score.transfer.events import Checked, Ended, Event, Moved, PartDone, Planned, Verifying, Waiting
-from score.transfer.retry import ENDLESS
+from score.transfer.events import ENDLESS, Checked, Ended, Event, Moved, PartDone, Planned, Verifying, Waiting
 
 WINDOW = 20.0
 """Seconds over which the present rate is taken."""

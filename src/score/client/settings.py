@@ -16,8 +16,9 @@ from score.config.shown import MASK, Row, Shown
 from score.config.sources import Values, load, wrong
 from score.errors import Misconfigured
 from score.protocol.blocks import LARGEST_BLOCK
+from score.transfer.events import ENDLESS
 from score.transfer.http import Timeouts
-from score.transfer.retry import ENDLESS, Patience
+from score.transfer.retry import Patience
 
 # Of each setting what it means; its default, where it has one, stands in parentheses at the end.
 NAMES: Mapping[str, str] = {

@@ -32,9 +32,8 @@ def read_settings(given: Mapping[str, str]) -> Settings:
 
 def _tell(event: Event) -> None:
     """Log waits: whoever reads by fsspec would not know why nothing happens."""
-    match event:
-        case Waiting(what, why, seconds, attempt, attempts):
-            _log.warning("%s: %s Once more in %.0f s (%d/%d).", what, why, seconds, attempt, attempts)
+    if isinstance(event, Waiting):
+        _log.warning("%s", event)
 
 
 class Session:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+ENDLESS = 2**31 - 1
+"""So many attempts are no limit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -43,13 +46,17 @@ class PartDone:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A call failed in a way that may pass and is repeated after ``seconds``."""
+    """A call failed in a way that may pass and is repeated after ``seconds``. As text it is a line for a log."""
 
     what: str
     why: str
     seconds: float
     attempt: int
     attempts: int
+
+    def __str__(self) -> str:
+        limit = "" if self.attempts >= ENDLESS else f"/{self.attempts}"
+        return f"{self.what}: {self.why} Once more in {self.seconds:.0f} s ({self.attempt}{limit})."
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,6 @@ T = TypeVar("T")
 
 LATER = "Run the same command again later: what is finished is kept. score-client check tells what is away."
 CHANGED = "Something between here and the store changes bytes: try another network or proxy, and tell the operator."
-ENDLESS = 2**31 - 1
-"""So many attempts are no limit."""
 LONGEST_WAIT = 60.0
 """Seconds; a server's ``Retry-After`` beyond it is cut to it, before it is spread."""
 

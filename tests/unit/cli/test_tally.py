@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from score.cli.tally import Tally, cells, duration, fit, size
-from score.transfer.events import Checked, Ended, Event, Moved, PartDone, Planned, Verifying, Waiting
-from score.transfer.retry import ENDLESS
+from score.transfer.events import ENDLESS, Checked, Ended, Event, Moved, PartDone, Planned, Verifying, Waiting
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB

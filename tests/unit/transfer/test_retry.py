@@ -24,7 +24,7 @@ from score.errors import (
     Unauthenticated,
     Unavailable,
 )
-from score.transfer.events import Event, Waiting, ignore
+from score.transfer.events import ENDLESS, Event, Waiting, ignore
 from score.transfer.retry import LATER, LONGEST_WAIT, Damaged, Exhausted, Patience, Stop, persist
 
 NOW = Patience(attempts=4, first_wait=0)
@@ -214,3 +214,8 @@ def test_when_patience_ends_it_is_said_what_to_do() -> None:
         with pytest.raises(Exhausted) as caught:
             persist(Call(*[error] * NOW.attempts), "it", NOW, Stop(), ignore)
         assert caught.value.hint == hint
+
+
+def test_a_wait_as_a_line_names_no_limit_where_there_is_none() -> None:
+    assert str(Waiting("asking", "no connection.", 8, 1, 10)) == "asking: no connection. Once more in 8 s (1/10)."
+    assert str(Waiting("asking", "no connection.", 8, 1, ENDLESS)) == "asking: no connection. Once more in 8 s (1)."

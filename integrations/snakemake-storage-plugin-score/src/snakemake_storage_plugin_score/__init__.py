@@ -83,8 +83,8 @@ class StorageProvider(StorageProviderBase):
 
     def _tell(self, event: Event) -> None:
         match event:
-            case Waiting(what, why, seconds, attempt, attempts):
-                self.logger.warning(f"{what}: {why} Once more in {seconds:.0f} s ({attempt}/{attempts}).")
+            case Waiting():
+                self.logger.warning(str(event))
             case Note(item, text):
                 self.logger.warning(f"{item}: {text}")
 

@@ -30,6 +30,13 @@ def prepare(folder: Path, song: FakeSong) -> None:
         song.traffic.inject(Answer(200, json.dumps(document).encode()), path=path)
 
 
+def uploaded(song: FakeSong, site: FaultyScore) -> None:
+    """An analysis of one file that is in the store, for Song to find it there."""
+    file = song.register("a.bam", analysis=ANALYSIS, study="S", size=len(DATA), md5=MD5)
+    site.fake.add(file.object_id, DATA)
+    song.score_url = site.url
+
+
 class TestRegistry:
     @pytest.mark.parametrize(
         "words",
@@ -168,9 +175,7 @@ class TestRegistry:
         self, run: Run, folder: Path, song: FakeSong, site: FaultyScore
     ) -> None:
         """A proxy in between may wait for less time than Song needs for many files, each time."""
-        file = song.register("a.bam", analysis=ANALYSIS, study="S", size=len(DATA), md5=MD5)
-        site.fake.add(file.object_id, DATA)
-        song.score_url = site.url
+        uploaded(song, site)
         song.traffic.inject(LoseResponse(), method="PUT", times=None)
         status, _, err = run("publish", "--study-id", "S", "--analysis-id", ANALYSIS)
         assert (status, err) == (0, f"Analysis {ANALYSIS} is published.\n")
@@ -179,9 +184,7 @@ class TestRegistry:
     def test_a_publication_is_asked_for_again_where_that_may_help(
         self, run: Run, folder: Path, song: FakeSong, site: FaultyScore
     ) -> None:
-        file = song.register("a.bam", analysis=ANALYSIS, study="S", size=len(DATA), md5=MD5)
-        site.fake.add(file.object_id, DATA)
-        song.score_url = site.url
+        uploaded(song, site)
         song.traffic.inject(Answer(502), method="PUT")
         status, _, err = run("publish", "--study-id", "S", "--analysis-id", ANALYSIS)
         assert status == 0
