@@ -119,6 +119,12 @@ rule by_name:
 """
 
 
+def snakefile(folder: Path, rules: str, url: str = "") -> None:
+    """A workflow of these rules, whose storage is the plugin's, at ``url`` where that is given."""
+    where = f',\n    url="{url}"' if url else ""
+    (folder / "Snakefile").write_text(f'storage score:\n    provider="score"{where}\n\n{rules}')
+
+
 def beside(folder: Path) -> str:
     """What Python finds beside Snakemake's own packages: SDK and plugin of this checkout, and of what the SDK needs
     that which Snakemake does not bring."""
@@ -168,9 +174,9 @@ class TestSnakemake:
     ) -> None:
         folder = tmp_path / "workflow"
         folder.mkdir()
-        (folder / "Snakefile").write_text(
-            'storage score:\n    provider="score"\n\n'
-            f'rule:\n    output: storage.score("score://{result.id}/size.txt")\n    shell: "echo 1 > {{output}}"\n'
+        snakefile(
+            folder,
+            f'rule:\n    output: storage.score("score://{result.id}/size.txt")\n    shell: "echo 1 > {{output}}"\n',
         )
         said = self.engine(folder, site, status=1)
         assert "has 2 bytes, but 8 are registered" in said
@@ -182,12 +188,12 @@ class TestSnakemake:
         folder = tmp_path / "workflow"
         folder.mkdir()
         analysis = f"score://{published.study}/{published.analysis}"
-        (folder / "Snakefile").write_text(
-            'storage score:\n    provider="score"\n\n'
+        snakefile(
+            folder,
             f'NAMES = glob_wildcards(storage.score("{analysis}/{{name}}.txt")).name\n'
             'rule all:\n    input: expand("{name}.md5", name=NAMES)\n\n'
             f'rule:\n    input: storage.score("{analysis}/{{name}}.txt")\n    output: "{{name}}.md5"\n'
-            '    shell: "md5sum < {input} > {output}"\n'
+            '    shell: "md5sum < {input} > {output}"\n',
         )
         self.engine(folder, site, "all")
         assert (folder / "reads.md5").read_text().split()[0] == md5_of(published.paths[0])
@@ -195,10 +201,11 @@ class TestSnakemake:
     def test_settings_of_the_plugin(self, site: Site, published: Registered, tmp_path: Path) -> None:
         folder = tmp_path / "workflow"
         folder.mkdir()
-        (folder / "Snakefile").write_text(
-            f'storage score:\n    provider="score",\n    url="{site.url}"\n\n'
+        snakefile(
+            folder,
             f'rule:\n    input: storage.score("score://{published.id}")\n    output: "out"\n'
-            '    shell: "cp {input} {output}"\n'
+            '    shell: "cp {input} {output}"\n',
+            url=site.url,
         )
         self.engine(folder, site, STORAGE_URL="http://127.0.0.1:9")
         assert md5_of(folder / "out") == md5_of(published.paths[0])
@@ -206,10 +213,10 @@ class TestSnakemake:
     def test_an_object_is_asked_for_by_its_id_alone_and_by_a_name(
         self, site: Site, published: Registered, tmp_path: Path
     ) -> None:
-        (tmp_path / "Snakefile").write_text(
-            'storage score:\n    provider="score"\n\n'
+        snakefile(
+            tmp_path,
             f'rule:\n    input: storage.score("score://{published.id}"), storage.score("score://{published.id}/a.txt")\n'
-            '    output: "out"\n    shell: "cmp {input} && cp {input[0]} {output}"\n'
+            '    output: "out"\n    shell: "cmp {input} && cp {input[0]} {output}"\n',
         )
         self.engine(tmp_path, site)
         assert md5_of(tmp_path / "out") == md5_of(published.paths[0])
@@ -218,9 +225,9 @@ class TestSnakemake:
         self, site: Site, result: Registered, tmp_path: Path
     ) -> None:
         """Only that list tells the age of what is not published; and waits are told of."""
-        (tmp_path / "Snakefile").write_text(
-            'storage score:\n    provider="score"\n\n'
-            f'rule:\n    output: storage.score("score://{result.id}")\n    shell: "echo 6000000 > {{output}}"\n'
+        snakefile(
+            tmp_path,
+            f'rule:\n    output: storage.score("score://{result.id}")\n    shell: "echo 6000000 > {{output}}"\n',
         )
         site.score.inject(Answer(200, b"[]"), path="^/listing", times=None)
         site.score.inject(Answer.unavailable(), path="^/upload/")
@@ -230,9 +237,9 @@ class TestSnakemake:
 
     @pytest.mark.parametrize("query", ["score://x", "score://../etc/passwd", "score://a/b/c/d", "s3://a/b/c"])
     def test_queries_that_are_none(self, site: Site, tmp_path: Path, query: str) -> None:
-        (tmp_path / "Snakefile").write_text(
-            'storage score:\n    provider="score"\n\n'
-            f'rule:\n    input: storage.score("{query}")\n    output: "out"\n    shell: "cp {{input}} {{output}}"\n'
+        snakefile(
+            tmp_path,
+            f'rule:\n    input: storage.score("{query}")\n    output: "out"\n    shell: "cp {{input}} {{output}}"\n',
         )
         assert query in self.engine(tmp_path, site, status=1)
 
@@ -281,10 +288,11 @@ def test_a_controlled_object_needs_a_token(tmp_path: Path, good: bool) -> None:
         token = site.make_key(f"PROGRAMDATA-{STUDY}.READ" if good else "PROGRAMDATA-OTHER.READ")
         folder = tmp_path / "workflow"
         folder.mkdir()
-        (folder / "Snakefile").write_text(
-            f'storage score:\n    provider="score",\n    url="{site.url}"\n\n'
+        snakefile(
+            folder,
             f'rule:\n    input: storage.score("score://{identity}")\n    output: "out"\n'
-            '    shell: "cp {input} {output}"\n'
+            '    shell: "cp {input} {output}"\n',
+            url=site.url,
         )
         program = find("snakemake")
         assert program is not None
