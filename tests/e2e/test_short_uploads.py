@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pytest
-import urllib3
 
-from score.testing.faults import Fault, LoseResponse, Reset
+from score.testing.faults import Answer, Fault, LoseResponse, Reset
 from score.testing.site import Registered, Site, md5_of
 
 Maker = Callable[[str, int], Path]
@@ -19,6 +17,12 @@ Maker = Callable[[str, int], Path]
 def files(site: Site, make_file: Maker) -> Registered:
     """A registered file of one part."""
     return site.register([make_file("reads.bam", 100_000)])
+
+
+@pytest.fixture
+def larger(site: Site, make_file: Maker) -> Registered:
+    """A registered file of two parts."""
+    return site.register([make_file("larger.bam", 5_300_000)])
 
 
 def calls(site: Site, files: Registered) -> list[str]:
@@ -45,36 +49,73 @@ def test_a_lost_answer_is_no_harm(site: Site, files: Registered, path: str, faul
     site.publish(files)
 
 
-def test_an_upload_begun_elsewhere_is_left_alone(site: Site, files: Registered, make_file: Maker) -> None:
+def test_an_upload_begun_elsewhere_is_left_alone(site: Site, larger: Registered, make_file: Maker) -> None:
     """Also one of which nothing was sent yet."""
-    elsewhere = make_file("elsewhere/reads.bam", 100_000)
-    elsewhere.write_bytes(files.paths[0].read_bytes())
-    one = ["upload", "--object-id", files.id, "--md5", md5_of(files.paths[0]), "--file"]
-    site.store.inject(Reset(), method="PUT", path=site.path_of(files.id), times=None)
+    elsewhere = make_file("elsewhere/larger.bam", 1)
+    elsewhere.write_bytes(larger.paths[0].read_bytes())
+    one = ["upload", "--object-id", larger.id, "--md5", md5_of(larger.paths[0]), "--file"]
+    site.store.inject(Reset(), method="PUT", path=site.path_of(larger.id), times=None)
     site.run(*one, elsewhere, status=5)
     site.heal()
-    result = site.run(*one, files.paths[0], status=3)
+    result = site.run(*one, larger.paths[0], status=3)
     assert "begun elsewhere" in result.stderr
-    assert calls(site, files)[-2:] != ["POST /begin", "POST /parts"]
+    assert calls(site, larger)[-2:] != ["POST /begin", "POST /parts"]
     site.run(*one, elsewhere)
-    assert site.has_object(files.id)
+    assert site.has_object(larger.id)
 
 
-def test_a_part_that_was_recorded_is_not_sent_again(site: Site, files: Registered) -> None:
-    """As after a completion that failed, or did not go yet."""
-    site.store.inject(Reset(), method="PUT", path=site.path_of(files.id), times=None)
-    site.run("upload", "--manifest", files.manifest, status=5)
+def test_a_part_that_was_recorded_is_not_sent_again(site: Site, larger: Registered) -> None:
+    """Of an upload that was begun in one call."""
+    site.store.inject(Reset(), method="PUT", path=site.path_of(larger.id), part=2, times=None)
+    site.run("upload", "--manifest", larger.manifest, status=5)
+    assert calls(site, larger)[0] == "POST /begin"
     site.heal()
-    data = files.paths[0].read_bytes()
-    upload = f"{site.url}/upload/{files.id}"
-    progress = urllib3.request("GET", f"{upload}/status", fields={"fileSize": str(len(data))}).json()
-    etag = urllib3.request("PUT", progress["parts"][0]["url"], body=data).headers["ETag"].strip('"')
-    told = {"uploadId": progress["uploadId"], "partNumber": "1", "md5": etag, "etag": etag}
-    assert urllib3.request("POST", f"{upload}/parts?{urlencode(told)}").status == 200
-    site.store.forget()
-    site.run("upload", "--manifest", files.manifest)
-    assert site.sent(files.id) == []
+    site.run("upload", "--manifest", larger.manifest)
+    assert {put.part for put in site.sent(larger.id)} == {2}
+    assert site.has_object(larger.id)
+
+
+def test_a_small_file_is_taken_from_who_sends_it_first(site: Site, files: Registered, make_file: Maker) -> None:
+    """Nothing is kept of its upload before its end, which could be in the way of others."""
+    elsewhere = make_file("elsewhere/reads.bam", 1)
+    elsewhere.write_bytes(files.paths[0].read_bytes())
+    one = ["upload", "--object-id", files.id, "--md5", md5_of(files.paths[0]), "--file"]
+    gate = site.score.hold(method="POST", path="/parts$", times=1)
+    with site.start(*one, elsewhere) as first:
+        gate.wait_for_arrival()
+        site.run(*one, files.paths[0])
+        gate.open()
+        assert first.wait() == 0
     assert site.has_object(files.id)
+    site.run(*one, elsewhere)
+    site.publish(files)
+
+
+def test_a_server_that_was_restarted_ends_what_it_does_not_remember(site: Site, files: Registered) -> None:
+    gate = site.score.hold(method="POST", path="/parts$")
+    with site.start("upload", "--manifest", files.manifest) as client:
+        gate.wait_for_arrival()
+        site.server.stop()
+        site.server.start()
+        gate.open()
+        assert client.wait() == 0
+    assert len(site.sent(files.id)) == 1
+    assert calls(site, files)[0] == "POST /begin"
+    site.publish(files)
+
+
+@pytest.mark.parametrize("lost", ["its URL", "the upload"])
+def test_what_only_state_could_help_with_goes_the_long_way(site: Site, files: Registered, lost: str) -> None:
+    """A URL cannot be renewed without it; nor does a server know of the upload that has another way to keep it."""
+    if lost == "its URL":
+        site.store.inject(Answer.expired(), method="PUT", path=site.path_of(files.id))
+    else:
+        site.score.inject(Answer(404, b"{}"), method="POST", path="/parts$")
+    result = site.run("upload", "--manifest", files.manifest)
+    assert "starting over" in result.stderr
+    assert calls(site, files)[-2:] == ["POST /uploads", "POST /parts"]
+    assert len(site.sent(files.id)) == 2
+    site.publish(files)
 
 
 def test_another_file_than_the_registered_one_never_completes(site: Site, files: Registered) -> None:

@@ -134,7 +134,15 @@ class BlockUploads:
         await self._in_progress(object_id, size)
 
     async def finish_part(
-        self, object_id: str, upload_id: str, number: int, md5: str, etag: str, *, complete: bool = False
+        self,
+        object_id: str,
+        upload_id: str,
+        number: int,
+        md5: str,
+        etag: str,
+        *,
+        size: int | None = None,
+        complete: bool = False,
     ) -> bool:
         """Nothing: the store's own list of blocks is the record. False: nothing is completed with it. NotFound: no
         such upload."""

@@ -89,17 +89,24 @@ class Completion:
         """Complete an upload of which every part is known, without listing them again: the store takes only parts
         with the ETags that are named. None where it does not, or the state is gone: then others had a hand in it, and
         the store's own lists decide."""
-        meta, _ = await in_order(
-            self._state.stat(self._layout.upload_meta(object_id, upload)), self._access.check_unpublished(object_id)
-        )
-        if meta is None:
-            return None
+        began: datetime | None = None
+        if known.kept:
+            look = self._state.stat(self._layout.upload_meta(object_id, upload))
+            meta, _ = await in_order(look, self._access.check_unpublished(object_id))
+            if meta is None:
+                return None
+            began = meta.last_modified
+        else:
+            await self._access.check_unpublished(object_id)
         final = known.final(self._layout.object(object_id), object_id, upload)
         try:
-            await self._join(object_id, final, known.stored(), meta.last_modified, overwrite=known.overwrite)
+            await self._join(object_id, final, known.stored(), began, overwrite=known.overwrite)
         except (Conflict, NotFound):
             return None
-        await self.forget(object_id, upload, known.keys)
+        if known.kept:
+            await self.forget(object_id, upload, known.keys)
+        else:
+            self._begun.plans.forget(object_id, upload)
         return final
 
     async def _join(

@@ -1,6 +1,7 @@
 """What a server remembers of the uploads that it deals with, so that their calls need not read the state again.
 
-Nothing is in here that is not in the store as well: what is forgotten, or was done by another server, costs a call.
+Nothing is in here that is not in the store as well, or that a client does not tell again: what is forgotten, or was
+done by another server, costs a call.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ _PARTS = 32
 
 @dataclass(slots=True)
 class Known:
-    """An upload: its plan, the whole file's MD5 as it was told, whether it may replace an object, and the records
-    that this server wrote, each after the store had proven its part. ``keys`` are those of all of them, also of such
-    as were replaced."""
+    """An upload: its plan, the whole file's MD5 as it was told, whether it may replace an object, whether there is
+    state of it in the store, and the records that this server wrote, each after the store had proven its part.
+    ``keys`` are those of all of them, also of such as were replaced."""
 
     plan: Plan
     md5: str | None
     overwrite: bool = True
+    kept: bool = True
     records: dict[int, FinishedPart] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
 

@@ -1,7 +1,9 @@
 """Uploads: start, progress, parts, completion, cancellation. Protocol, sections 2 to 4.
 
 Who may do it is decided before (``access``). Every step is recorded in the store before it is answered, so that any
-server, also the reference's, can go on; a call repeated after a lost answer or a crash succeeds in the same way.
+server, also the reference's, can go on; a call repeated after a lost answer or a crash succeeds in the same way. Of a
+small file that is begun afresh nothing is recorded: the call that ends its upload tells all that there is to know
+(decision 30).
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ from score.broker.sweep import sweep
 from score.broker.together import in_order
 from score.broker.work import Work
 from score.errors import AlreadyExists, Conflict, Invalid, NotFound, NotReady
-from score.protocol.digests import check_md5, etag_md5, to_hex
+from score.protocol.digests import check_md5, combined_etag, etag_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
-from score.protocol.parts import plan_upload
+from score.protocol.parts import SMALLEST_PART, plan_upload
 from score.protocol.wire import FinishedPart, Part, Progress, Specification
 from score.storage.base import ObjectStore, UploadId, stored_part
 
@@ -86,14 +88,13 @@ class Uploads:
         and ``afresh`` is true).
         """
         check_object_id(object_id)
-        limits = self._objects.limits
-        if not 0 <= size <= limits.largest_object:
-            raise Invalid(f"fileSize {size} is not between 0 and {limits.largest_object} bytes.")
+        if not 0 <= size <= self._objects.limits.largest_object:
+            raise Invalid(f"fileSize {size} is not between 0 and {self._objects.limits.largest_object} bytes.")
         if md5 is not None and to_hex(md5) is None:
             raise Invalid(f"md5 {md5[:60]!r} is not an MD5 checksum.", hint="Expected 32 hex digits.")
         _, _, older = await in_order(
             self._access.check_unpublished(object_id),
-            _nothing() if overwrite else self._refuse_existing(object_id),
+            _nothing() if overwrite else self._refuse_existing(object_id, size, md5),
             uploads_of(self._state, self._layout, object_id),
         )
         if afresh and older:
@@ -101,14 +102,14 @@ class Uploads:
         key = self._layout.object(object_id)
         await asyncio.gather(*[self.drop(object_id, upload) for upload in older])
         if older and not overwrite:
-            await self._refuse_existing(object_id)  # one of them may have been completed meanwhile
+            await self._refuse_existing(object_id, size, md5)  # one of them may have been completed meanwhile
         upload = await self._objects.begin(key)
-        plan = Plan.cut(plan_upload(size, self._rules.part_size, limits.smallest_part))
-        urls = self._objects.sign_parts(key, upload, list(plan.parts()), self._rules.url_life)
-        document = new_upload(key, object_id, upload, plan, md5, urls)
-        await self._state.put(self._layout.upload_meta(object_id, upload), as_state(document, overwrite=overwrite))
-        self._begun.plans.keep(object_id, upload, Known(plan, md5, overwrite))
-        audit.note("upload", object_id, parts=len(plan), bytes=size)
+        known = Known(self._plan(size), md5, overwrite, kept=not (afresh and self._is_small(size)))
+        document = self._document(object_id, upload, known)
+        if known.kept:
+            await self._keep(object_id, upload, document, overwrite=overwrite)
+        self._begun.plans.keep(object_id, upload, known)
+        audit.note("upload", object_id, parts=len(known.plan), bytes=size)
         return document
 
     async def status(self, object_id: str, size: int) -> Progress:
@@ -149,7 +150,15 @@ class Uploads:
         await self._in_progress(object_id, size)
 
     async def finish_part(
-        self, object_id: str, upload_id: str, number: int, md5: str, etag: str, *, complete: bool = False
+        self,
+        object_id: str,
+        upload_id: str,
+        number: int,
+        md5: str,
+        etag: str,
+        *,
+        size: int | None = None,
+        complete: bool = False,
     ) -> bool:
         """Record a part as finished, once the store proves that it holds it. Its cost does not grow with the number
         of parts. Idempotent. The record of what was sent before under that number stays until the status is asked for
@@ -157,7 +166,8 @@ class Uploads:
 
         With ``complete``, the upload is completed at once if this server saw all its parts; true where it was. Where
         that does not go, the part is recorded all the same, and :meth:`complete` says why. The only part of an upload
-        need not be looked for: the store joins one of that ETag, or none.
+        need not be looked for: the store joins one of that ETag, or none. ``size``: bytes of the file, for a server
+        that does not know of the upload of a small one; only now is there state of it, if it is not completed.
 
         Raises Invalid (a part or checksum that cannot be), NotFound (no such upload), Conflict (the store does not
         hold the part, or holds another one); with ``complete`` AlreadyExists, as :meth:`complete` does.
@@ -166,9 +176,9 @@ class Uploads:
         upload = UploadId(check_upload_id(upload_id))
         record = FinishedPart(part_number=number, md5=check_md5(md5), etag=_check_etag(etag))
         try:
-            known = await self._begun.known(object_id, upload)
-            size = known.plan.part(number)
-            if size is None:
+            known = await self._known(object_id, upload, record, size)
+            length = known.plan.part(number)
+            if length is None:
                 raise Invalid(f"partNumber {number}: the upload of {object_id} has the parts 1 to {len(known.plan)}.")
             proving = self._objects.limits.etag_is_md5 and record.etag == record.md5
             alone = known.alone(record) if complete and proving else None
@@ -181,8 +191,12 @@ class Uploads:
             await self.complete(object_id, upload_id)  # it was, and the answer got lost, or a crash came in between
             return True
         etag_is_md5 = await self._finished.etags_are_md5(object_id, upload, [record])
-        if why := objection(record, size, stored, etag_is_md5=etag_is_md5):
+        if why := objection(record, length, stored, etag_is_md5=etag_is_md5):
             raise refuse(object_id, number, why)
+        if not known.kept:
+            document = self._document(object_id, upload, known)
+            await self._keep(object_id, upload, document, overwrite=known.overwrite)
+            known.kept = True
         key = self._layout.record(object_id, upload, record)
         await self._state.put(key, b"")
         known.record(record, key)
@@ -219,7 +233,9 @@ class Uploads:
         if named is None:
             named = await self._begun.current(object_id)
         elif named not in await uploads_of(self._state, self._layout, object_id):
-            raise no_upload(object_id)
+            known = self._begun.plans.get(object_id, named)
+            if known is None or known.kept:
+                raise no_upload(object_id)
         await self.drop(object_id, named)
 
     async def cancel_all(self) -> int:
@@ -244,11 +260,42 @@ class Uploads:
             return False
         return True
 
-    async def _refuse_existing(self, object_id: str) -> None:
+    def _is_small(self, size: int) -> bool:
+        """Whether a file of ``size`` bytes is one part in any case, of which an object's ETag tells the bytes."""
+        return 0 <= size <= SMALLEST_PART and self._objects.limits.etag_is_md5
+
+    def _plan(self, size: int) -> Plan:
+        return Plan.cut(plan_upload(size, self._rules.part_size, self._objects.limits.smallest_part))
+
+    def _document(self, object_id: str, upload: UploadId, known: Known) -> bytes:
+        """The specification of a new upload as JSON, with fresh URLs."""
+        key = self._layout.object(object_id)
+        urls = self._objects.sign_parts(key, upload, list(known.plan.parts()), self._rules.url_life)
+        return new_upload(key, object_id, upload, known.plan, known.md5, urls)
+
+    async def _keep(self, object_id: str, upload: UploadId, document: bytes, *, overwrite: bool) -> None:
+        """Write the state of a new upload."""
+        await self._state.put(self._layout.upload_meta(object_id, upload), as_state(document, overwrite=overwrite))
+
+    async def _known(self, object_id: str, upload: UploadId, record: FinishedPart, size: int | None) -> Known:
+        """What there is to know of an upload; of that of a small file what is told of it now. NotFound, Conflict."""
+        try:
+            return await self._begun.known(object_id, upload)
+        except NotFound:
+            if size is None or not self._is_small(size):
+                raise
+            return Known(self._plan(size), record.md5, overwrite=False, kept=False)
+
+    async def _refuse_existing(self, object_id: str, size: int, md5: str | None) -> None:
+        """AlreadyExists where there is anything of the object but the bytes of this very file, where it is small: a
+        crash left them without ``.meta``, which the completion of this upload writes."""
         meta, key = self._layout.meta(object_id), self._layout.object(object_id)
         looks = [look for place in self._places for look in (place.state.stat(meta), place.objects.stat(key))]
-        if any(await asyncio.gather(*looks)):
-            raise already_there(object_id)
+        whole = to_hex(md5)
+        left = combined_etag([whole]) if whole and self._is_small(size) else None
+        for found in await asyncio.gather(*looks):
+            if found is not None and (found.key, found.size, found.etag) != (key, size, left):
+                raise already_there(object_id)
 
     async def _in_progress(self, object_id: str, size: int) -> Specification:
         """The specification of the upload in progress. NotFound where there is none, Conflict: of another size."""

@@ -195,11 +195,21 @@ class Score:
             return self._to.read(Specification, "POST", path, query)
 
     def finish_part(
-        self, object_id: str, upload_id: str, number: int, md5: str, etag: str, *, complete: bool = False
+        self,
+        object_id: str,
+        upload_id: str,
+        number: int,
+        md5: str,
+        etag: str,
+        *,
+        size: int | None = None,
+        complete: bool = False,
     ) -> bool:
-        """Report a part that the store has. With ``complete``, the last one completes the upload, where the server
-        can do that; true where it did."""
+        """Report a part that the store has; ``size``: bytes of the file, of one that :meth:`begin` began. With
+        ``complete``, the last one completes the upload, where the server can do that; true where it did."""
         query: dict[str, str | int] = {"uploadId": upload_id, "partNumber": number, "md5": md5, "etag": etag}
+        if size is not None and self.shortens:
+            query["fileSize"] = size
         if complete and self.shortens:
             query["complete"] = "true"
         return self._to.call("POST", f"/upload/{_id(object_id)}/parts", query).data.strip() == b"completed"

@@ -25,7 +25,7 @@ from score.errors import (
     Unavailable,
 )
 from score.protocol.digests import to_hex
-from score.protocol.parts import Span, covers
+from score.protocol.parts import SMALLEST_PART, Span, covers
 from score.protocol.wire import Part
 from score.transfer.blocks import BlockPush, cut_blocks
 from score.transfer.checking import checked_md5
@@ -37,6 +37,8 @@ from score.transfer.push import Push
 from score.transfer.verify import Stale
 
 T = TypeVar("T")
+
+_FORGOTTEN = "the server does not know the upload that was begun from here any more; starting over"
 
 
 @dataclass(frozen=True)
@@ -74,30 +76,37 @@ class Upload:
         source = Source(self.path)
         folder = self.state_folder or self.path.parent
         journal = UploadJournal(folder, self.object_id, elsewhere(folder), self._say)
-        begun = self._begin(source, journal)
-        if begun is None:
-            if self._exists() and not self.force:
-                md5 = self._require_same(source)
-                journal.forget()
-                return Outcome(self.object_id, State.PRESENT, self.path, source.size, md5)
-            if (found := self._resume(source, journal)) is not None:
-                resumed = self if self.md5 else replace(self, md5=journal.md5() or self._own_md5)
-                try:
-                    return resumed._finish(source, journal, *found)
-                except Stale:
-                    self._say("the file changed since its upload was begun; starting over")
-                except AlreadyExists:
-                    if not self.force:
-                        raise
-                    self._say("its upload was begun without --force, and may replace nothing; starting over")
-            begun = self._start(source, journal)
-        return self._finish(source, journal, *begun)
+        if (begun := self._begin(source, journal)) is not None:
+            try:
+                return self._finish(source, journal, *begun, kept=source.size > SMALLEST_PART)
+            except NotFound:
+                self._say(_FORGOTTEN)
+        if self._exists() and not self.force:
+            md5 = self._require_same(source)
+            journal.forget()
+            return Outcome(self.object_id, State.PRESENT, self.path, source.size, md5)
+        if (found := self._resume(source, journal)) is not None:
+            resumed = self if self.md5 else replace(self, md5=journal.md5() or self._own_md5)
+            try:
+                return resumed._finish(source, journal, *found)
+            except Stale:
+                self._say("the file changed since its upload was begun; starting over")
+            except AlreadyExists:
+                if not self.force:
+                    raise
+                self._say("its upload was begun without --force, and may replace nothing; starting over")
+        return self._finish(source, journal, *self._start(source, journal))
 
-    def _finish(self, source: Source, journal: UploadJournal, upload_id: str, parts: list[Part]) -> Outcome:
-        """Send what is missing of an upload, and complete it."""
+    def _finish(
+        self, source: Source, journal: UploadJournal, upload_id: str, parts: list[Part], *, kept: bool = True
+    ) -> Outcome:
+        """Send what is missing of an upload, and complete it. ``kept``: the server has state of it; else NotFound,
+        where only that would have helped."""
         try:
             self._send(source, journal, upload_id, parts)
         except NotFound as error:
+            if not kept:
+                raise
             raise Conflict(
                 f"{self.path}: the upload of object {self.object_id} was replaced or cancelled meanwhile "
                 f"({error.message}).",
@@ -181,7 +190,7 @@ class Upload:
             )
         except NotFound:
             if recorded is not None:
-                self._say("the server does not know the upload that was begun from here any more; starting over")
+                self._say(_FORGOTTEN)
             return None
         except Conflict as error:
             if self.force:
@@ -297,10 +306,11 @@ class Upload:
 
         def finish(part: Part, md5: str, etag: str) -> bool:
             # A part that is the whole file, and as it has to be, needs no second call to complete it.
-            complete = len(parts) == 1 and md5 == self.expected and source.unchanged
+            size = source.size if len(parts) == 1 else None
+            complete = size is not None and md5 == self.expected and source.unchanged
             return self._replacing(
                 lambda: self.score.finish_part(
-                    self.object_id, upload_id, part.part_number, md5, etag, complete=complete
+                    self.object_id, upload_id, part.part_number, md5, etag, size=size, complete=complete
                 ),
                 f"reporting part {part.part_number}",
             )

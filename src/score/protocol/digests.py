@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
+from collections.abc import Sequence
 
 from score.errors import Invalid
 
@@ -40,3 +42,9 @@ def etag_md5(etag: str) -> str | None:
     """The MD5 that an ETag holds, quotes or not; None where it is no MD5 (a multipart object's, SSE-KMS)."""
     bare = etag.strip().removeprefix("W/").strip('"')
     return bare.lower() if is_md5(bare) else None
+
+
+def combined_etag(md5s: Sequence[str]) -> str:
+    """The ETag that S3 gives to an object of parts with these MD5s (hex, in the order of the parts)."""
+    together = hashlib.md5(b"".join(map(bytes.fromhex, md5s)), usedforsecurity=False)
+    return f"{together.hexdigest()}-{len(md5s)}"

@@ -93,11 +93,12 @@ def add_score_routes(app: FastAPI, broker: Broker) -> None:
         upload_id: UploadId,
         md5: Annotated[Filled, Query(description="MD5 of the part, in hex.")],
         etag: Annotated[Filled, Query(description="ETag that the store gave, without quotes.")],
+        size: Annotated[Whole | None, Query(alias="fileSize", description="Bytes of a file of one part.")] = None,
         complete: Switch = False,
     ) -> Response:
         """Record a part as finished; with complete, the last one completes the upload, which the answer then says."""
         await access.upload(bearer(request), object_id)
-        if not await uploads.finish_part(object_id, upload_id, number, md5, etag, complete=complete):
+        if not await uploads.finish_part(object_id, upload_id, number, md5, etag, size=size, complete=complete):
             return Response()
         broker.listing.renew()
         return Response("completed", media_type=TEXT)

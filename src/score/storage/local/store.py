@@ -25,7 +25,7 @@ from stat import S_ISREG
 from typing import ParamSpec, TypeVar
 
 from score.errors import AlreadyExists, Integrity, Invalid, NotFound, Refused, ScoreError
-from score.protocol.digests import is_md5
+from score.protocol.digests import combined_etag, is_md5
 from score.protocol.parts import Span
 from score.storage.base import (
     OVERWRITE,
@@ -47,7 +47,7 @@ from score.storage.local.files import (
     sync_folder,
     write_new,
 )
-from score.storage.local.uploads import PartWriter, Uploads, combined_etag
+from score.storage.local.uploads import PartWriter, Uploads
 from score.storage.local.urls import Grant, Signer
 
 P = ParamSpec("P")

@@ -61,11 +61,6 @@ class Record:
         return StoredPart(self.number, self.size, self.md5)
 
 
-def combined_etag(md5s: Sequence[str]) -> str:
-    """The ETag that S3 gives to an object of parts with these MD5s (hex, in part order)."""
-    return f"{hashlib.md5(b''.join(map(bytes.fromhex, md5s))).hexdigest()}-{len(md5s)}"
-
-
 class Upload:
     """The folder of one upload that exists."""
 

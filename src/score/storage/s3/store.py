@@ -29,7 +29,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from datetime import datetime, timedelta
 
 from score.errors import AlreadyExists, Conflict, Integrity, NotFound, ScoreError, Unavailable
-from score.protocol.digests import etag_md5
+from score.protocol.digests import combined_etag, etag_md5
 from score.protocol.parts import Span
 from score.storage.answers import object_stat
 from score.storage.base import (
@@ -372,12 +372,7 @@ def _encryption(settings: S3Settings) -> dict[str, str]:
     return {_SSE: "aws:kms", f"{_SSE}-aws-kms-key-id": settings.kms_key}
 
 
-def multipart_etag(parts: Iterable[StoredPart]) -> str | None:
-    """The ETag that S3 gives to an object of these parts: MD5 of their MD5s, and their number; None without MD5s."""
-    digests = [etag_md5(part.etag) for part in parts]
-    together = hashlib.md5(usedforsecurity=False)
-    for digest in digests:
-        if digest is None:
-            return None
-        together.update(bytes.fromhex(digest))
-    return f"{together.hexdigest()}-{len(digests)}"
+def multipart_etag(parts: Sequence[StoredPart]) -> str | None:
+    """The ETag that S3 gives to an object of these parts, None without MD5s."""
+    md5s = [md5 for part in parts if (md5 := etag_md5(part.etag))]
+    return combined_etag(md5s) if len(md5s) == len(parts) else None

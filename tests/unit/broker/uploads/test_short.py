@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from score.broker.uploads import Uploads
-from score.errors import AlreadyExists, Conflict, Integrity, NotFound, NotReady
+from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound, NotReady
+from score.metadata.base import AnalysisState
 
-from ..conftest import LAYOUT
+from ..conftest import LAYOUT, STUDY
 from .conftest import MIB, Crash, Site, Test, md5, refused, start
 
 
@@ -184,18 +185,19 @@ class TestShort:
 
         run(test)
 
-    def test_a_start_afresh_replaces_nothing(self, run: Callable[[Test], None]) -> None:
+    @pytest.mark.parametrize("size", [3, 5 * MIB + 1])
+    def test_a_start_afresh_replaces_nothing(self, run: Callable[[Test], None], size: int) -> None:
         async def test(site: Site) -> None:
             object_id = await site.register()
-            uploads = site.server()
-            spec = await start(uploads, object_id, 3, afresh=True)
+            uploads = site.server(part_size=6 * MIB)
+            spec = await start(uploads, object_id, size, afresh=size > 3)
             with refused(AlreadyExists, "in progress"):
-                await start(uploads, object_id, 3, afresh=True)
-            assert (await uploads.status(object_id, 3)).upload_id == spec["uploadId"]
-            await site.put_part(uploads, spec, 1, b"abc")
+                await start(uploads, object_id, size, afresh=True)
+            assert (await uploads.status(object_id, size)).upload_id == spec["uploadId"]
+            await site.put_part(uploads, spec, 1, bytes(size))
             await uploads.complete(object_id, spec["uploadId"])
             with refused(AlreadyExists, "exists"):
-                await start(uploads, object_id, 3, afresh=True)
+                await start(uploads, object_id, size, afresh=True)
 
         run(test)
 
@@ -204,3 +206,184 @@ class TestShort:
         spec = await start(uploads, object_id, len(data))
         await site.put_part(uploads, spec, 1, data)
         return spec
+
+
+class TestSmall:
+    """A small file that was begun afresh has no state: its end tells all."""
+
+    ABC = md5(b"abc")
+
+    async def begun(self, site: Site, uploads: Uploads) -> tuple[str, str, int, str, str]:
+        """The upload of three bytes that are in the store: what to report of its part."""
+        object_id = await site.register()
+        spec = await start(uploads, object_id, 3, md5=self.ABC, afresh=True)
+        await site.send(spec["parts"][0], b"abc")
+        return object_id, spec["uploadId"], 1, self.ABC, self.ABC
+
+    def test_nothing_is_kept_and_nothing_asked_again(self, run: Callable[[Test], None]) -> None:
+        async def test(site: Site) -> None:
+            uploads = site.server()
+            told = await self.begun(site, uploads)
+            assert await site.keys() == []
+            site.watched.calls.clear()
+            site.watched_objects.calls.clear()
+            assert await uploads.finish_part(*told, size=3, complete=True)
+            assert [name for name in site.watched_objects.calls if name != "limits"] == ["complete"]
+            if site.watched_objects is not site.watched:
+                assert site.watched.calls == ["put"]
+            final = await site.final(told[0])
+            assert (final["uploadId"], final["objectSize"], final["objectMd5"]) == (told[1], 3, self.ABC)
+            assert [(part["partSize"], part["sourceMd5"]) for part in final["parts"]] == [(3, self.ABC)]
+
+        run(test)
+
+    def test_any_server_ends_it_that_is_told_the_size(self, run: Callable[[Test], None]) -> None:
+        async def test(site: Site) -> None:
+            told = await self.begun(site, site.server())
+            for size in (None, -1, 5 * MIB + 1):
+                with refused(NotFound, "No such upload"):
+                    await site.server().finish_part(*told, size=size, complete=True)
+            with refused(Invalid, "parts 1 to 1"):
+                await site.server().finish_part(*told[:2], 2, *told[3:], size=3, complete=True)
+            assert await site.server().finish_part(*told, size=3, complete=True)
+            assert (await site.final(told[0]))["objectMd5"] == self.ABC
+            assert await site.keys() == []
+
+        run(test)
+
+    def test_a_size_that_is_not_its_own_completes_nothing(self, run: Callable[[Test], None]) -> None:
+        async def test(site: Site) -> None:
+            told = await self.begun(site, site.server())
+            with pytest.raises((Integrity, Conflict, NotFound)):
+                await site.server().finish_part(*told, size=4, complete=True)
+            assert not await site.server().exists(told[0])
+            again = await start(site.server(), told[0], 3, md5=self.ABC)
+            await site.send(again["parts"][0], b"abc")
+            assert await site.server().finish_part(told[0], again["uploadId"], *told[2:], size=3, complete=True)
+
+        run(test)
+
+    @pytest.mark.parametrize("known", [True, False])
+    @pytest.mark.parametrize("after", [False, True])
+    @pytest.mark.parametrize("die_at", [1, 2])
+    def test_after_a_crash_it_is_told_again(
+        self, run: Callable[[Test], None], die_at: int, after: bool, known: bool
+    ) -> None:
+        """At each change: the object, the final specification."""
+
+        async def test(site: Site) -> None:
+            one = Site(site.objects, site.objects, site.registry)
+            uploads = one.server()
+            told = await self.begun(one, uploads)
+            with pytest.raises(Crash):
+                await one.server(die_at=die_at, after=after).finish_part(*told, size=3, complete=True)
+            server = uploads if known else one.server()
+            for _ in range(2):
+                assert await server.finish_part(*told, size=3, complete=True)
+            assert await one.keys() == []
+            assert (await one.final(told[0]))["uploadId"] == told[1]
+
+        run(test)
+
+    @pytest.mark.parametrize("afresh", [True, False])
+    def test_what_a_crash_left_is_mended_by_the_next_upload(self, run: Callable[[Test], None], afresh: bool) -> None:
+        """Of the same bytes, and of no others. Nobody knows of the first one any more."""
+
+        async def test(site: Site) -> None:
+            one = Site(site.objects, site.objects, site.registry)
+            told = await self.begun(one, one.server())
+            with pytest.raises(Crash):
+                await one.server(die_at=1, after=True).finish_part(*told, size=3, complete=True)
+            uploads = one.server()
+            assert not await uploads.exists(told[0])
+            for size, other in ((3, md5(b"xyz")), (4, self.ABC), (3, None)):
+                with refused(AlreadyExists):
+                    await start(uploads, told[0], size, md5=other, afresh=afresh)
+            again = await start(uploads, told[0], 3, md5=self.ABC, afresh=afresh)
+            await one.send(again["parts"][0], b"abc")
+            assert await uploads.finish_part(told[0], again["uploadId"], 1, *told[3:], size=3, complete=True)
+            assert (await one.final(told[0]))["uploadId"] == again["uploadId"]
+            assert await one.keys() == []
+            assert [upload async for upload in one.objects.open_uploads()] == []
+
+        run(test)
+
+    def test_an_object_that_came_meanwhile_stays(self, run: Callable[[Test], None]) -> None:
+        async def test(site: Site) -> None:
+            uploads = site.server()
+            told = await self.begun(site, uploads)
+            other = await start(site.server(), told[0], 3, md5=md5(b"xyz"), afresh=True)
+            await site.send(other["parts"][0], b"xyz")
+            last = told[0], other["uploadId"], 1, md5(b"xyz"), md5(b"xyz")
+            assert await site.server().finish_part(*last, size=3, complete=True)
+            for server in (uploads, site.server()):
+                with refused(AlreadyExists, "exists"):
+                    await server.finish_part(*told, size=3, complete=True)
+            assert (await site.final(told[0]))["uploadId"] == other["uploadId"]
+            assert await site.objects.get(LAYOUT.object(told[0])) == b"xyz"
+
+        run(test)
+
+    @pytest.mark.parametrize("known", [True, False])
+    def test_what_cannot_be_completed_becomes_an_upload_like_others(
+        self, run: Callable[[Test], None], known: bool
+    ) -> None:
+        """Whose completion says why, and which any server can go on with."""
+
+        async def test(site: Site) -> None:
+            uploads = site.server()
+            told = await self.begun(site, uploads)
+            await site.publish()
+            assert not await (uploads if known else site.server()).finish_part(*told, size=3, complete=True)
+            with refused(NotReady):
+                await uploads.complete(*told[:2])
+            await site.registry.change_state(STUDY, site.analysis, AnalysisState.UNPUBLISHED)
+            (part,) = (await site.server().status(told[0], 3)).parts
+            assert part.source_md5 == self.ABC
+            assert b'"overwrite":false' in await site.state.get(LAYOUT.upload_meta(*told[:2]))
+            await site.server().complete(*told[:2])
+            assert (await site.final(told[0]))["uploadId"] == told[1]
+            assert await site.keys() == []
+
+        run(test)
+
+    def test_a_part_that_is_only_reported_is_recorded(self, run: Callable[[Test], None]) -> None:
+        async def test(site: Site) -> None:
+            uploads = site.server()
+            told = await self.begun(site, uploads)
+            assert not await uploads.finish_part(*told)
+            await site.server().complete(*told[:2])
+            assert (await site.final(told[0]))["uploadId"] == told[1]
+
+        run(test)
+
+    def test_nothing_is_kept_of_what_is_not_there(self, run: Callable[[Test], None]) -> None:
+        """Or anybody could fill the bucket of state."""
+
+        async def test(site: Site) -> None:
+            object_id = await site.register()
+            spec = await start(site.server(), object_id, 3, md5=self.ABC, afresh=True)
+            with refused(Conflict, "not in the store"):
+                await site.server().finish_part(object_id, spec["uploadId"], 1, self.ABC, self.ABC, size=3)
+            with refused(NotFound):
+                await site.server().finish_part(object_id, "bm90aGVyZQ", 1, self.ABC, self.ABC, size=3, complete=True)
+            assert await site.keys() == []
+
+        run(test)
+
+    def test_it_is_dropped_by_the_server_that_began_it(self, run: Callable[[Test], None]) -> None:
+        """Others leave its part to the cleanup."""
+
+        async def test(site: Site) -> None:
+            uploads = site.server()
+            told = await self.begun(site, uploads)
+            with refused(NotFound):
+                await site.server().cancel(*told[:2])
+            await uploads.cancel(*told[:2])
+            assert [upload async for upload in site.objects.open_uploads()] == []
+            with refused(NotFound):
+                await uploads.finish_part(*told, size=3, complete=True)
+            with refused(NotFound):
+                await uploads.cancel(*told[:2])
+
+        run(test)
