@@ -80,8 +80,12 @@ class KeyFile:
             log.warning(
                 "Others may use the file of keys %s, and who writes to it makes keys. Run: chmod 600 %s", path, path
             )
-        with self._guarded():
-            self._connection.execute(_SCHEMA)
+        try:
+            with self._guarded():
+                self._connection.execute(_SCHEMA)
+        except BaseException:
+            self._connection.close()
+            raise
 
     def create(self, subject: str, scopes: Sequence[str], expires: float | None = None) -> str:
         """A new key, which is nowhere to be had again. Invalid for words that are no scopes, or no subject."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 
 from score.auth.embedded import KeyFile, KeyRecord
@@ -42,11 +43,8 @@ def create(call: Call, name: str) -> int:
         raise Misconfigured("A key needs at least one --scope, and may have one --expires.", hint=_USAGE)
     expires = end_of(expiries[0], time.time()) if expiries else None
     path = call.settings.key_file.absolute()
-    file = KeyFile(path)
-    try:
+    with closing(KeyFile(path)) as file:
         key = file.create(name, scopes, expires)
-    finally:
-        file.close()
     say(key)
     notes = [f"The key of {name}; it is shown only this once. Kept (hashed) in {path}."]
     notes += [f"Note: {scope} gives nothing under the present settings." for scope in idle(call.settings, scopes)]
@@ -59,14 +57,17 @@ def create(call: Call, name: str) -> int:
 
 def show(settings: Settings) -> int:
     """List all keys, by their fingerprints."""
-    for record in _open(settings).records():
+    with _open(settings) as file:
+        records = file.records()
+    for record in records:
         say(line(record, time.time()))
     return 0
 
 
 def revoke(settings: Settings, which: str) -> int:
     """Make a key useless."""
-    record = _open(settings).revoke(which)
+    with _open(settings) as file:
+        record = file.revoke(which)
     say(line(record, time.time()))
     say(f"Servers that run take it for up to {settings.auth_cache} s more (auth.cache.seconds).")
     return 0
@@ -100,14 +101,14 @@ def idle(settings: Settings, scopes: list[str]) -> list[str]:
     return [scope for scope in scopes if not any(right.knows(scope) for right in (rights.download, rights.upload))]
 
 
-def _open(settings: Settings) -> KeyFile:
+def _open(settings: Settings) -> closing[KeyFile]:
     path = settings.key_file.absolute()
     if not path.is_file():
         raise Misconfigured(
             f"There is no file of keys {path}.",
             hint="Run this in the server's folder, or give --local.directory=DIR or --auth.embedded.file=FILE.",
         )
-    return KeyFile(path)
+    return closing(KeyFile(path))
 
 
 def _day(seconds: float) -> str:
