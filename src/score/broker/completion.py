@@ -19,7 +19,8 @@ from score.broker.sweep import sweep
 from score.broker.together import in_order
 from score.broker.work import Work
 from score.errors import AlreadyExists, Conflict, Integrity, NotFound, NotReady
-from score.protocol.digests import to_hex
+from score.protocol.digests import combined_etag, to_hex
+from score.protocol.parts import Span
 from score.protocol.wire import FinishedPart, Specification, to_json
 from score.storage.base import ObjectStat, ObjectStore, StoredPart, UploadId
 
@@ -168,6 +169,17 @@ class Completion:
             return None  # no state to go by, parts that were never finished, or an object of other parts
         log.warning("Finished the upload %s of %s, which a crash left without its .meta.", upload, object_id)
         return final
+
+    async def finish_small(self, object_id: str, made: ObjectStat, md5: str) -> None:
+        """Write the final ``.meta`` of an object that is there without one, where it is made of one part of this MD5
+        (hex)."""
+        if made.etag != combined_etag([md5]):
+            return
+        part = FinishedPart(part_number=1, md5=md5, etag=md5)
+        known = Known(Plan.cut([Span(0, made.size)]), md5, records={1: part})
+        final = known.final(made.key, object_id, UploadId(made.etag))  # that of its upload nobody knows
+        await self._state.put(self._layout.meta(object_id), to_json(final))
+        log.warning("Finished the upload of %s, which a crash left without its .meta.", object_id)
 
     def _only_part(self, begun: Specification, made: ObjectStat) -> FinishedPart | None:
         """The only part of an upload, as its start tells of it: it may have been joined without a record. None where

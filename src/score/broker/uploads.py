@@ -25,7 +25,7 @@ from score.broker.sweep import sweep
 from score.broker.together import in_order
 from score.broker.work import Work
 from score.errors import AlreadyExists, Conflict, Invalid, NotFound, NotReady
-from score.protocol.digests import check_md5, combined_etag, etag_md5, to_hex
+from score.protocol.digests import check_md5, etag_md5, to_hex
 from score.protocol.ids import check_object_id, check_upload_id
 from score.protocol.parts import SMALLEST_PART, plan_upload
 from score.protocol.wire import FinishedPart, Part, Progress, Specification
@@ -287,15 +287,16 @@ class Uploads:
             return Known(self._plan(size), record.md5, overwrite=False, kept=False)
 
     async def _refuse_existing(self, object_id: str, size: int, md5: str | None) -> None:
-        """AlreadyExists where there is anything of the object but the bytes of this very file, where it is small: a
-        crash left them without ``.meta``, which the completion of this upload writes."""
+        """AlreadyExists where there is anything of the object. If that is what a crash left of this very file, a
+        small one whose upload had no state, its ``.meta`` is written first."""
         meta, key = self._layout.meta(object_id), self._layout.object(object_id)
-        looks = [look for place in self._places for look in (place.state.stat(meta), place.objects.stat(key))]
+        looks = [look for place in self._places for look in (place.objects.stat(key), place.state.stat(meta))]
+        made, *others = await asyncio.gather(*looks)
         whole = to_hex(md5)
-        left = combined_etag([whole]) if whole and self._is_small(size) else None
-        for found in await asyncio.gather(*looks):
-            if found is not None and (found.key, found.size, found.etag) != (key, size, left):
-                raise already_there(object_id)
+        if made is not None and not any(others) and whole and self._is_small(size) and made.size == size:
+            await self._completion.finish_small(object_id, made, whole)
+        if made is not None or any(others):
+            raise already_there(object_id)
 
     async def _in_progress(self, object_id: str, size: int) -> Specification:
         """The specification of the upload in progress. NotFound where there is none, Conflict: of another size."""

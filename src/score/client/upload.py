@@ -81,10 +81,8 @@ class Upload:
                 return self._finish(source, journal, *begun, kept=source.size > SMALLEST_PART)
             except NotFound:
                 self._say(_FORGOTTEN)
-        if self._exists() and not self.force:
-            md5 = self._require_same(source)
-            journal.forget()
-            return Outcome(self.object_id, State.PRESENT, self.path, source.size, md5)
+        if (present := self._present(source, journal)) is not None:
+            return present
         if (found := self._resume(source, journal)) is not None:
             resumed = self if self.md5 else replace(self, md5=journal.md5() or self._own_md5)
             try:
@@ -95,7 +93,22 @@ class Upload:
                 if not self.force:
                     raise
                 self._say("its upload was begun without --force, and may replace nothing; starting over")
-        return self._finish(source, journal, *self._start(source, journal))
+        try:
+            begun = self._start(source, journal)
+        except AlreadyExists:  # it came meanwhile, or the server has just finished what a crash had left
+            if (present := self._present(source, journal)) is None:
+                raise
+            return present
+        return self._finish(source, journal, *begun)
+
+    def _present(self, source: Source, journal: UploadJournal) -> Outcome | None:
+        """The outcome where the object is there and this file, None where it is not there or may be replaced. Raises
+        AlreadyExists where it is another one."""
+        if not self._exists() or self.force:
+            return None
+        md5 = self._require_same(source)
+        journal.forget()
+        return Outcome(self.object_id, State.PRESENT, self.path, source.size, md5)
 
     def _finish(
         self, source: Source, journal: UploadJournal, upload_id: str, parts: list[Part], *, kept: bool = True
