@@ -98,6 +98,7 @@ def test_encryption_by_the_bucket_itself(make_file: Maker, tmp_path: Path, size:
         identity = there_and_back(site, make_file("reads.bam", size), tmp_path / "out")
         assert site.behind
         assert len(site.behind.seen(method="POST", path=site.path_of(identity), query="uploads")) == 2
+        assert len(site.sent(identity)) == (3 if size == SIZE else 1)
 
 
 @pytest.mark.needs("minio")
