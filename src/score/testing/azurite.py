@@ -47,12 +47,12 @@ class Azurite(Store):
         """The full blob endpoint of the account: ``http://host:port/account``."""
         return f"{self.origin}/{self.account}"
 
-    def create_container(self, name: str, sentinel: str = "heliograph", expiry: datetime | None = None) -> None:
-        """A container with the two stored access policies, named as the settings' defaults, and a sentinel."""
+    def create_container(self, name: str) -> None:
+        """A container with the two stored access policies and a sentinel, named as the settings' defaults."""
         self.call("PUT", name, [("restype", "container")], status=201)
-        self.set_policies(name, expiry)
+        self.set_policies(name)
         headers = {"x-ms-blob-type": "BlockBlob", "content-type": "text/plain"}
-        self.call("PUT", f"{name}/{sentinel}", headers=headers, body=b"heliograph\n", status=201)
+        self.call("PUT", f"{name}/heliograph", headers=headers, body=b"heliograph\n", status=201)
 
     def set_policies(self, container: str, expiry: datetime | None = None) -> None:
         """``UploadPolicy`` and ``DownloadPolicy``, without an end where ``expiry`` is None."""
