@@ -101,7 +101,7 @@ class Fetch:
     def _follow(self, parts: Sequence[Part], finished: Sequence[Part], remaining: Sequence[Part]) -> str:
         prefix = Prefix([part.span for part in parts])
         follower = self._follower = Follower(
-            self.target.open(), self.engine.budget.hashed, processors=self.engine.processors
+            self.target.open(), self.engine.budget.hashed, timed=self.engine.processors.tell
         )
         try:
             for part in finished:
