@@ -5,20 +5,17 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-import shutil
-import tempfile
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from score.errors import Misconfigured, Unavailable
+from score.errors import Unavailable
 from score.storage.azure.signing import encode_path, encode_query, sign_request
-from score.testing.components import find
-from score.testing.processes import Store
+from score.testing.processes import Daemon, running
 from score.testing.proxy import FaultProxy
 from score.testing.site import Server, Site
 from score.testing.song import FakeSong
@@ -26,7 +23,7 @@ from score.testing.song import FakeSong
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class Azurite(Store):
+class Azurite(Daemon):
     """An Azurite with one account. ``endpoint`` and the key stay the same through ``kill`` and ``restart``."""
 
     NAME = "Azurite"
@@ -111,20 +108,9 @@ class Azurite(Store):
             return False
 
 
-@contextmanager
-def running_azurite() -> Iterator[Azurite]:
+def running_azurite() -> AbstractContextManager[Azurite]:
     """An Azurite that runs within the ``with`` block. Raises Misconfigured where the program is not installed."""
-    program = find("azurite")
-    if program is None:
-        raise Misconfigured("Azurite is not installed.", hint="Run: make components")
-    folder = Path(tempfile.mkdtemp(prefix="score-azurite-"))
-    azurite = Azurite(program, folder)
-    try:
-        azurite.start()
-        yield azurite
-    finally:
-        azurite.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    return running("Azurite", Azurite)
 
 
 @contextmanager
