@@ -15,12 +15,10 @@ from pathlib import Path
 
 from score.errors import Unavailable
 from score.storage.azure.signing import encode_path, encode_query, sign_request
-from score.testing.processes import Daemon, running
+from score.testing.processes import DIRECT, Daemon, running
 from score.testing.proxy import FaultProxy
 from score.testing.site import Server, Site
 from score.testing.song import FakeSong
-
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Azurite(Daemon):
@@ -84,7 +82,7 @@ class Azurite(Daemon):
         signed = sign_request(self.account, key, method, path, query, given, len(body), now)
         url = f"{self.origin}{path}" + (f"?{encode_query(query)}" if query else "")
         request = urllib.request.Request(url, body if method == "PUT" else None, signed, method=method)
-        with _DIRECT.open(request, timeout=60) as answer:
+        with DIRECT.open(request, timeout=60) as answer:
             if answer.status != status:
                 raise Unavailable(f"Azurite answered {answer.status} to {method} of {place}.")
             return dict(answer.headers), answer.read()
@@ -99,7 +97,7 @@ class Azurite(Daemon):
     def _is_ready(self) -> bool:
         """A nameless request gets a refusal then."""
         try:
-            with _DIRECT.open(f"{self.endpoint}/?comp=list", timeout=2):
+            with DIRECT.open(f"{self.endpoint}/?comp=list", timeout=2):
                 return False
         except urllib.error.HTTPError as error:
             with error:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from score.errors import Unavailable
 from score.testing.components import which
-from score.testing.processes import free_port, running
+from score.testing.processes import DIRECT, free_port, running
 from score.testing.secrecy import secret
 
 READY_WITHIN = 60.0
@@ -253,14 +253,13 @@ class Ceph:
         self._run("radosgw-admin", "-n", "client.admin", *arguments)
 
     def _wait_for_gateway(self) -> None:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         until = time.monotonic() + READY_WITHIN
         while time.monotonic() < until:
             for program, daemon in self._daemons.items():
                 if daemon.poll() is not None:
                     raise Unavailable(f"{program} ended with status {daemon.returncode}: {self._last_words()}")
             try:
-                with opener.open(self.endpoint, timeout=2):
+                with DIRECT.open(self.endpoint, timeout=2):
                     return
             except urllib.error.HTTPError as error:
                 error.close()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from score.errors import Unavailable
-from score.testing.processes import Daemon, running
+from score.testing.processes import DIRECT, Daemon, running
 from score.testing.secrecy import secret
 
 MEMORY = "768m"
@@ -37,7 +37,6 @@ _OPTIONS = (
     "--add-opens=java.base/java.security=ALL-UNNAMED",
 )
 _START = ("start", "--optimized", "--http-enabled=true", "--hostname-strict=false", "--hostname-strict-https=false")
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +146,7 @@ class Keycloak:
 
     def _send(self, request: urllib.request.Request) -> Any:
         try:
-            with _DIRECT.open(request, timeout=60) as answer:
+            with DIRECT.open(request, timeout=60) as answer:
                 body = answer.read()
         except urllib.error.HTTPError as error:
             with error:

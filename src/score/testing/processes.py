@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,8 @@ from score.testing.secrecy import secrets_of, watch
 
 ENDS_WITHIN = 120.0
 """Seconds that a program may take to end when it is waited for."""
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens URLs of this machine, whatever proxy the environment names."""
 _ATTEMPTS = 5
 _SETTINGS = (
     *("accesstoken", "auth", "azure", "bucket", "client", "download", "local", "metadata", "object", "portal", "s3"),
