@@ -99,9 +99,9 @@ class AzureClient:
         headers = {"x-ms-delete-snapshots": "include"} | ({"if-match": f'"{etag}"'} if etag else {})
         await self._call("DELETE", blob, headers=headers, expected=(202,))
 
-    async def set_properties(self, blob: str, headers: Mapping[str, str]) -> Answer:
+    async def set_properties(self, blob: str, headers: Mapping[str, str]) -> None:
         """Set Blob Properties; those that are not named are cleared."""
-        return await self._call("PUT", blob, query=[("comp", "properties")], headers=headers)
+        await self._call("PUT", blob, query=[("comp", "properties")], headers=headers)
 
     async def copy_onto_itself(self, blob: str, etag: str) -> None:
         """Copy Blob from itself, which leaves all as it is but for blocks that were not committed."""
