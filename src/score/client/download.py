@@ -107,11 +107,11 @@ class Download:
             Urls(found.parts, lambda: self._renew(found)),
             journal.record,
             journal.drop,
+            self._rest,
             self.wanted.validate,
             journal.etag(),
             journal.keep_etag,
             found.object_size if self.wanted.whole else None,
-            self._rest,
         )
         try:
             md5 = fetch.receive(found.parts, finished, whole)
