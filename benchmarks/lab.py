@@ -17,11 +17,12 @@ import measure
 import rivals
 from measure import Usage
 from rivals import Rivals
-from sites import BUCKETS, STUDY, Analysis, LocalSite, MinioSite, Site, create_buckets
+from sites import BUCKETS, STUDY, Analysis, LocalSite, MinioSite, Site
 
 import score
 from score.testing.minio import Minio, running_minio
 from score.testing.processes import clean_environment, program
+from score.testing.site import create_buckets
 from score.testing.song import FakeSong
 
 MIB = 1024 * 1024
@@ -201,7 +202,7 @@ def laboratory(scale: Scale) -> Iterator[Lab]:
     folder = Path(tempfile.mkdtemp(prefix="score-bench-"))
     try:
         with running_minio() as minio, FakeSong() as song:
-            create_buckets(minio)
+            create_buckets(minio, BUCKETS)
             lab = Lab(folder, scale, minio, song, found)
             try:
                 for site in lab.sites:

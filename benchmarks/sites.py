@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import uuid
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import botocore.session
-
 from score.protocol.ids import object_id
 from score.testing.minio import Minio
 from score.testing.processes import clean_environment, program
-from score.testing.site import Server
+from score.testing.site import Server, md5_of
 from score.testing.song import FakeSong
 
 STUDY = "BENCH-CA"
@@ -126,24 +122,3 @@ class LocalSite:
         command = [program("score-client"), "--silent", *words]
         done = subprocess.run(command, env=self.environment, check=True, stdout=subprocess.PIPE, text=True)
         return done.stdout
-
-
-def create_buckets(minio: Minio) -> None:
-    """The buckets of the server, with its sentinel, and one for the rivals."""
-    client = botocore.session.get_session().create_client(
-        "s3",
-        region_name="us-east-1",
-        endpoint_url=minio.endpoint,
-        aws_access_key_id=minio.access_key,
-        aws_secret_access_key=minio.secret_key,
-    )
-    with closing(client):
-        for bucket in BUCKETS:
-            client.create_bucket(Bucket=bucket)
-        client.put_object(Bucket=BUCKETS[0], Key="data/heliograph", Body=b"heliograph\n")
-
-
-def md5_of(path: Path) -> str:
-    """MD5 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()

@@ -15,6 +15,7 @@ import urllib3
 
 from score.server.reading import read_settings
 from score.testing.authorization import CALLS, CREDENTIALS, table
+from score.testing.pages import follow
 from score.testing.processes import clean_environment
 from score.testing.site import Server
 
@@ -57,19 +58,9 @@ def test_the_settings_are_right(heading: str, tmp_path: Path) -> None:
 
 def test_the_commands_for_embedded_keys(tmp_path: Path) -> None:
     make, _start, revoke = blocks("Keys of the server's own", "sh")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = clean_environment(tmp_path) | {"PATH": path}
 
     def shell(script: str) -> str:
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout.decode()
+        return follow(f"set -o pipefail\n{script}", tmp_path, clean_environment(tmp_path), shell="bash")
 
     said = shell(f"{make}\necho $ACCESSTOKEN")
     submitters, *_, operator = said.split()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import urllib3
 
-from score.testing.components import cache, find
-from score.testing.pages import blocks_of
+from score.testing.components import find
+from score.testing.pages import blocks_of, with_programs
 from score.testing.processes import Program, clean_environment, free_port
 from score.testing.song import FakeSong
 
@@ -37,11 +36,7 @@ def test_six_commands_lead_to_a_site(tmp_path: Path, song: FakeSong) -> None:
     script = "\n".join(["set -eu", *commands[:-1], *commands[-1].split("; ")]).replace(
         "localhost:9000 &", f"{store} &"
     )
-    environment = clean_environment(tmp_path)
-    environment["PATH"] = os.pathsep.join(
-        [str(Path(sys.executable).parent), str(cache() / "bin"), os.environ["PATH"]]
-    )
-    environment["SERVER_PORT"] = str(port)
+    environment = with_programs(clean_environment(tmp_path)) | {"SERVER_PORT": str(port)}
     wait = f"until curl -fsS http://{store}/minio/health/live; do sleep 0.1; done\n"
     script = script.replace("venv/bin/score-server check", wait + "venv/bin/score-server check")
     script = script.replace("minio server", "exec minio server").replace(

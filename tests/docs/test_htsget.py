@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from score.auth.embedded import KeyFile
 from score.testing import genomics
-from score.testing.components import find
 from score.testing.genomics import reads_of, variants_of
+from score.testing.pages import follow
 from score.testing.processes import clean_environment
 from score.testing.secrecy import secret
 from score.testing.site import Server
@@ -29,27 +27,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """Where the programs are that the page calls: ours, and those of the components."""
-    programs = [find(name) for name in ("samtools", "bcftools", "htsget")]
-    folders = [Path(sys.executable).parent, *(program.parent for program in programs if program)]
-    clean = clean_environment(folder, {})
-    return clean | {"PATH": ":".join([*map(str, dict.fromkeys(folders)), clean["PATH"]])}
-
-
-def follow(script: str, folder: Path, url: str, **more: str) -> str:
+def run(script: str, folder: Path, url: str, **more: str) -> str:
     """Run commands of the page; what they write."""
-    done = subprocess.run(
-        ["bash", "-euc", script.replace(PRINTED, url)],
-        cwd=folder,
-        env={**environment(folder), **more},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return follow(script.replace(PRINTED, url), folder, clean_environment(folder, {}) | more, shell="bash")
 
 
 @pytest.mark.needs("samtools", "bcftools", "htsget")
@@ -63,7 +43,7 @@ def test_the_page_from_its_beginning(tmp_path: Path) -> None:
         commands = blocks("sh")
         with_token = next(one for one in commands if "HTS_AUTH_LOCATION" in one)
         commands.remove(with_token)
-        said = follow("\n".join([*commands, 'echo "ids $BAM $VCF"']), tmp_path, server.url)
+        said = run("\n".join([*commands, 'echo "ids $BAM $VCF"']), tmp_path, server.url)
         header, counts = "@SQ\tSN:chr1", re.findall(r"^\d+$", said, re.MULTILINE)
         assert header in said
         assert counts == ["6500", str(genomics.UNPLACED)]
@@ -79,7 +59,7 @@ def test_the_page_from_its_beginning(tmp_path: Path) -> None:
         (program,) = blocks("python")
         (identity,) = re.findall(r"ids (\S+) \S+$", said, re.MULTILINE)
         code = f"import sys; sys.argv = ['', '{server.url}/htsget/reads/{identity}']\n{program}"
-        assert int(follow(f"python - <<'END'\n{code}\nEND", tmp_path, server.url)) >= len(found)
+        assert int(run(f"python - <<'END'\n{code}\nEND", tmp_path, server.url)) >= len(found)
     finally:
         server.stop()
 
@@ -107,7 +87,7 @@ def test_the_page_with_a_token(tmp_path: Path) -> None:
     (printed,) = re.findall(r"`HTS_ALLOW_UNENCRYPTED_AUTHORIZATION_HEADER=\"(.*?)\"`", PAGE)
     try:
         server.start()
-        said = follow(
+        said = run(
             f"{setup}\n{with_token}",
             tmp_path,
             server.url,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
-from score.testing.components import cache
+from score.testing.pages import follow
 from score.testing.processes import clean_environment
 from score.testing.site import Server
 
@@ -52,35 +49,24 @@ def test_the_page_leads_to_a_verified_upload_and_to_a_bucket(minio: Minio, tmp_p
             text = text.replace(printed, ours)
         return text
 
-    def follow(*commands: str, folder: Path = tmp_path) -> str:
-        path = os.pathsep.join([str(Path(sys.executable).parent), str(cache() / "bin"), os.environ["PATH"]])
-        done = subprocess.run(
-            ["sh", "-c", "\n".join(["set -eu", *map(here, commands)])],
-            cwd=folder,
-            env=clean_environment(tmp_path, {}) | {"PATH": path},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    def run(*commands: str, folder: Path = tmp_path) -> str:
+        return follow(here("\n".join(commands)), folder, clean_environment(tmp_path, {}))
 
     try:
         on_disk.start()
-        said = follow(health, upload, "echo $ANALYSIS")
+        said = run(health, upload, "echo $ANALYSIS")
         assert said.startswith('{"status":"UP"')
         assert "equal, byte for byte" in said
         analysis = said.split()[-1]
         on_disk.stop()
-        assert follow(verify).endswith("2 as uploaded, 0 damaged or lost, 0 unknown.\n")
-        follow(move)
+        assert run(verify).endswith("2 as uploaded, 0 damaged or lost, 0 unknown.\n")
+        run(move)
         (tmp_path / "new" / "conf").mkdir()
         (tmp_path / "new" / "conf" / "application.properties").write_text(here(properties), "utf-8")
         on_disk.start()
         on_bucket.start()
-        assert follow(verify, folder=tmp_path / "new").endswith("2 as uploaded, 0 damaged or lost, 0 unknown.\n")
-        follow(
+        assert run(verify, folder=tmp_path / "new").endswith("2 as uploaded, 0 damaged or lost, 0 unknown.\n")
+        run(
             f"export STORAGE_URL={on_bucket.url} METADATA_URL={on_disk.url}",
             f"score-client download --study-id DEMO-CA --analysis-id {analysis} --output-dir third",
             "diff -r reads third",

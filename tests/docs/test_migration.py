@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +13,7 @@ import pytest
 from score.broker.state import read_record, read_specification
 from score.server.reading import KNOWN_PROFILES, read_settings
 from score.storage.s3.settings import S3Settings
-from score.testing.pages import blocks_of
+from score.testing.pages import blocks_of, follow
 from score.testing.processes import clean_environment, free_port
 from score.testing.s3_contract import boto
 from score.testing.song import FakeSong
@@ -90,16 +87,10 @@ def test_the_configuration_of_the_reference_is_taken_as_it_is(minio: Minio, tmp_
             s3.put_object(Bucket="migrated-objects", Key="data/heliograph", Body=b"here")
         (tmp_path / "conf").mkdir()
         (tmp_path / "conf" / "application.properties").write_text(properties, "utf-8")
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(
-            ["sh", "-euc", commands.removesuffix("score-server\n")],
-            cwd=tmp_path, env=clean_environment(tmp_path) | {"PATH": path},
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "WRONG" not in done.stdout
-    assert "s3.endpoint" in done.stdout
-    assert "ok     URLs for clients" in done.stdout
+        said = follow(commands.removesuffix("score-server\n"), tmp_path, clean_environment(tmp_path))
+    assert "WRONG" not in said
+    assert "s3.endpoint" in said
+    assert "ok     URLs for clients" in said
 
 
 def test_the_documents_in_the_buckets_are_read_as_they_are_shown() -> None:

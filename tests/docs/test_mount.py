@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pysam
 import pytest
 
 from score.mount import fuse
+from score.testing.pages import follow
 from score.testing.processes import clean_environment
 from score.testing.site import local_site
 
@@ -41,23 +40,12 @@ def test_the_commands_run(tmp_path: Path) -> None:
         for name in names[1:]:
             (here / name).unlink()
         environment = clean_environment(tmp_path, {"storage.url": site.url, "metadata.url": site.registry_url})
-        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
         environment |= {"ANALYSIS": files.analysis, "BAM": files.id if len(files.ids) == 1 else files.ids[0]}
         commands = [code for code in COMMANDS if "pip install" not in code]
         try:
-            done = subprocess.run(
-                ["bash", "-c", "\n".join(["set -eu", *commands])],
-                cwd=here,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
+            said = follow("\n".join(commands), here, environment, shell="bash").splitlines()
         finally:
             fuse.unmount(here / "data")
-    assert done.returncode == 0, done.stderr
-    said = done.stdout.splitlines()
     assert said == ["252", f"data/{files.analysis}/sample.bam", "sample.bam", "sample.bam.bai"]
     assert (here / "calls.vcf.gz").stat().st_size == 100_000
 

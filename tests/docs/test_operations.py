@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,9 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from score.storage.s3.settings import S3Settings
-from score.testing.components import cache
 from score.testing.faults import Answer
-from score.testing.pages import blocks_of, unsaid
+from score.testing.pages import blocks_of, follow, unsaid
 from score.testing.processes import clean_environment, on_small_disk
 from score.testing.s3_contract import boto
 from score.testing.site import Server, Site, local_site, s3_site
@@ -46,14 +42,7 @@ def code(section: str, *, kind: str = "sh", having: str = "") -> str:
 
 def shell(folder: Path, *commands: str, **environment: str) -> str:
     """Run commands of the page; what they printed, on both streams."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), str(cache() / "bin"), os.environ["PATH"]])
-    done = subprocess.run(
-        ["sh", "-c", "\n".join(["set -eu", *commands])],
-        cwd=folder, env=clean_environment(folder) | {"PATH": path} | environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    return follow("\n".join(["exec 2>&1", *commands]), folder, clean_environment(folder) | environment)
 
 
 def reads(words: str, said: str) -> None:

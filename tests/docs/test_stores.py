@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 import uuid
@@ -22,8 +19,8 @@ from score.protocol.ids import object_id
 from score.server.commands import run
 from score.storage.s3.settings import S3Settings
 from score.testing.ceph import running_ceph
-from score.testing.components import cache
 from score.testing.minio import Minio, running_minio
+from score.testing.pages import follow, with_programs
 from score.testing.processes import Program, clean_environment, free_port
 from score.testing.s3_contract import boto, take_role
 from score.testing.site import STUDY, Server, md5_of
@@ -52,7 +49,7 @@ def minio(folder: Path) -> Iterator[Ground]:
     address = f"localhost:{free_port()}"
     (command,) = [code for code in blocks(PAGES / "minio.md", "sh") if "minio server" in code]
     given, _, program = command.replace("localhost:9000", address).partition("minio server")
-    environment = clean_environment(folder, {}) | {"PATH": path()}
+    environment = with_programs(clean_environment(folder, {}))
 
     def ready() -> bool:
         try:
@@ -89,11 +86,6 @@ def s3(folder: Path) -> Iterator[Ground]:
         )
 
 
-def path() -> str:
-    """Where the page's programs are: this environment's, then the installed components."""
-    return os.pathsep.join([str(Path(sys.executable).parent), str(cache() / "bin"), os.environ["PATH"]])
-
-
 @pytest.mark.parametrize(
     "store",
     [
@@ -122,19 +114,7 @@ def test_a_page_leads_to_a_verified_upload(
                 text = text.replace(printed, ours)
             return text
 
-        def follow(commands: list[str]) -> str:
-            environment = clean_environment(tmp_path, {}) | ground.environment | {"PATH": path()}
-            done = subprocess.run(
-                ["sh", "-c", here("\n".join(["set -eu", *commands]))],
-                cwd=tmp_path,
-                env=environment | {"STUDY": STUDY, "ANALYSIS": ANALYSIS},
-                capture_output=True,
-                text=True,
-                timeout=240,
-                check=False,
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
-            return done.stdout
+        environment = clean_environment(tmp_path, {}) | ground.environment | {"STUDY": STUDY, "ANALYSIS": ANALYSIS}
 
         for printed in instead:
             assert printed in page.read_text("utf-8")
@@ -143,10 +123,10 @@ def test_a_page_leads_to_a_verified_upload(
         (tmp_path / "conf" / "application.properties").write_text(here(properties), "utf-8")
         commands = [code for code in blocks(page, "sh") if "minio server" not in code]
         start = commands.index("score-server")
-        follow(commands[:start])
+        follow(here("\n".join(commands[:start])), tmp_path, environment)
         try:
             server.start()
-            said = follow(commands[start + 1 :])
+            said = follow(here("\n".join(commands[start + 1 :])), tmp_path, environment)
         finally:
             server.stop()
         assert said.startswith('{"status":"UP"')

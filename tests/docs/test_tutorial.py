@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from score.testing.pages import blocks_of, unsaid
+from score.testing.pages import blocks_of, follow, unsaid
 from score.testing.processes import clean_environment
 from score.testing.site import Server
 
@@ -17,7 +17,7 @@ ADDRESS = "http://localhost:8087"
 def test_the_tutorial(tmp_path: Path) -> None:
     blocks = [block for block in blocks_of(PAGE) if not block.section.startswith("1.")]
     server = Server(tmp_path, {})
-    script, shown, started = ["set -eu", "exec 2>&1"], [], False
+    script, shown, started = ["exec 2>&1"], [], False
     for block, after in zip(blocks, [*blocks[1:], None], strict=True):
         if block.text == "score-server\n":
             assert after is not None
@@ -35,21 +35,15 @@ def test_the_tutorial(tmp_path: Path) -> None:
         """With this server's address; how fast the machine seems at the moment is not the page's business."""
         return text.replace(ADDRESS, server.url).replace("ok     parallel:", "... parallel:")
 
-    environment = clean_environment(tmp_path)
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     try:
         server.start()
-        done = subprocess.run(
-            ["sh", "-c", here("\n".join(script))],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+        printed = follow(here("\n".join(script)), tmp_path, clean_environment(tmp_path))
         told = server.output
     finally:
         server.stop()
-    assert done.returncode == 0, done.stdout
     assert unsaid(at_start.replace("http://127.0.0.1:8087", server.url), told) == []
     for number, text in enumerate(shown):
-        said = done.stdout.partition(f"--- {number}\n")[2].partition(f"--- {number + 1}\n")[0]
+        said = printed.partition(f"--- {number}\n")[2].partition(f"--- {number + 1}\n")[0]
         assert unsaid(here(text), said) == [], said
 
 

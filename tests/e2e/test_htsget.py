@@ -24,6 +24,7 @@ from score.testing.azurite import Azurite, azurite_site
 from score.testing.components import find
 from score.testing.faults import Answer
 from score.testing.genomics import REFERENCES, assemble, reads_of, variants_of
+from score.testing.processes import DIRECT
 from score.testing.secrecy import secret
 from score.testing.site import Registered, Site, local_site, s3_site
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.needs("samtools", "bcftools", "htsget")
 NAMES = ("a.bam", "other.bam", "a.cram", "a.vcf.gz", "a.bcf")
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass

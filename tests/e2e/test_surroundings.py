@@ -146,7 +146,7 @@ class TestNetwork:
     @pytest.mark.needs("minio")
     @pytest.mark.parametrize("command", ["upload", "download"])
     def test_the_store_is_restarted(self, make_file: Maker, tmp_path: Path, command: str) -> None:
-        with running_minio(tmp_path / "minio") as minio, s3_site(tmp_path / "site", minio) as site:
+        with running_minio() as minio, s3_site(tmp_path / "site", minio) as site:
             job = make_job(site, make_file, command, tmp_path)
             gate = job.hold(after=None)
             with site.start(*job.words, storage_retryNumber="30") as client:

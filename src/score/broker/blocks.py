@@ -147,12 +147,12 @@ class BlockUploads:
         """Nothing: the store's own list of blocks is the record. False: nothing is completed with it. NotFound: no
         such upload."""
         check_md5(md5)
-        await self._named(object_id, upload_id)
+        await self._require(object_id, upload_id)
         return False
 
     async def forget_part(self, object_id: str, upload_id: str, number: int) -> None:
         """Nothing: a block sent again replaces the one before. NotFound: no such upload."""
-        await self._named(object_id, upload_id)
+        await self._require(object_id, upload_id)
 
     async def complete(self, object_id: str, upload_id: str) -> None:
         """End an upload whose list of blocks the client has committed. Returns only when the object is there, with
@@ -261,14 +261,12 @@ class BlockUploads:
             raise no_upload(object_id)
         return begun
 
-    async def _named(self, object_id: str, upload_id: str) -> _Begun:
-        """The upload of this id. NotFound."""
+    async def _require(self, object_id: str, upload_id: str) -> None:
+        """NotFound where there is no upload of this id."""
         check_object_id(object_id)
         check_upload_id(upload_id)
-        begun = await self._read(object_id, upload_id)
-        if begun is None:
+        if await self._read(object_id, upload_id) is None:
             raise no_upload(object_id)
-        return begun
 
     async def _latest(self, object_id: str) -> _Begun | None:
         """The upload in progress."""

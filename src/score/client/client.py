@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from score.client.calls import Endpoint, Score, Song
 from score.client.catalog import Catalog
+from score.client.download import Wanted
 from score.client.downloads import Downloads
 from score.client.layout import Layout
 from score.client.manifests import UploadEntry
@@ -25,7 +26,6 @@ from score.client.source import ObjectSource
 from score.client.tls import unverified
 from score.client.transfer import Transfer
 from score.client.upload import BlockUpload, Upload
-from score.client.wanted import Wanted
 from score.errors import (
     Conflict,
     Forbidden,

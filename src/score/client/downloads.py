@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from pathlib import Path
 
 from score.client.calls import Score
 from score.client.catalog import Catalog
+from score.client.download import Download, Wanted
 from score.client.layout import Claims, folds, place
 from score.client.many import FATAL, Later, Once
 from score.client.outcome import Outcome, State
 from score.client.packed import Packed
-from score.client.wanted import Wanted, date_index
 from score.errors import Cancelled, ScoreError
 from score.protocol.wire import Entity
 from score.transfer.engine import Engine
@@ -44,7 +45,7 @@ class Downloads:
             return self._fetch(entity, large)
         outcomes = self._fetch(entity, large) + self._fetch(index, True, along=True)
         if len(outcomes) == 2:
-            date_index(outcomes[0].path, outcomes[1].path)
+            _date(outcomes[0].path, outcomes[1].path)
         else:  # one of them was named for itself, and may be under way elsewhere
             with contextlib.suppress(ScoreError):
                 places = [str(place(Path(), self._wanted.layout, one)) for one in (entity, index)]
@@ -55,7 +56,7 @@ class Downloads:
     def date_indexes(self) -> None:
         """Let no index be older than its file, also where both were named: when all have ended."""
         for data, index in self._pairs:
-            date_index(self._wanted.out / data, self._wanted.out / index)
+            _date(self._wanted.out / data, self._wanted.out / index)
 
     def _fetch(self, entity: Entity, large: bool, *, along: bool = False) -> list[Outcome]:
         if not self._once.begin(entity.id):
@@ -64,7 +65,7 @@ class Downloads:
         try:
             path = place(self._wanted.out, self._wanted.layout, entity)
             with held([self._wanted.out], entity.id, str(path)) as file:
-                return [self._wanted.job(self._engine, self._score, entity, self._claims, large, file).run()]
+                return [Download(self._engine, self._score, entity, self._wanted, self._claims, large, file).run()]
         except Later:
             self._once.undo(entity.id)
             raise
@@ -75,3 +76,11 @@ class Downloads:
                 self._engine.listener(Note(str(path), f"left to the run that fetches it: {error.message}"))
                 return []
             return [Outcome(entity.id, State.FAILED, path, error=error)]
+
+
+def _date(data: Path | None, index: Path | None) -> None:
+    """Make an index no older than its data: tools that read it warn of that, or refuse it."""
+    if data and index:
+        with contextlib.suppress(OSError):
+            if index.stat().st_mtime_ns < data.stat().st_mtime_ns:
+                os.utime(index)

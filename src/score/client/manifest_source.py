@@ -95,11 +95,7 @@ def _text(file: BinaryIO) -> io.TextIOWrapper:
     return io.TextIOWrapper(raw, encoding, newline="")
 
 
-def _once(call: Callable[[], bytes], what: str) -> bytes:
-    return call()
-
-
-def fetch(spec: str, portal_url: str, http: Http, persist: Persist = _once) -> Source:
+def fetch(spec: str, portal_url: str, http: Http, persist: Persist = lambda call, what: call()) -> Source:
     """A manifest by what a user calls it: a path, an ``http(s)`` URL, ``-`` for standard input, or a UUID, which
     stands for a manifest of the portal.
 

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from score.client.download import Download, Wanted
 from score.client.entities import WIDTH, each_entity
 from score.client.layout import Claims, Layout, place
 from score.client.manifests import UploadEntry
@@ -13,7 +14,6 @@ from score.client.many import Many
 from score.client.outcome import Outcome
 from score.client.registered import Registered
 from score.client.upload import Upload
-from score.client.wanted import Wanted
 from score.protocol.digests import check_md5
 from score.protocol.ids import check_object_id
 from score.protocol.wire import Entity
@@ -58,7 +58,7 @@ def rehearse_downloads(
     wanted, claims = Wanted(out, layout, index, offset, length, force, validate), Claims()
 
     def one(entity: Entity) -> Outcome:
-        return wanted.job(client.engine, client.score, entity, claims, True, None).rehearse()
+        return Download(client.engine, client.score, entity, wanted, claims).rehearse()
 
     index = wanted.along
     return each_entity(client, object_ids, one, lambda entity: place(out, layout, entity), index=index, skip=skip)

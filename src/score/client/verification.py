@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from score.client.calls import Score, Song
-from score.client.download import Download
+from score.client.download import Download, Wanted
 from score.client.entities import each_entity
 from score.client.layout import Claims, Layout, place
 from score.client.outcome import Outcome, State
@@ -160,7 +160,8 @@ class Verification:
                 os.replace(path, journal.data)
 
     def _fetch(self) -> Outcome:
-        done = Download(self.engine, self.score, self.entity, self.out, self.layout, self.claims).run()
+        wanted = Wanted(self.out, self.layout)
+        done = Download(self.engine, self.score, self.entity, wanted, self.claims).run()
         return replace(done, state=State.REPAIRED) if done.state is State.DOWNLOADED else done
 
 

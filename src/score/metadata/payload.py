@@ -36,13 +36,12 @@ _OWN = (
 )
 
 
-def check_study_id(study: str) -> str:
-    """``study`` as given. Raises Invalid where it is none."""
+def check_study_id(study: str) -> None:
+    """Raises Invalid where it is none."""
     if _STUDY.match(study) is None:
         raise Invalid(
             f"{study[:60]!r} is not a study id.", hint="Letters, digits, dot, dash and underscore, at most 255."
         )
-    return study
 
 
 def check_payload(study: str, payload: object) -> Document:

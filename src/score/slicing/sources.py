@@ -36,7 +36,7 @@ class Bytes(Protocol):
         """``length`` bytes from ``offset``, fewer only at the end."""
         ...
 
-    def stream(self, spans: Iterable[Span], gap: int = 0) -> Iterator[tuple[int, bytes]]:
+    def stream(self, spans: Iterable[Span]) -> Iterator[tuple[int, bytes]]:
         """The bytes of ``spans`` in ascending order, each byte once, as pieces: offset and bytes."""
         ...
 
@@ -68,7 +68,7 @@ class LocalBytes:
                 found += data
         return bytes(found)
 
-    def stream(self, spans: Iterable[Span], gap: int = 0) -> Iterator[tuple[int, bytes]]:
+    def stream(self, spans: Iterable[Span]) -> Iterator[tuple[int, bytes]]:
         """See :class:`Bytes`."""
         whole = Span(0, self.size)
         for span in ranges.coalesce(ranges.overlap(span, whole) for span in spans):

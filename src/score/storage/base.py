@@ -40,7 +40,6 @@ class Limits:
 
     profile: Literal["s3", "az"] = "s3"
     smallest_part: int = SMALLEST_PART
-    largest_part: int = 5 * 1024**3
     most_parts: int = MOST_PARTS
     largest_object: int = LARGEST_OBJECT
     longest_url_life: timedelta = timedelta(days=7)

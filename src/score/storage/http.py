@@ -28,7 +28,7 @@ LARGEST_ANSWER: Final = 256 * 1024 * 1024
 """Bytes. A listing or a state document is far below it."""
 _IDLE = 15.0
 """Seconds after which a connection that nobody used is not used again: stores and proxies hang up then."""
-LONGEST: Final = 5
+_LONGEST = 5
 """Times as long as it may be silent an answer may take in all: else one that trickles has its connection for ever."""
 _PROXY_PATIENCE = 30.0
 """Seconds without a byte after which a proxy is given up."""
@@ -60,7 +60,7 @@ class Http:
         self._authority = parts.netloc
         self._connect_timeout = connect_timeout
         self._tls = tls
-        proxy = proxy_of(origin)
+        proxy = _proxy_of(origin)
         self._proxy = _Proxy(proxy) if proxy else None
         self._limit = limit
         self._free = asyncio.Semaphore(limit)
@@ -237,7 +237,7 @@ class _Connection(asyncio.Protocol):
         self._status = 0
         self._head, self._most, self._patience = head, most, patience
         self._heard = self._loop.time()
-        self._end = self._heard + LONGEST * patience
+        self._end = self._heard + _LONGEST * patience
         timer = self._loop.call_later(patience, self._watch)
         self._transport.write(request)
         try:
@@ -384,7 +384,7 @@ class _Proxy:
         return made
 
 
-def proxy_of(origin: str) -> str | None:
+def _proxy_of(origin: str) -> str | None:
     """The URL of the proxy that the environment names for this address."""
     parts = urlsplit(origin)
     if urllib.request.proxy_bypass(parts.hostname or ""):

@@ -5,28 +5,23 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-import shutil
-import tempfile
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from score.errors import Misconfigured, Unavailable
+from score.errors import Unavailable
 from score.storage.azure.signing import encode_path, encode_query, sign_request
-from score.testing.components import find
-from score.testing.processes import Store
+from score.testing.processes import DIRECT, Daemon, running
 from score.testing.proxy import FaultProxy
 from score.testing.site import Server, Site
 from score.testing.song import FakeSong
 
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-
-class Azurite(Store):
+class Azurite(Daemon):
     """An Azurite with one account. ``endpoint`` and the key stay the same through ``kill`` and ``restart``."""
 
     NAME = "Azurite"
@@ -47,12 +42,12 @@ class Azurite(Store):
         """The full blob endpoint of the account: ``http://host:port/account``."""
         return f"{self.origin}/{self.account}"
 
-    def create_container(self, name: str, sentinel: str = "heliograph", expiry: datetime | None = None) -> None:
-        """A container with the two stored access policies, named as the settings' defaults, and a sentinel."""
+    def create_container(self, name: str) -> None:
+        """A container with the two stored access policies and a sentinel, named as the settings' defaults."""
         self.call("PUT", name, [("restype", "container")], status=201)
-        self.set_policies(name, expiry)
+        self.set_policies(name)
         headers = {"x-ms-blob-type": "BlockBlob", "content-type": "text/plain"}
-        self.call("PUT", f"{name}/{sentinel}", headers=headers, body=b"heliograph\n", status=201)
+        self.call("PUT", f"{name}/heliograph", headers=headers, body=b"heliograph\n", status=201)
 
     def set_policies(self, container: str, expiry: datetime | None = None) -> None:
         """``UploadPolicy`` and ``DownloadPolicy``, without an end where ``expiry`` is None."""
@@ -87,7 +82,7 @@ class Azurite(Store):
         signed = sign_request(self.account, key, method, path, query, given, len(body), now)
         url = f"{self.origin}{path}" + (f"?{encode_query(query)}" if query else "")
         request = urllib.request.Request(url, body if method == "PUT" else None, signed, method=method)
-        with _DIRECT.open(request, timeout=60) as answer:
+        with DIRECT.open(request, timeout=60) as answer:
             if answer.status != status:
                 raise Unavailable(f"Azurite answered {answer.status} to {method} of {place}.")
             return dict(answer.headers), answer.read()
@@ -102,7 +97,7 @@ class Azurite(Store):
     def _is_ready(self) -> bool:
         """A nameless request gets a refusal then."""
         try:
-            with _DIRECT.open(f"{self.endpoint}/?comp=list", timeout=2):
+            with DIRECT.open(f"{self.endpoint}/?comp=list", timeout=2):
                 return False
         except urllib.error.HTTPError as error:
             with error:
@@ -111,20 +106,9 @@ class Azurite(Store):
             return False
 
 
-@contextmanager
-def running_azurite() -> Iterator[Azurite]:
+def running_azurite() -> AbstractContextManager[Azurite]:
     """An Azurite that runs within the ``with`` block. Raises Misconfigured where the program is not installed."""
-    program = find("azurite")
-    if program is None:
-        raise Misconfigured("Azurite is not installed.", hint="Run: make components")
-    folder = Path(tempfile.mkdtemp(prefix="score-azurite-"))
-    azurite = Azurite(program, folder)
-    try:
-        azurite.start()
-        yield azurite
-    finally:
-        azurite.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    return running("Azurite", Azurite)
 
 
 @contextmanager

@@ -14,18 +14,17 @@ import shutil
 import signal
 import struct
 import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from score.errors import Misconfigured, Unavailable
-from score.testing.components import find, which
-from score.testing.processes import free_port
+from score.errors import Unavailable
+from score.testing.components import which
+from score.testing.processes import DIRECT, free_port, running
 from score.testing.secrecy import secret
 
 READY_WITHIN = 60.0
@@ -130,14 +129,14 @@ class Ceph:
             try:
                 return self._launch_all()
             except Unavailable:
-                self.stop()
+                self.kill()
                 if attempt == _ATTEMPTS:
                     raise
                 shutil.rmtree(self.folder / "mon", ignore_errors=True)
                 shutil.rmtree(self.folder / "osd", ignore_errors=True)
         return None
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         """End everything at once: nothing that it holds is to last."""
         for daemon in self._daemons.values():
             daemon.kill()
@@ -254,14 +253,13 @@ class Ceph:
         self._run("radosgw-admin", "-n", "client.admin", *arguments)
 
     def _wait_for_gateway(self) -> None:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         until = time.monotonic() + READY_WITHIN
         while time.monotonic() < until:
             for program, daemon in self._daemons.items():
                 if daemon.poll() is not None:
                     raise Unavailable(f"{program} ended with status {daemon.returncode}: {self._last_words()}")
             try:
-                with opener.open(self.endpoint, timeout=2):
+                with DIRECT.open(self.endpoint, timeout=2):
                     return
             except urllib.error.HTTPError as error:
                 error.close()
@@ -279,19 +277,9 @@ class Ceph:
         return "\n".join(said)
 
 
-@contextmanager
-def running_ceph(gateway: Mapping[str, str] | None = None) -> Iterator[Ceph]:
+def running_ceph(gateway: Mapping[str, str] | None = None) -> AbstractContextManager[Ceph]:
     """A Ceph that runs within the ``with`` block. Raises Misconfigured where its programs are not installed."""
-    if find("ceph") is None:
-        raise Misconfigured("Ceph is not installed.", hint="Run: make components")
-    folder = Path(tempfile.mkdtemp(prefix="score-ceph-"))
-    ceph = Ceph(folder, gateway or {})
-    try:
-        ceph.start()
-        yield ceph
-    finally:
-        ceph.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    return running("Ceph", lambda program, folder: Ceph(folder, gateway or {}))
 
 
 def _path(program: str) -> str:

@@ -27,6 +27,21 @@ def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, lasts: timedelta
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=40))
+        .not_valid_after(now + lasts)
+    )
+
+
 @dataclass(frozen=True)
 class Issued:
     """A certificate, its key, and whoever signed it."""
@@ -69,7 +84,8 @@ class Authority:
     def certificate(self) -> x509.Certificate:
         """Its own certificate."""
         key_id = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
-        builder = self._builder(self._name, self._key, timedelta(days=30)).add_extension(key_id, critical=False)
+        builder = _builder(self._name, self._name, self._key, timedelta(days=30))
+        builder = builder.add_extension(key_id, critical=False)
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         return builder.add_extension(usage, critical=True).sign(self._key, hashes.SHA256())
@@ -91,39 +107,18 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = [x509.IPAddress(ip_address(name)) if name[0].isdigit() else x509.DNSName(name) for name in names]
         authority_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        builder = self._builder(_name(common_name), key, lasts).add_extension(authority_id, critical=False)
+        builder = _builder(_name(common_name), self._name, key, lasts)
+        builder = builder.add_extension(authority_id, critical=False)
         builder = builder.add_extension(x509.SubjectAlternativeName(subject), critical=False)
         return Issued(builder.sign(self._key, hashes.SHA256()), key, self.certificate)
-
-    def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, lasts: timedelta
-    ) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=40))
-            .not_valid_after(now + lasts)
-        )
 
 
 def self_signed(folder: Path, *, names: tuple[str, ...] = ("localhost",)) -> tuple[Path, Path]:
     """A certificate of 127.0.0.1 and ``names`` that nobody else signed, and its key, as PEM files in ``folder``."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-    now = datetime.now(UTC)
     hosts: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
     certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=2))
+        _builder(_name(names[0]), _name(names[0]), key, timedelta(days=2))
         .add_extension(x509.SubjectAlternativeName([*hosts, x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

@@ -42,10 +42,10 @@ class ApiKey:
 class FakeEgo(FakeService):
     """An Ego with one application (``client_id``, ``client_secret``), and keys and tokens that the test makes."""
 
-    def __init__(self, client_id: str = "score", client_secret: str = "scoresecret1234") -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.client_id = client_id
-        self.client_secret = secret(client_secret)
+        self.client_id = "score"
+        self.client_secret = secret("scoresecret1234")
         self.signing_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._keys: dict[str, ApiKey] = {}
 

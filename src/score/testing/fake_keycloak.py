@@ -27,10 +27,10 @@ class FakeKeycloak(FakeService):
     """A realm with one client (``client_id``, ``client_secret``), which has the resources; keys and tokens are made
     by the test. A scope such as ``score.READ`` is the scope READ of the resource ``score``."""
 
-    def __init__(self, client_id: str = "score", client_secret: str = "scoresecret1234", realm: str = "r") -> None:
+    def __init__(self, realm: str = "r") -> None:
         super().__init__()
-        self.client_id = client_id
-        self.client_secret = secret(client_secret)
+        self.client_id = "score"
+        self.client_secret = secret("scoresecret1234")
         self.realm = realm
         self._api_keys: dict[str, ApiKey] = {}
         self._permissions: dict[str, tuple[str, ...]] = {}

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import shutil
-import subprocess
 import tempfile
 import time
 import urllib.error
@@ -18,18 +15,15 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from score.errors import Misconfigured, Unavailable
-from score.testing.components import find
-from score.testing.processes import clean_environment, free_port
+from score.errors import Unavailable
+from score.testing.processes import DIRECT, Daemon, running
 from score.testing.secrecy import secret
 
-READY_WITHIN = 240.0
-"""Seconds that a start may take: 20 on two idle cores, a multiple of that beside other tests."""
 MEMORY = "768m"
 CLIENT, SECRET = "score", "scoresecret1234"
 """The client of a realm that has the resources; Score's ``auth.server.clientId``."""
@@ -43,7 +37,6 @@ _OPTIONS = (
     "--add-opens=java.base/java.security=ALL-UNNAMED",
 )
 _START = ("start", "--optimized", "--http-enabled=true", "--hostname-strict=false", "--hostname-strict-https=false")
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,59 +108,11 @@ class TestRealm:
 
 
 class Keycloak:
-    """A Keycloak server, its database in memory."""
+    """A Keycloak server at ``url``, ``http://host:port``."""
 
-    def __init__(self, home: Path, folder: Path, port: int = 0) -> None:
-        self._home = home
-        self._folder = folder
-        self._port = port or free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, url: str) -> None:
+        self.url = url
         self._token = ("", 0.0)
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return self._port
-
-    @property
-    def url(self) -> str:
-        """``http://host:port``."""
-        return f"http://127.0.0.1:{self._port}"
-
-    def start(self) -> None:
-        """Start, and wait until it answers. Unavailable, with its last words, where it does not."""
-        own = self._folder / "home"
-        own.mkdir()
-        for entry in self._home.iterdir():
-            if entry.name != "data":
-                (own / entry.name).symlink_to(entry)
-        environment = clean_environment(self._folder) | {
-            "KEYCLOAK_ADMIN": _ADMIN,
-            "KEYCLOAK_ADMIN_PASSWORD": PASSWORD,
-        }
-        command = ["java", *_OPTIONS, f"-Dkc.home.dir={own}", "-cp", str(own / "lib" / "quarkus-run.jar")]
-        command += ["io.quarkus.bootstrap.runner.QuarkusEntryPoint", *_START]
-        with open(self._folder / "keycloak.log", "wb") as log:
-            self._process = subprocess.Popen(
-                [*command, "--http-host=127.0.0.1", f"--http-port={self._port}"],
-                cwd=self._folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            self._wait(self._process)
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """End it; nothing is kept."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()  # its database is in memory: there is nothing to put in order
-            process.wait()
 
     def make_realm(self) -> TestRealm:
         """A new realm, so that what a test does to it concerns no other."""
@@ -201,7 +146,7 @@ class Keycloak:
 
     def _send(self, request: urllib.request.Request) -> Any:
         try:
-            with _DIRECT.open(request, timeout=60) as answer:
+            with DIRECT.open(request, timeout=60) as answer:
                 body = answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -209,57 +154,58 @@ class Keycloak:
             raise Unavailable(f"Keycloak answers {error.code} to {request.selector}: {said}") from None
         return json.loads(body) if body else None
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        until = time.monotonic() + READY_WITHIN
-        while time.monotonic() < until:
-            if process.poll() is not None:
-                raise Unavailable(f"Keycloak ended with status {process.returncode}: {self._last_words()}")
-            try:
-                self._admin()
-            except (OSError, Unavailable):
-                time.sleep(0.2)
-            else:
-                return
-        raise Unavailable(f"Keycloak does not answer after {READY_WITHIN:.0f} s: {self._last_words()}")
 
-    def _last_words(self) -> str:
-        return (self._folder / "keycloak.log").read_text(errors="replace")[-2000:].strip()
+class _Server(Daemon):
+    """The program. Its database is in memory."""
+
+    NAME = "Keycloak"
+    READY_WITHIN = 240.0  # 20 on two idle cores, a multiple of that beside other tests
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        super().__init__(folder)
+        self._home = program.resolve().parent.parent
+
+    @property
+    def url(self) -> str:
+        """``http://host:port``."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def _command(self, data: Path) -> list[str]:
+        own = Path(tempfile.mkdtemp(dir=data))
+        for entry in self._home.iterdir():
+            if entry.name != "data":
+                (own / entry.name).symlink_to(entry)
+        program = ["java", *_OPTIONS, f"-Dkc.home.dir={own}", "-cp", str(own / "lib" / "quarkus-run.jar")]
+        address = ["--http-host=127.0.0.1", f"--http-port={self._port}"]
+        return [*program, "io.quarkus.bootstrap.runner.QuarkusEntryPoint", *_START, *address]
+
+    def _settings(self) -> dict[str, str]:
+        return {"KEYCLOAK_ADMIN": _ADMIN, "KEYCLOAK_ADMIN_PASSWORD": PASSWORD}
+
+    def _is_ready(self) -> bool:
+        with suppress(OSError, Unavailable):
+            return bool(Keycloak(self.url).ask("GET", "/admin/realms"))
+        return False
 
 
 @contextmanager
 def shared_keycloak(folder: Path) -> Iterator[Keycloak]:
     """A running :class:`Keycloak`, one for all processes that name this folder. The first one starts it, and ends it
     when all others have left; that they did the system knows by their locks, also of those that crashed."""
-    note = folder / "keycloak.port"
+    note = folder / "keycloak.url"
     with open(folder / "keycloak.lock", "a") as lock, open(folder / "keycloak.users", "a") as users:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if note.exists():
             fcntl.flock(users, fcntl.LOCK_SH)
             fcntl.flock(lock, fcntl.LOCK_UN)
-            yield Keycloak(folder, folder, int(note.read_text()))
+            yield Keycloak(note.read_text())
             return
-        with running_keycloak() as keycloak:
-            note.write_text(str(keycloak.port))
+        with running(_Server.NAME, _Server) as server:
+            note.write_text(server.url)
             fcntl.flock(lock, fcntl.LOCK_UN)
             try:
-                yield keycloak
+                yield Keycloak(server.url)
             finally:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 note.unlink()  # nobody new comes
                 fcntl.flock(users, fcntl.LOCK_EX)
-
-
-@contextmanager
-def running_keycloak() -> Iterator[Keycloak]:
-    """A :class:`Keycloak` that runs within the ``with`` block. Raises Misconfigured where it is not installed."""
-    program = find("keycloak")
-    if program is None:
-        raise Misconfigured("Keycloak is not installed.", hint="Run: make components")
-    folder = Path(tempfile.mkdtemp(prefix="score-keycloak-"))
-    keycloak = Keycloak(Path(os.path.realpath(program)).parent.parent, folder)
-    try:
-        keycloak.start()
-        yield keycloak
-    finally:
-        keycloak.stop()
-        shutil.rmtree(folder, ignore_errors=True)

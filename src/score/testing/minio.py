@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import base64
 import secrets
-import shutil
 import ssl
-import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from score.errors import Misconfigured
 from score.testing.certificates import self_signed
-from score.testing.components import find
-from score.testing.processes import Store
+from score.testing.processes import Daemon, running
 from score.testing.secrecy import secret
 
 
-class Minio(Store):
+class Minio(Daemon):
     """A MinIO server. ``endpoint`` and the keys stay the same through ``kill`` and ``restart``.
 
     With ``kms_key`` it has one key of that name for server-side encryption (SSE-KMS). With ``tls`` it speaks https,
@@ -76,17 +71,6 @@ class Minio(Store):
             return False
 
 
-@contextmanager
-def running_minio(kms_key: str = "", *, tls: bool = False) -> Iterator[Minio]:
+def running_minio(kms_key: str = "", *, tls: bool = False) -> AbstractContextManager[Minio]:
     """A :class:`Minio` that runs within the ``with`` block. Raises Misconfigured where it is not installed."""
-    program = find("minio")
-    if program is None:
-        raise Misconfigured("MinIO is not installed.", hint="Run: make components")
-    folder = Path(tempfile.mkdtemp(prefix="score-minio-"))
-    minio = Minio(program, folder, kms_key, tls=tls)
-    try:
-        minio.start()
-        yield minio
-    finally:
-        minio.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    return running("MinIO", lambda program, folder: Minio(program, folder, kms_key, tls=tls))

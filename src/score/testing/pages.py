@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from score.testing.components import cache
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -25,6 +31,27 @@ def blocks_of(page: Path) -> list[Block]:
         title = part.partition("\n")[0].removeprefix("## ") if part.startswith("## ") else ""
         found += [Block(kind, text, title) for kind, text in _BLOCK.findall(part)]
     return found
+
+
+def with_programs(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which the programs that pages call are found: ours, then the installed components."""
+    folders = [str(Path(sys.executable).parent), str(cache() / "bin"), environment["PATH"]]
+    return {**environment, "PATH": os.pathsep.join(folders)}
+
+
+def follow(script: str, folder: Path, environment: Mapping[str, str], *, shell: str = "sh") -> str:
+    """What a page's commands print, run in ``folder``. AssertionError, with all that they said, where one fails."""
+    done = subprocess.run(
+        [shell, "-euc", script],
+        cwd=folder,
+        env=with_programs(environment),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def unsaid(shown: str, said: str) -> list[str]:

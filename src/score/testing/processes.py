@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
-from score.errors import Unavailable
+from score.errors import Misconfigured, Unavailable
+from score.testing.components import find
 from score.testing.secrecy import secrets_of, watch
 
 ENDS_WITHIN = 120.0
 """Seconds that a program may take to end when it is waited for."""
-READY_WITHIN = 30.0
-"""Seconds that the start of a store may take."""
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens URLs of this machine, whatever proxy the environment names."""
 _ATTEMPTS = 5
 _SETTINGS = (
     *("accesstoken", "auth", "azure", "bucket", "client", "download", "local", "metadata", "object", "portal", "s3"),
@@ -187,10 +191,13 @@ class Program:
             time.sleep(0.02)
 
 
-class Store:
-    """A store of one's own, over a folder of its own. Its port stays the same through ``kill`` and ``restart``."""
+class Daemon:
+    """A server program of one's own, over a folder of its own. Its port stays the same through ``kill`` and
+    ``restart``."""
 
     NAME = ""
+    READY_WITHIN = 30.0
+    """Seconds that its start may take."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -200,7 +207,7 @@ class Store:
 
     @property
     def pid(self) -> int:
-        """Process id of the running store."""
+        """Process id of the running program."""
         if self._process is None:
             raise Unavailable(f"{self.NAME} is not running.", hint="Call restart().")
         return self._process.pid
@@ -209,7 +216,7 @@ class Store:
         """Start on a free port and wait until it answers.
 
         Another process may take the port between the search and the start: then the next one is tried. Raises
-        Unavailable, with the end of the store's output, where it does not come up.
+        Unavailable, with the end of its output, where it does not come up.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             self._port = free_port()
@@ -226,15 +233,15 @@ class Store:
         self._launch()
 
     def stop(self) -> None:
-        """End the store in order and wait for it; nothing happens where it does not run."""
+        """End it in order and wait for that; nothing happens where it does not run."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the store with SIGKILL, as a crash would."""
+        """End it with SIGKILL, as a crash would."""
         self._end(signal.SIGKILL)
 
     def _command(self, data: Path) -> list[str]:
-        """The program and its arguments; ``data`` is the folder of what it stores."""
+        """The program and its arguments; ``data`` is the folder of what it keeps."""
         raise NotImplementedError
 
     def _settings(self) -> dict[str, str]:
@@ -253,6 +260,7 @@ class Store:
         with open(self._log, "ab") as log:
             self._process = subprocess.Popen(
                 self._command(data),
+                cwd=self.folder,
                 env=others | self._settings(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -265,14 +273,14 @@ class Store:
             raise
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        until = time.monotonic() + READY_WITHIN
+        until = time.monotonic() + self.READY_WITHIN
         while time.monotonic() < until:
             if process.poll() is not None:
                 raise Unavailable(f"{self.NAME} ended at once with status {process.returncode}: {self._last_words()}")
             if self._is_ready():
                 return
             time.sleep(0.05)
-        raise Unavailable(f"{self.NAME} does not answer after {READY_WITHIN:.0f} s: {self._last_words()}")
+        raise Unavailable(f"{self.NAME} does not answer after {self.READY_WITHIN:.0f} s: {self._last_words()}")
 
     def _last_words(self) -> str:
         return self._log.read_text(errors="replace")[-1000:].strip()
@@ -287,3 +295,29 @@ class Store:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+class _Startable(Protocol):
+    def start(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+R = TypeVar("R", bound=_Startable)
+
+
+@contextmanager
+def running(name: str, make: Callable[[Path, Path], R]) -> Iterator[R]:
+    """What ``make`` makes of the program of a component and a new folder, running within the ``with`` block. ``name``
+    is how people write the component's. Raises Misconfigured where it is not installed."""
+    program = find(name.lower())
+    if program is None:
+        raise Misconfigured(f"{name} is not installed.", hint="Run: make components")
+    folder = Path(tempfile.mkdtemp(prefix=f"score-{name.lower()}-"))
+    made = make(program.absolute(), folder)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.kill()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -24,12 +24,11 @@ from typing import Protocol
 from score.protocol.ids import object_id
 from score.testing.clients import ClientProcess, Result
 from score.testing.faults import Exchange, Traffic
-from score.testing.processes import Program, clean_environment, free_port, program
+from score.testing.processes import DIRECT, Program, clean_environment, free_port, program
 from score.testing.proxy import FaultProxy
 from score.testing.song import FakeSong
 
 STUDY = "TEST-CA"
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class S3Service(Protocol):
@@ -98,7 +97,7 @@ class Server:
     def is_ready(self) -> bool:
         """Whether it says that it takes requests."""
         try:
-            with _DIRECT.open(f"{self.url}/ready", timeout=10) as answer:
+            with DIRECT.open(f"{self.url}/ready", timeout=10) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -119,7 +118,7 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            with _DIRECT.open(f"{self.url}/profile", timeout=2) as answer:
+            with DIRECT.open(f"{self.url}/profile", timeout=2) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -288,7 +287,7 @@ class Site:
     def has_object(self, identity: str) -> bool:
         """Whether the server says that the object is there."""
         request = urllib.request.Request(f"{self.server.url}/upload/{identity}", headers=self._bearer())
-        with _DIRECT.open(request, timeout=30) as answer:
+        with DIRECT.open(request, timeout=30) as answer:
             return bool(answer.read() == b"true")
 
     def _bearer(self) -> dict[str, str]:
@@ -303,7 +302,7 @@ class Site:
         headers = {"Content-Type": "application/json", **self._bearer()}
         request = urllib.request.Request(self.registry_url + target, body, headers)
         request.method = method
-        with _DIRECT.open(request, timeout=60) as answer:
+        with DIRECT.open(request, timeout=60) as answer:
             return bytes(answer.read())
 
 
@@ -331,7 +330,7 @@ def s3_site(folder: Path, service: S3Service, *, prefix: Sequence[str] = (), **s
     name = f"score-{uuid.uuid4().hex[:12]}"
     with FakeSong() as song, FaultProxy(service.endpoint) as store, FaultProxy(service.endpoint) as behind:
         buckets = {"bucket.name.object": f"{name}-objects", "bucket.name.state": f"{name}-state"}
-        _create_buckets(service, list(buckets.values()), int(settings.get("bucket_size_pool", "0")))
+        create_buckets(service, list(buckets.values()), int(settings.get("bucket_size_pool", "0")))
         given = {
             "spring.profiles.active": "s3",
             "s3.endpoint": behind.url,
@@ -356,7 +355,7 @@ def s3_site(folder: Path, service: S3Service, *, prefix: Sequence[str] = (), **s
                 server.stop()
 
 
-def _create_buckets(service: S3Service, buckets: Sequence[str], pool: int) -> None:
+def create_buckets(service: S3Service, buckets: Sequence[str], pool: int = 0) -> None:
     """The buckets, those of the pool, and in the first the sentinel that proves that the store is reachable."""
     import botocore.session
 

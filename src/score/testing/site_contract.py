@@ -22,6 +22,7 @@ from score.client.client import Client
 from score.client.settings import Settings
 from score.errors import Conflict
 from score.protocol.parts import MIB
+from score.testing.processes import DIRECT
 from score.testing.site import Registered, Site, md5_of
 from score.testing.store_ground import Aside
 
@@ -77,9 +78,8 @@ class SiteContract:
     def ask(self, site: Site, method: str, target: str) -> tuple[int, Any]:
         """A call to the server: status and JSON, or text."""
         request = urllib.request.Request(site.server.url + target, method=method)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=60) as answer:
+            with DIRECT.open(request, timeout=60) as answer:
                 status, text = answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             status, text = error.code, error.read().decode()

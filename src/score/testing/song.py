@@ -95,10 +95,10 @@ class FakeSong(FakeService):
     ``GET /upload/{id}`` and ``GET /download/{id}?…&exclude-urls=true``); a 503 is asked again at once, four times.
     """
 
-    def __init__(self, score_url: str = "", score_token: str = "") -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.score_url = score_url
-        self.score_token = score_token
+        self.score_url = ""
+        self.score_token = ""
         self._files: dict[str, SongFile] = {}
         self._by_analysis: dict[str, dict[str, SongFile]] = {}
         self._documents: dict[tuple[str, str], str] = {}

@@ -63,11 +63,11 @@ class Fetch:
     urls: Urls
     record: Callable[[Part], None]
     drop: Callable[[int], None]
+    rest: Callable[[Span], Part]
     validate: bool = True
     etag: str = ""
     keep_etag: Callable[[str], None] = lambda etag: None
     size: int | None = None
-    rest: Callable[[Span], Part] | None = None
     _conditional: bool = True
     _follower: Follower | None = None
     _limiting: bool = False
@@ -101,13 +101,13 @@ class Fetch:
     def _follow(self, parts: Sequence[Part], finished: Sequence[Part], remaining: Sequence[Part]) -> str:
         prefix = Prefix([part.span for part in parts])
         follower = self._follower = Follower(
-            self.target.open(), self.engine.budget.hashed, processors=self.engine.processors
+            self.target.open(), self.engine.budget.hashed, timed=self.engine.processors.tell
         )
         try:
             for part in finished:
                 follower.allow(prefix.finish(part.span))
             for part in self.engine.workers.each(
-                in_step(remaining, self.engine.workers.parallel), self._fetch_in_step
+                in_step(remaining, self.engine.workers.parallel), partial(self._fetch_in_step, follower)
             ):
                 follower.allow(prefix.finish(part.span))
             return follower.finish(self.target.size, partial(self.engine.tell_verifying, self.item))
@@ -167,10 +167,9 @@ class Fetch:
             )
         return found
 
-    def _fetch_in_step(self, item: tuple[Part, int]) -> Part:
+    def _fetch_in_step(self, follower: Follower, item: tuple[Part, int]) -> Part:
         part, place = item
-        if self._follower is not None:
-            self._limiting |= self._follower.wait_for(place, self.engine.stop.check)
+        self._limiting |= follower.wait_for(place, self.engine.stop.check)
         return self._fetch_part(part)
 
     def _fetch_part(self, part: Part) -> Part:
@@ -208,7 +207,7 @@ class Fetch:
     def _next_piece(self, part: Part, arrival: _Arrival) -> Part:
         """What to ask for: all of a part, or the rest. All of it again where the server gives no URL for the rest,
         for that of the part needs no server."""
-        if arrival.received and self.rest is not None:
+        if arrival.received:
             try:
                 return self.rest(arrival.rest(part))
             except Cancelled:
@@ -260,7 +259,7 @@ class Fetch:
             self._begin_anew(arrival)
             raise
         except Unavailable:
-            if self.rest is None or response.status == 200 or not self.etag or self.etag.startswith("W/"):
+            if response.status == 200 or not self.etag or self.etag.startswith("W/"):
                 self._begin_anew(arrival)
             raise
         finally:

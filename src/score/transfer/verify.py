@@ -70,11 +70,12 @@ class Follower:
         file: FileIO,
         chunk: int = LARGEST_CHUNK,
         finished: Iterable[Part] = (),
-        processors: Processors | None = None,
+        timed: Callable[[float, float], None] = lambda wall, cpu: None,
     ) -> None:
-        """``chunk``: bytes of its buffer. ``processors`` are told how long hashing takes."""
+        """``chunk``: bytes of its buffer. ``timed`` is told how long hashing takes: see
+        :meth:`Processors.tell`."""
         self._file = file
-        self._processors = processors or Processors()
+        self._timed = timed
         self._chunk = chunk
         self._compared = Compared(finished)
         self._digest = hashlib.md5()
@@ -159,7 +160,7 @@ class Follower:
                     comparing = beside.submit(self._compared.update, chunk) if self._compared.expects else None
                     began, computed = time.perf_counter(), time.thread_time()
                     self._digest.update(chunk)
-                    self._processors.tell(time.perf_counter() - began, time.thread_time() - computed)
+                    self._timed(time.perf_counter() - began, time.thread_time() - computed)
                     if comparing is not None:
                         comparing.result()
                     with self._changed:

@@ -373,6 +373,24 @@ def test_tls_needs_a_certificate_that_is_trusted(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_secure_connection_that_is_refused_says_why() -> None:
+    async def alert(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(bytes([21, 3, 3, 0, 2, 2, 80]))  # a fatal alert: internal_error
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(alert, "127.0.0.1", 0)
+        http = Http(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(Refused, match="TLSV1_ALERT_INTERNAL_ERROR"):
+            await ask(http)
+        await http.close()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(main())
+
+
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while data := await reader.read(65536):
         writer.write(data)

@@ -48,7 +48,7 @@ class Fetching:
         self.etag = ""
         self.etags: list[str] = []
         self.kind = Target
-        self.rest: Callable[[Span], Part] | None = lambda span: store.fake.download_parts(OBJECT, span)[0]
+        self.rest: Callable[[Span], Part] = lambda span: store.fake.download_parts(OBJECT, span)[0]
 
     def _drop(self, number: int) -> None:
         self.dropped.append(number)
@@ -66,8 +66,8 @@ class Fetching:
         target = self.kind(self.path, span.length, span.offset)
         target.prepare()
         urls = Urls(parts, self._renew)
-        keep = (self._record, self._drop, self.validate, self.etag, self.etags.append)
-        fetch = Fetch(self.engine, "a.bam", target, urls, *keep, rest=self.rest)
+        keep = (self._record, self._drop, self.rest, self.validate, self.etag, self.etags.append)
+        fetch = Fetch(self.engine, "a.bam", target, urls, *keep)
         return fetch.receive(parts, [part for part in parts if part.part_number in self.recorded], whole)
 
     def receive_all(self, whole: str | None = WHOLE) -> str | None:

@@ -76,7 +76,9 @@ def test_what_is_fetched(store: FaultyScore, engine: Engine, tmp_path: Path) -> 
     target.prepare()
     throttle = Recording("1b:1M")
     limited = replace(engine, throttle=throttle)
-    fetch = Fetch(limited, "a.bam", target, Urls(parts, list), lambda part: None, lambda number: None)
+    fetch = Fetch(
+        limited, "a.bam", target, Urls(parts, list), lambda part: None, lambda number: None, lambda span: parts[0]
+    )
     assert fetch.receive(parts, [], WHOLE) == WHOLE
     assert (throttle.ups, sum(throttle.downs)) == ([], len(DATA))
     assert max(throttle.downs) == STEP

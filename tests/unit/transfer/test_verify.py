@@ -166,12 +166,7 @@ class TestProcessors:
 
     def test_hashing_is_seen(self, path: Path) -> None:
         seen = []
-
-        class Seeing(Processors):
-            def tell(self, wall: float, cpu: float) -> None:
-                seen.append((wall, cpu))
-
-        follower = Follower(FileIO(path), MIB, processors=Seeing())
+        follower = Follower(FileIO(path), MIB, timed=lambda *times: seen.append(times))
         follower.finish(len(DATA))
         follower.stop()
         assert len(seen) == -(-len(DATA) // MIB)

@@ -1,4 +1,4 @@
-"""The wire client: the operations of Azure's blob service that Score needs, on one aiohttp session.
+"""The wire client: the operations of Azure's blob service that Score needs.
 
 Every attempt is signed anew with the account key. What may pass (5xx, throttling, resets, time-outs) is tried again,
 up to a number of times and a time; then it is Unavailable.
@@ -8,20 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
-import os
-import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
-
-from score._version import __version__
-from score.errors import Integrity, Refused, Unavailable
+from score.errors import Integrity
 from score.protocol.onward import ONWARD, REQUEST_ID
 from score.protocol.parts import Span
 from score.storage.answers import Retries, clock_skew
@@ -30,7 +23,7 @@ from score.storage.azure.faults import translate
 from score.storage.azure.settings import AzureSettings
 from score.storage.azure.signing import Policy, encode_path, encode_query, sign_request
 from score.storage.base import Blocks
-from score.storage.http import LARGEST_ANSWER, LONGEST, Answer, proxy_of
+from score.storage.http import LARGEST_ANSWER, Answer, Http
 
 Query = Sequence[tuple[str, str]]
 PAGE: Final = 5000
@@ -40,7 +33,7 @@ PROBE_TIMEOUT: Final = 10.0
 
 
 class AzureClient:
-    """One container. The session opens at the first call, in the loop that runs then."""
+    """One container. ``tls`` says which certificates are trusted."""
 
     def __init__(
         self,
@@ -49,22 +42,18 @@ class AzureClient:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """``tls`` says whom to believe; None: the authorities of the system."""
         self.settings = settings
         self.clock = clock
         self.key = settings.key
-        self._tls = tls
         parts = urlsplit(settings.base)
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self._path = parts.path + encode_path(settings.container)
         self.retries = Retries(settings.retry_limit, settings.patience)
-        self._session: aiohttp.ClientSession | None = None
+        self._http = Http(self.origin, limit=settings.connections, connect_timeout=settings.connect_timeout, tls=tls)
 
     async def close(self) -> None:
         """Close the connections; a later call opens new ones."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._http.close()
 
     def path(self, blob: str) -> str:
         """The path of a blob, or of the container, encoded."""
@@ -110,9 +99,9 @@ class AzureClient:
         headers = {"x-ms-delete-snapshots": "include"} | ({"if-match": f'"{etag}"'} if etag else {})
         await self._call("DELETE", blob, headers=headers, expected=(202,))
 
-    async def set_properties(self, blob: str, headers: Mapping[str, str]) -> Answer:
+    async def set_properties(self, blob: str, headers: Mapping[str, str]) -> None:
         """Set Blob Properties; those that are not named are cleared."""
-        return await self._call("PUT", blob, query=[("comp", "properties")], headers=headers)
+        await self._call("PUT", blob, query=[("comp", "properties")], headers=headers)
 
     async def copy_onto_itself(self, blob: str, etag: str) -> None:
         """Copy Blob from itself, which leaves all as it is but for blocks that were not committed."""
@@ -178,69 +167,8 @@ class AzureClient:
         if REQUEST_ID in onward:
             headers = {**headers, "x-ms-client-request-id": onward[REQUEST_ID]}  # which Azure's own logs have
         signed = sign_request(self.settings.account, self.key, method, path, query, headers, len(body), self.clock())
-        silence = read_timeout or self.settings.read_timeout
-        timeout = aiohttp.ClientTimeout(
-            total=LONGEST * silence,
-            connect=self.settings.connect_timeout,  # with the wait for one of the connections
-            sock_connect=self.settings.connect_timeout,
-            sock_read=silence,
+        target = f"{path}?{encode_query(query)}" if query else path
+        headers = {**signed, **onward}
+        return await self._http.request(
+            what, method, target, headers, body, read_timeout=read_timeout or self.settings.read_timeout, most=most
         )
-        try:
-            async with self._open_session().request(
-                method,
-                URL(f"{self.origin}{path}" + (f"?{encode_query(query)}" if query else ""), encoded=True),
-                headers={**signed, **onward},
-                # Even an empty body has its length said; a stream is what aiohttp wants for more than 1 MiB.
-                data=io.BytesIO(body) if method == "PUT" else None,
-                timeout=timeout,
-                allow_redirects=False,
-            ) as answer:
-                limit = most if answer.status in (200, 206) else LARGEST_ANSWER
-                content = await _read(answer, limit)
-                if content is None:
-                    raise Integrity(f"The store answers more than {limit} bytes to {what}.")
-                return Answer(answer.status, {name.lower(): text for name, text in answer.headers.items()}, content)
-        except aiohttp.ClientSSLError as error:
-            raise Refused(f"No secure connection to the store for {what}: {_reason(error)}.") from None
-        except TimeoutError:
-            raise Unavailable(f"The store did not answer in time to {what}.") from None
-        except (aiohttp.ClientError, OSError) as error:
-            # Cut off: aiohttp's errors hold the request with its signature.
-            raise Unavailable(f"The connection to the store failed at {what}: {_reason(error)}.") from None
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self.settings.connections, ttl_dns_cache=60, ssl=self._tls or True
-                ),
-                headers={"User-Agent": f"score/{__version__}", "Accept-Encoding": "identity"},
-                skip_auto_headers=("Content-Type",),
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                proxy=proxy_of(self.origin),
-            )
-        return self._session
-
-
-async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes | None:
-    """The body of an answer; None where it has more bytes, of which no more are read."""
-    pieces: list[bytes] = []
-    left = most
-    async for piece in answer.content.iter_any():
-        left -= len(piece)
-        if left < 0:
-            return None
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-def _reason(error: BaseException) -> str:
-    """Why a connection failed, in words that hold nothing of the request."""
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(cause, ssl.SSLError) and cause.reason:  # whose number is none of the system's
-        return cause.reason
-    if isinstance(cause, OSError) and cause.errno:
-        # Names that are not resolved have numbers of their own.
-        return (cause.strerror or "") if isinstance(cause, socket.gaierror) else os.strerror(cause.errno)
-    return type(cause).__name__

@@ -46,7 +46,6 @@ from score.storage.http import Answer
 LIMITS = Limits(
     profile="az",
     smallest_part=1,
-    largest_part=4000 * 1024**2,
     most_parts=50_000,
     longest_url_life=timedelta(days=3650),
     etag_is_md5=False,
