@@ -118,6 +118,17 @@ def test_what_only_state_could_help_with_goes_the_long_way(site: Site, files: Re
     site.publish(files)
 
 
+def test_what_no_server_ends_is_uploaded_by_the_next_run(site: Site, files: Registered) -> None:
+    """By calls that servers of the reference know too, which answer 503 to the report of a part without state."""
+    site.score.inject(Answer(503, b"{}"), method="POST", path="/parts$", times=None)
+    site.run("upload", "--manifest", files.manifest, status=5)
+    site.heal()
+    site.run("upload", "--manifest", files.manifest)
+    assert "POST /begin" not in calls(site, files)
+    assert calls(site, files)[-2:] == ["POST /uploads", "POST /parts"]
+    site.publish(files)
+
+
 def test_another_file_than_the_registered_one_never_completes(site: Site, files: Registered) -> None:
     data = bytearray(files.paths[0].read_bytes())
     data[5] ^= 1
