@@ -107,7 +107,7 @@ class Uploads:
         known = Known(self._plan(size), md5, overwrite, kept=not (afresh and self._is_small(size)))
         document = self._document(object_id, upload, known)
         if known.kept:
-            await self._keep(object_id, upload, document, overwrite=overwrite)
+            await self._keep(object_id, upload, known, document)
         self._begun.plans.keep(object_id, upload, known)
         audit.note("upload", object_id, parts=len(known.plan), bytes=size)
         return document
@@ -194,9 +194,7 @@ class Uploads:
         if why := objection(record, length, stored, etag_is_md5=etag_is_md5):
             raise refuse(object_id, number, why)
         if not known.kept:
-            document = self._document(object_id, upload, known)
-            await self._keep(object_id, upload, document, overwrite=known.overwrite)
-            known.kept = True
+            await self._keep(object_id, upload, known, self._document(object_id, upload, known))
         key = self._layout.record(object_id, upload, record)
         await self._state.put(key, b"")
         known.record(record, key)
@@ -273,9 +271,11 @@ class Uploads:
         urls = self._objects.sign_parts(key, upload, list(known.plan.parts()), self._rules.url_life)
         return new_upload(key, object_id, upload, known.plan, known.md5, urls)
 
-    async def _keep(self, object_id: str, upload: UploadId, document: bytes, *, overwrite: bool) -> None:
+    async def _keep(self, object_id: str, upload: UploadId, known: Known, document: bytes) -> None:
         """Write the state of a new upload."""
-        await self._state.put(self._layout.upload_meta(object_id, upload), as_state(document, overwrite=overwrite))
+        state = as_state(document, overwrite=known.overwrite)
+        await self._state.put(self._layout.upload_meta(object_id, upload), state)
+        known.kept = True
 
     async def _known(self, object_id: str, upload: UploadId, record: FinishedPart, size: int | None) -> Known:
         """What there is to know of an upload; of that of a small file what is told of it now. NotFound, Conflict."""

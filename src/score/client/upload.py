@@ -81,7 +81,8 @@ class Upload:
                 return self._finish(source, journal, *begun, kept=source.size > SMALLEST_PART)
             except NotFound:
                 self._say(_FORGOTTEN)
-        if (present := self._present(source, journal)) is not None:
+        if (present := self._present(source)) is not None:
+            journal.forget()
             return present
         if (found := self._resume(source, journal)) is not None:
             resumed = self if self.md5 else replace(self, md5=journal.md5() or self._own_md5)
@@ -96,19 +97,18 @@ class Upload:
         try:
             begun = self._start(source, journal)
         except AlreadyExists:  # it came meanwhile, or the server has just finished what a crash had left
-            if (present := self._present(source, journal)) is None:
+            if (present := self._present(source)) is None:
                 raise
+            journal.forget()
             return present
         return self._finish(source, journal, *begun)
 
-    def _present(self, source: Source, journal: UploadJournal) -> Outcome | None:
+    def _present(self, source: Source) -> Outcome | None:
         """The outcome where the object is there and this file, None where it is not there or may be replaced. Raises
         AlreadyExists where it is another one."""
         if not self._exists() or self.force:
             return None
-        md5 = self._require_same(source)
-        journal.forget()
-        return Outcome(self.object_id, State.PRESENT, self.path, source.size, md5)
+        return Outcome(self.object_id, State.PRESENT, self.path, source.size, self._require_same(source))
 
     def _finish(
         self, source: Source, journal: UploadJournal, upload_id: str, parts: list[Part], *, kept: bool = True
@@ -138,9 +138,8 @@ class Upload:
             return replace(self, md5=self._own_md5).rehearse()
         folder = self.state_folder or self.path.parent
         journal = UploadJournal(folder, self.object_id, elsewhere(folder), self._say)
-        if self._exists() and not self.force:
-            md5 = self._require_same(source)
-            return Outcome(self.object_id, State.PRESENT, self.path, source.size, md5)
+        if (present := self._present(source)) is not None:
+            return present
         if self._resume(source, journal) is None:
             self._require_registered(source)
         return Outcome(self.object_id, State.PLANNED, self.path, source.size, self.md5)
