@@ -12,6 +12,7 @@ import re
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import threading
 from collections.abc import Callable
@@ -344,6 +345,34 @@ class TestNames:
             assert f"plain.vcf: {state}" in told
             assert "cannot be written in this locale (ascii)" in told
             assert "LC_ALL=C.UTF-8" in told
+
+
+FIPS = """\
+openssl_conf = start
+[start]
+providers = providers
+alg_section = algorithms
+[providers]
+default = standard
+[standard]
+activate = 1
+[algorithms]
+default_properties = fips=yes
+"""
+
+
+class TestFipsMode:
+    """Systems where OpenSSL has MD5 only for who says that it guards nothing."""
+
+    @locally
+    def test_files_are_moved_and_verified(self, job: Job, tmp_path: Path) -> None:
+        (tmp_path / "openssl.cnf").write_text(FIPS)
+        fips = ("env", f"OPENSSL_CONF={tmp_path / 'openssl.cnf'}")
+        bare = subprocess.run([*fips, sys.executable, "-c", "import hashlib; hashlib.md5()"], capture_output=True)
+        assert b"unsupported" in bare.stderr
+        with job.site.start(*job.words, prefix=fips) as client:
+            client.conclude()
+        job.check()
 
 
 class TestTerminals:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from score.broker.documents import fetch
 from score.broker.state import META, Layout, read_specification
 from score.errors import Conflict
-from score.protocol.digests import to_hex
+from score.protocol.digests import new_md5, to_hex
 from score.protocol.ids import is_uuid
 from score.protocol.parts import MIB, Span
 from score.protocol.wire import Specification
@@ -67,10 +66,10 @@ class Verification:
 
     async def _compare(self, key: str, specification: Specification) -> str:
         """What is wrong with the bytes."""
-        whole = hashlib.md5(usedforsecurity=False)
+        whole = new_md5()
         wrong = []
         for part in specification.parts:
-            md5 = hashlib.md5(usedforsecurity=False)
+            md5 = new_md5()
             for at in range(part.offset, part.span.end, _BLOCK):
                 data = await self._objects.read(key, Span(at, min(_BLOCK, part.span.end - at)))
                 md5.update(data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -33,6 +32,7 @@ from score.errors import (
     ScoreError,
     Unauthenticated,
 )
+from score.protocol.digests import new_md5
 from score.protocol.ids import is_uuid
 from score.protocol.parts import MIB
 from score.transfer.files import CHECK, translated
@@ -208,7 +208,7 @@ class Check:
             seconds = time.monotonic() - start
         start = time.monotonic()
         for _ in range(SAMPLE // MIB):
-            hashlib.md5(data)
+            new_md5(data)
         hashing = SAMPLE / MIB / max(time.monotonic() - start, 1e-6)
         yield Finding(
             "disk",

@@ -6,13 +6,13 @@ a part of which a block was never fetched, or left the cache before its turn, st
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from score.errors import Integrity
+from score.protocol.digests import new_md5
 from score.protocol.parts import Span
 from score.protocol.wire import Part
 
@@ -26,7 +26,7 @@ class _Check:
     def __init__(self, part: Part) -> None:
         self.part = part
         self.at = part.offset
-        self.digest = hashlib.md5()
+        self.digest = new_md5()
         self.lock = threading.Lock()
 
 

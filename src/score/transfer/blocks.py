@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from score.errors import AlreadyExists, Conflict, ScoreError, Unavailable
 from score.protocol.blocks import UPLOAD_FIELD, block_id, block_size
+from score.protocol.digests import new_md5
 from score.protocol.parts import Span, cut
 from score.protocol.wire import Part
 from score.transfer.events import Moved
@@ -123,7 +123,7 @@ class BlockPush(Push):
         body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{names}</BlockList>'.encode()
         headers = {
             "Content-Type": "application/xml",
-            "Content-MD5": base64.b64encode(hashlib.md5(body).digest()).decode(),
+            "Content-MD5": base64.b64encode(new_md5(body).digest()).decode(),
             "x-ms-version": VERSION,
             "x-ms-blob-content-type": "application/octet-stream",
             f"x-ms-meta-{UPLOAD_FIELD}": self.upload_id,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 from urllib3.response import BaseHTTPResponse
 
 from score.errors import Cancelled, Conflict, Integrity, Refused, ScoreError, Unavailable
+from score.protocol.digests import new_md5
 from score.protocol.parts import MIB, Span
 from score.protocol.wire import Part
 from score.transfer.engine import Engine, Urls
@@ -232,7 +232,7 @@ class Fetch:
                 raise store_error(response, "GET", url)
             self._check_answer(piece, url, response)
             if not arrival.received:
-                arrival.digest = hashlib.md5() if self._hashes(part) else None
+                arrival.digest = new_md5() if self._hashes(part) else None
             with self.target.opened() as file:
                 file.seek(piece.offset - self.target.start)
                 while arrival.received < end:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import stat
@@ -13,6 +12,7 @@ from io import FileIO
 from pathlib import Path
 
 from score.errors import Conflict, Integrity, Invalid, NoSpace, NotFound, Refused, ScoreError
+from score.protocol.digests import new_md5
 from score.protocol.parts import Span
 from score.transfer.budget import LARGEST_CHUNK as CHUNK
 
@@ -98,7 +98,7 @@ def read_span(file: FileIO, span: Span, size: int = CHUNK) -> Iterator[memoryvie
 
 def md5_of_span(file: FileIO, span: Span, check: Callable[[], None] = lambda: None) -> str:
     """MD5 in hex of a span of an open file. ``check`` is called between chunks and may raise."""
-    digest = hashlib.md5()
+    digest = new_md5()
     for chunk in read_span(file, span):
         check()
         digest.update(chunk)

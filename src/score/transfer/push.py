@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
 
 from score.errors import Conflict, Integrity, ScoreError, Unavailable
-from score.protocol.digests import etag_md5
+from score.protocol.digests import etag_md5, new_md5
 from score.protocol.wire import Part
 from score.transfer.engine import Engine, Urls
 from score.transfer.events import Moved, PartDone
@@ -99,7 +98,7 @@ class Push:
         return md5
 
     def _put(self, part: Part, url: str) -> str:
-        digest = hashlib.md5()
+        digest = new_md5()
         sent = 0
 
         def body() -> Iterator[memoryview]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import threading
 import time
@@ -12,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 
 from score.errors import Cancelled, Conflict, ScoreError
-from score.protocol.digests import to_hex
+from score.protocol.digests import new_md5, to_hex
 from score.protocol.parts import MIB, Span
 from score.protocol.wire import Part
 from score.transfer.budget import LARGEST_CHUNK
@@ -78,7 +77,7 @@ class Follower:
         self._timed = timed
         self._chunk = chunk
         self._compared = Compared(finished)
-        self._digest = hashlib.md5()
+        self._digest = new_md5()
         self._allowed = 0
         self._read = 0
         self._awaited = math.inf  # the least of the places that others wait for: to wake them in vain slows all down
@@ -191,7 +190,7 @@ class Compared:
     def __init__(self, finished: Iterable[Part]) -> None:
         self._left = deque(sorted((part for part in finished if part.part_size), key=lambda part: part.offset))
         self._at = 0
-        self._digest = hashlib.md5()
+        self._digest = new_md5()
 
     @property
     def expects(self) -> bool:
@@ -212,7 +211,7 @@ class Compared:
                 if self._digest.hexdigest() != to_hex(part.source_md5):
                     raise Stale(f"Part {part.part_number} does not hold the bytes of the file.")
                 self._left.popleft()
-                self._digest = hashlib.md5()
+                self._digest = new_md5()
 
 
 class Prefix:

@@ -7,7 +7,6 @@ up to a number of times and a time; then it is Unavailable.
 from __future__ import annotations
 
 import base64
-import hashlib
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from score.errors import Integrity
+from score.protocol.digests import new_md5
 from score.protocol.onward import ONWARD, REQUEST_ID
 from score.protocol.parts import Span
 from score.storage.answers import Retries, clock_skew
@@ -90,7 +90,7 @@ class AzureClient:
 
     async def put(self, blob: str, body: bytes) -> None:
         """Put Blob, of a small blob."""
-        digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        digest = base64.b64encode(new_md5(body).digest()).decode()
         headers = {"x-ms-blob-type": "BlockBlob", "content-type": "application/octet-stream", "content-md5": digest}
         await self._call("PUT", blob, headers=headers, body=body, expected=(201,))
 

@@ -33,6 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from score.errors import Conflict, Integrity, NotFound, Unavailable
+from score.protocol.digests import new_md5
 from score.protocol.parts import Span
 from score.storage.base import OpenUpload, StoredPart, UploadId
 from score.storage.local.files import disk_errors, make_folders, sync_folder, write_new
@@ -172,7 +173,7 @@ class PartWriter:
         self._number = number
         self._span = span
         self._written = 0
-        self._md5 = hashlib.md5()
+        self._md5 = new_md5()
         self._turn = threading.Lock()
         self._fd = upload.open_locked(span)
 

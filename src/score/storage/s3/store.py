@@ -23,13 +23,12 @@ What differs between products is dealt with here:
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import ssl
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from score.errors import AlreadyExists, Conflict, Integrity, NotFound, ScoreError, Unavailable
-from score.protocol.digests import combined_etag, etag_md5
+from score.protocol.digests import combined_etag, etag_md5, new_md5
 from score.protocol.parts import Span
 from score.storage.answers import object_stat
 from score.storage.base import (
@@ -234,7 +233,7 @@ class S3Store:
             ) from error
         finally:
             await self.abort(key, upload)
-        return etag_md5(etag) == hashlib.md5(_SAMPLE, usedforsecurity=False).hexdigest()
+        return etag_md5(etag) == new_md5(_SAMPLE).hexdigest()
 
     async def complete(
         self, key: str, upload: UploadId, parts: Sequence[StoredPart], replace: bool = True
