@@ -188,6 +188,7 @@ class Completion:
         (hex)."""
         if made.etag != combined_etag([md5]):
             return
+        await self._access.check_unpublished(object_id)
         part = Part(part_number=1, part_size=made.size, offset=0, source_md5=md5)
         # The id of its upload nobody knows.
         final = Specification(made.key, object_id, made.etag, [part], made.size, md5)

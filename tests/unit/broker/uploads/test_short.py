@@ -335,6 +335,19 @@ class TestSmall:
 
         run(test)
 
+    def test_what_a_crash_left_of_a_published_object_stays_as_it_is(self, run: Callable[[Test], None]) -> None:
+        async def test(site: Site) -> None:
+            one = Site(site.objects, site.objects, site.registry)
+            told = await self.begun(one, one.server())
+            with pytest.raises(Crash):
+                await one.server(die_at=1, after=True).finish_part(*told, size=3, complete=True)
+            await one.publish()
+            with refused(NotReady):
+                await start(one.server(), told[0], 3, md5=self.ABC)
+            assert not await one.server().exists(told[0])
+
+        run(test)
+
     def test_an_object_that_came_meanwhile_stays(self, run: Callable[[Test], None]) -> None:
         async def test(site: Site) -> None:
             uploads = site.server()
