@@ -104,13 +104,17 @@ def test_a_server_that_was_restarted_ends_what_it_does_not_remember(site: Site, 
     site.publish(files)
 
 
-@pytest.mark.parametrize("lost", ["its URL", "the upload"])
+@pytest.mark.parametrize("lost", ["its URL", "the upload", "its completion"])
 def test_what_only_state_could_help_with_goes_the_long_way(site: Site, files: Registered, lost: str) -> None:
-    """A URL cannot be renewed without it; nor does a server know of the upload that has another way to keep it."""
+    """A URL cannot be renewed without it; nor does a server know of the upload that has another way to keep it. That
+    of the reference records the part, and says of a completion without state that it is done."""
     if lost == "its URL":
         site.store.inject(Answer.expired(), method="PUT", path=site.path_of(files.id))
-    else:
+    elif lost == "the upload":
         site.score.inject(Answer(404, b"{}"), method="POST", path="/parts$")
+    else:
+        site.score.inject(Answer(200, b""), method="POST", path="/parts$")
+        site.score.inject(Answer(200, b""), method="POST", path=f"/upload/{files.id}$")
     result = site.run("upload", "--manifest", files.manifest)
     assert "starting over" in result.stderr
     assert calls(site, files)[-2:] == ["POST /uploads", "POST /parts"]
@@ -119,7 +123,7 @@ def test_what_only_state_could_help_with_goes_the_long_way(site: Site, files: Re
 
 
 def test_what_no_server_ends_is_uploaded_by_the_next_run(site: Site, files: Registered) -> None:
-    """By calls that servers of the reference know too, which answer 503 to the report of a part without state."""
+    """By calls that servers of the reference know too."""
     site.score.inject(Answer(503, b"{}"), method="POST", path="/parts$", times=None)
     site.run("upload", "--manifest", files.manifest, status=5)
     site.heal()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from score.broker.access import Access
@@ -20,8 +21,7 @@ from score.broker.together import in_order
 from score.broker.work import Work
 from score.errors import AlreadyExists, Conflict, Integrity, NotFound, NotReady
 from score.protocol.digests import combined_etag, to_hex
-from score.protocol.parts import Span
-from score.protocol.wire import FinishedPart, Specification, to_json
+from score.protocol.wire import FinishedPart, Part, Specification, to_json
 from score.storage.base import ObjectStat, ObjectStore, StoredPart, UploadId
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,20 @@ class Completion:
             begun = begun or await self._beginning(object_id, UploadId(final.upload_id))
             if made.last_modified < begun - _BEGINNING:
                 raise no_upload(object_id)  # an older object
-        await self._state.put(self._layout.meta(object_id), to_json(final))
+        await self._conclude(object_id, final, overwrite)
+
+    async def _conclude(self, object_id: str, final: Specification, overwrite: bool) -> None:
+        """Write the final ``.meta``. Without ``overwrite`` AlreadyExists where there is that of other bytes: an
+        upload that may do so has replaced the object since it was made."""
+        key = self._layout.meta(object_id)
+        try:
+            await self._state.put(key, to_json(final), overwrite)
+        except AlreadyExists:
+            document = await fetch(self._state, key)
+            with suppress(Conflict):  # a broken one is written anew
+                if document is not None and _bytes_of(read_specification(document, key)) != _bytes_of(final):
+                    raise already_there(object_id) from None
+            await self._state.put(key, to_json(final))
 
     async def _beginning(self, object_id: str, upload: UploadId) -> datetime:
         """When the upload began. NotFound: it is gone."""
@@ -175,10 +188,11 @@ class Completion:
         (hex)."""
         if made.etag != combined_etag([md5]):
             return
-        part = FinishedPart(part_number=1, md5=md5, etag=md5)
-        known = Known(Plan.cut([Span(0, made.size)]), md5, records={1: part})
-        final = known.final(made.key, object_id, UploadId(made.etag))  # that of its upload nobody knows
-        await self._state.put(self._layout.meta(object_id), to_json(final))
+        await self._access.check_unpublished(object_id)
+        part = Part(part_number=1, part_size=made.size, offset=0, source_md5=md5)
+        # The id of its upload nobody knows.
+        final = Specification(made.key, object_id, made.etag, [part], made.size, md5)
+        await self._conclude(object_id, final, overwrite=False)
         log.warning("Finished the upload of %s, which a crash left without its .meta.", object_id)
 
     def _only_part(self, begun: Specification, made: ObjectStat) -> FinishedPart | None:
@@ -249,3 +263,8 @@ class Completion:
             await self._state.delete(*known)
         else:
             await sweep(self._state, folder)
+
+
+def _bytes_of(final: Specification) -> list[tuple[int, str | None]]:
+    """Size and MD5 of each part: what an object is made of, whoever uploaded it."""
+    return [(part.part_size, part.source_md5) for part in final.parts]

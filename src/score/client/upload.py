@@ -116,7 +116,7 @@ class Upload:
         """Send what is missing of an upload, and complete it. ``kept``: the server has state of it; else NotFound,
         where only that would have helped."""
         try:
-            self._send(source, journal, upload_id, parts)
+            self._send(source, journal, upload_id, parts, kept)
         except NotFound as error:
             if not kept:
                 raise
@@ -288,7 +288,7 @@ class Upload:
         if self.md5 or self.force:
             self.registered.require_md5(self.path, self.expected)
 
-    def _send(self, source: Source, journal: UploadJournal, upload_id: str, parts: list[Part]) -> None:
+    def _send(self, source: Source, journal: UploadJournal, upload_id: str, parts: list[Part], kept: bool) -> None:
         parts, push = self._prepare(source, upload_id, parts)
         remaining = [part for part in parts if not part.source_md5]
         sent = sum(part.part_size for part in parts) - sum(part.part_size for part in remaining)
@@ -308,6 +308,8 @@ class Upload:
             return
         self._replacing(lambda: self.score.complete(self.object_id, upload_id), "completing the upload")
         if not self._exists():
+            if not kept:  # the reference calls any upload completed of which there is no state
+                raise NotFound(f"{self.path}: the server has no state of the upload of object {self.object_id}.")
             raise Integrity(
                 f"{self.path}: the server reported the upload as completed, but the object is not there.",
                 hint="Run the same command again; if it stays so, tell the operator of the server.",

@@ -5,7 +5,7 @@ broker. A store raises errors of :mod:`score.errors` only:
 
 - NotFound       the upload, or the key of ``get`` and ``read``, does not exist; also the bucket
 - Conflict       ``complete`` with parts that the store does not hold, or holds with other ETags
-- AlreadyExists  ``complete`` where an object is there that is not to be replaced
+- AlreadyExists  ``complete`` and ``put`` where an object is there that is not to be replaced
 - Refused        the store says no for good (403, other 4xx); the message has the store's own error code
 - Unavailable    5xx, reset, time-out, throttling: after the store's own retries. It may pass
 - Integrity      the store's answer contradicts itself
@@ -142,8 +142,12 @@ class ObjectStore(Protocol):
         """All bytes of a small object: state documents only, never payload. NotFound where there is none."""
         ...
 
-    async def put(self, key: str, data: bytes) -> None:
-        """Write a small object, replacing one that is there; durable when it returns. Idempotent."""
+    async def put(self, key: str, data: bytes, replace: bool = True) -> None:
+        """Write a small object, replacing one that is there; durable when it returns. Idempotent.
+
+        Without ``replace``: AlreadyExists where an object is there, which stays, if the store can be told so; where
+        an answer was lost it may be the one of this call.
+        """
         ...
 
     async def delete(self, *keys: str) -> None:

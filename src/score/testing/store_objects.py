@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from score.errors import Invalid, NotFound
+from score.errors import AlreadyExists, Invalid, NotFound
 from score.protocol.parts import Span
 from score.storage.base import ObjectStat, ObjectStore, Prefix
 from score.testing.store_ground import (
@@ -53,6 +53,16 @@ class ObjectContract(StoreGround):
         run(store.put(key, b"second"))
         run(store.put(key, b"second"))
         assert aside.get(key) == b"second"
+
+    def test_put_replaces_nothing_where_it_is_not_to(
+        self, run: Run, store: ObjectStore, aside: Aside, key: str
+    ) -> None:
+        run(store.put(key, b"first", False))
+        with pytest.raises(AlreadyExists):
+            run(store.put(key, b"second", False))
+        assert aside.get(key) == b"first"
+        run(store.put(key, b"third"))
+        assert aside.get(key) == b"third"
 
     def test_get_of_nothing(self, run: Run, store: ObjectStore, key: str) -> None:
         with pytest.raises(NotFound):

@@ -88,10 +88,12 @@ class AzureClient:
         headers = {"range": span.http_range}
         return await self._call("GET", blob, headers=headers, expected=(200, 206, 416), most=span.length)
 
-    async def put(self, blob: str, body: bytes) -> None:
-        """Put Blob, of a small blob."""
+    async def put(self, blob: str, body: bytes, *, replace: bool = True) -> None:
+        """Put Blob, of a small blob. Without ``replace`` Conflict where there is one."""
         digest = base64.b64encode(new_md5(body).digest()).decode()
         headers = {"x-ms-blob-type": "BlockBlob", "content-type": "application/octet-stream", "content-md5": digest}
+        if not replace:
+            headers["if-none-match"] = "*"
         await self._call("PUT", blob, headers=headers, body=body, expected=(201,))
 
     async def delete(self, blob: str, etag: str = "") -> None:

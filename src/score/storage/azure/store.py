@@ -90,8 +90,13 @@ class AzureStore:
     async def get(self, key: str) -> bytes:
         return (await self._client.get(key)).body
 
-    async def put(self, key: str, data: bytes) -> None:
-        await self._client.put(key, data)
+    async def put(self, key: str, data: bytes, replace: bool = True) -> None:
+        try:
+            await self._client.put(key, data, replace=replace)
+        except Conflict as error:
+            if replace:
+                raise
+            raise AlreadyExists(f"There is an object {key} in container {self.name}.", hint=OVERWRITE) from error
 
     async def delete(self, *keys: str) -> None:
         gate = asyncio.Semaphore(_AT_ONCE)

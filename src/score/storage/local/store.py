@@ -125,12 +125,15 @@ class LocalStore:
         """All bytes of a small object."""
         return await self.in_thread(self._read, key, None)
 
-    async def put(self, key: str, data: bytes) -> None:
+    async def put(self, key: str, data: bytes, replace: bool = True) -> None:
         """Write a small object, durably."""
 
         def write() -> None:
             with disk_errors(f"Writing {key!r}"):
-                self._bucket.write(key, data)
+                try:
+                    self._bucket.write(key, data, replace)
+                except FileExistsError:
+                    raise AlreadyExists(f"There is an object {key!r}.", hint=OVERWRITE) from None
 
         await self.in_thread(write)
 

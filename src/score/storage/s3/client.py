@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import base64
 import ssl
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from score.errors import Integrity, Invalid, ScoreError, Unavailable
 from score.protocol.digests import new_md5
@@ -28,6 +28,7 @@ from score.storage.s3.signing import Credentials, Resource, Signer, encode_path,
 from score.storage.s3.sigv2 import SigV2
 from score.storage.s3.sigv4 import SigV4
 
+T = TypeVar("T")
 Query = Sequence[tuple[str, str]]
 PAGE: Final = 1000
 """Entries of a page of any listing, and keys of one deletion: the most that S3 takes."""
@@ -94,9 +95,14 @@ class S3Client:
             raise Integrity(f"The store gave {len(answer.body)} bytes of {key} where {span.length} were asked for.")
         return answer.body
 
-    async def put(self, bucket: str, key: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """PUT of a small object. Integrity where the answer is not a store's."""
-        answer = await self._call("PUT", bucket, key, headers=headers, body=body)
+    async def put(self, bucket: str, key: str, body: bytes, *, replace: bool = True) -> None:
+        """PUT of a small object. Integrity where the answer is not a store's; without ``replace`` AlreadyExists where
+        there is one, unless the store passes over that wish or refuses it."""
+
+        async def call(condition: Mapping[str, str]) -> Answer:
+            return await self._call("PUT", bucket, key, headers=condition, body=body)
+
+        answer = await self._conditionally(call, replace)
         if "etag" not in answer.headers:
             raise Integrity(f"The answer to PUT of {key} in bucket {bucket} has no ETag.", hint=_NO_STORE)
 
@@ -203,12 +209,7 @@ class S3Client:
             )
             return xml.parse_completion(answer.body)
 
-        if not replace and self.takes_conditions:
-            try:
-                return await call({"if-none-match": "*"})
-            except Unsupported:
-                self.takes_conditions = False
-        return await call({})
+        return await self._conditionally(call, replace)
 
     async def abort_upload(self, bucket: str, key: str, upload: UploadId) -> None:
         """AbortMultipartUpload. NotFound."""
@@ -225,6 +226,16 @@ class S3Client:
         return xml.parse_uploads((await self._call("GET", bucket, query=query)).body)
 
     # The wire
+
+    async def _conditionally(self, call: Callable[[Mapping[str, str]], Awaitable[T]], replace: bool) -> T:
+        """``call`` with these headers, which without ``replace`` are the condition that there is no such object, for
+        as long as the store has not refused one."""
+        if not replace and self.takes_conditions:
+            try:
+                return await call({"if-none-match": "*"})
+            except Unsupported:
+                self.takes_conditions = False
+        return await call({})
 
     async def _call(
         self,

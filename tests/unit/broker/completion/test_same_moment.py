@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -34,10 +34,26 @@ class SameMoment:
             yield entry
 
 
-async def start_two(site: Site, *, overwrite: bool = False) -> tuple[Upload, Upload]:
-    """Two uploads of one object, started by two servers at the same moment."""
+class Meanwhile:
+    """A bucket of state in which something is done just before a final specification is written."""
+
+    def __init__(self, store: ObjectStore, deed: Callable[[], Awaitable[None]]) -> None:
+        self._store = store
+        self._deed = deed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def put(self, key: str, *given: Any) -> None:
+        if key.startswith(LAYOUT.data_prefix):
+            await self._deed()
+        await self._store.put(key, *given)
+
+
+async def start_two(site: Site, *overwrite: bool) -> tuple[Upload, Upload]:
+    """Two uploads of one object, started by two servers at the same moment; whether each may replace an object."""
     object_id, state = await site.register(), SameMoment(site.state, 2)
-    starts = [site.server(state=state).start(object_id, SIZE, overwrite=overwrite) for _ in range(2)]
+    starts = [site.server(state=state).start(object_id, SIZE, overwrite=may) for may in overwrite or (False, False)]
     first, second = [json.loads(document) for document in await asyncio.gather(*starts)]
     return site.upload_of(first), site.upload_of(second)
 
@@ -88,12 +104,43 @@ def test_of_two_that_may_replace_the_later_does(run: Run) -> None:
     """As the reference's clients always ask for."""
 
     async def test(site: Site) -> None:
-        first, second = await start_two(site, overwrite=True)
+        first, second = await start_two(site, True, True)
         for upload, pieces in ((first, DATA), (second, [DATA[0][::-1], b"another."])):
             for number, piece in enumerate(pieces, 1):
                 await upload.finish(number, piece)
             await upload.complete()
         await second.check_complete(DATA[0][::-1], b"another.")
+
+    run(test)
+
+
+def test_what_is_replaced_as_it_is_completed_is_not_told_of_the_object_that_is_there(run: Run) -> None:
+    """Its parts are joined, and then the object is another one, before anybody could know of it."""
+
+    async def test(site: Site) -> None:
+        first, second = await start_two(site, False, True)
+        other = [DATA[0][::-1], b"another."]
+        for upload, pieces in ((first, DATA), (second, other)):
+            for number, piece in enumerate(pieces, 1):
+                await upload.finish(number, piece)
+        late = site.server(state=Meanwhile(site.state, second.complete))
+        with pytest.raises(AlreadyExists, match=f"The object {first.object_id} exists"):
+            await late.complete(first.object_id, first.id)
+        await second.check_complete(*other)
+        assert await site.objects.read(LAYOUT.object(first.object_id), Span(PART, 8)) == other[1]
+
+    run(test)
+
+
+def test_the_same_bytes_that_came_at_the_same_moment_are_no_other_object(run: Run) -> None:
+    async def test(site: Site) -> None:
+        first, second = await start_two(site, False, True)
+        for upload in (first, second):
+            for number, piece in enumerate(DATA, 1):
+                await upload.finish(number, piece)
+        await site.server(state=Meanwhile(site.state, second.complete)).complete(first.object_id, first.id)
+        await first.check_complete()
+        await first.complete()
 
     run(test)
 

@@ -41,6 +41,8 @@ class Watched:
     changes: int = 0
     die_at: int = 0
     after: bool = False
+    before_change: Callable[[], Awaitable[None]] | None = None
+    """What happens, once, just before the next change."""
 
     CHANGES = ("put", "delete", "clear", "begin", "complete", "abort")
 
@@ -53,6 +55,9 @@ class Watched:
         return inner
 
     async def _change(self, name: str, inner: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        if (deed := self.before_change) is not None:
+            self.before_change = None
+            await deed()
         self.calls.append(name)
         self.changes += 1
         number = self.changes

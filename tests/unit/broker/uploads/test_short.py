@@ -312,6 +312,42 @@ class TestSmall:
 
         run(test)
 
+    def test_what_a_crash_left_and_another_replaces_is_not_finished(self, run: Callable[[Test], None]) -> None:
+        """Though it was there when the start looked."""
+
+        async def test(site: Site) -> None:
+            one = Site(site.objects, site.objects, site.registry)
+            told = await self.begun(one, one.server())
+            with pytest.raises(Crash):
+                await one.server(die_at=1, after=True).finish_part(*told, size=3, complete=True)
+            uploads = one.server()
+
+            async def replace() -> None:
+                spec = await start(one.server(), told[0], 3, overwrite=True)
+                await site.send(spec["parts"][0], b"xyz")
+                last = told[0], spec["uploadId"], 1, md5(b"xyz"), md5(b"xyz")
+                assert await one.server().finish_part(*last, complete=True)
+
+            one.watched.before_change = replace
+            with refused(AlreadyExists, f"The object {told[0]} exists"):
+                await start(uploads, told[0], 3, md5=self.ABC)
+            assert (await one.final(told[0]))["parts"][0]["sourceMd5"] == md5(b"xyz")
+
+        run(test)
+
+    def test_what_a_crash_left_of_a_published_object_stays_as_it_is(self, run: Callable[[Test], None]) -> None:
+        async def test(site: Site) -> None:
+            one = Site(site.objects, site.objects, site.registry)
+            told = await self.begun(one, one.server())
+            with pytest.raises(Crash):
+                await one.server(die_at=1, after=True).finish_part(*told, size=3, complete=True)
+            await one.publish()
+            with refused(NotReady):
+                await start(one.server(), told[0], 3, md5=self.ABC)
+            assert not await one.server().exists(told[0])
+
+        run(test)
+
     def test_an_object_that_came_meanwhile_stays(self, run: Callable[[Test], None]) -> None:
         async def test(site: Site) -> None:
             uploads = site.server()
