@@ -9,7 +9,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,12 @@ class Commands(click.Group):
             return None
         command = getattr(import_module(_COMMANDS[cmd_name][0]), cmd_name)
         assert isinstance(command, click.Command)
+        _told(command.get_help_option(ctx))
         return command
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """The option ``--help``."""
+        return _told(super().get_help_option(ctx))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -87,6 +92,32 @@ class Commands(click.Group):
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
 
+def _telling(text: Callable[[click.Context], str]) -> Callable[[click.Context, click.Parameter, bool], None]:
+    """What an option does that says something instead of what the command does."""
+
+    def tell(ctx: click.Context, _: click.Parameter, given: bool) -> None:
+        if given and not ctx.resilient_parsing:
+            from score.cli.output import write
+
+            write(text(ctx))
+            ctx.exit()
+
+    return tell
+
+
+def _told(help: click.Option | None) -> click.Option | None:
+    """Click's option, which there is one of for each command, writing as all else is written."""
+    if help is not None:
+        help.callback = _telling(click.Context.get_help)
+    return help
+
+
+def _version(_: click.Context) -> str:
+    from score._version import described
+
+    return f"score-client {described()}"
+
+
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -109,7 +140,7 @@ class Commands(click.Group):
     is_flag=True,
     expose_value=False,
     is_eager=True,
-    callback=lambda ctx, _, given: _show_version(ctx) if given else None,
+    callback=_telling(_version),
     help="Show the version, its commit, and exit.",
 )
 @click.pass_context
@@ -123,14 +154,6 @@ def cli(ctx: click.Context, profile: str | None, quiet: bool, silent: bool, ansi
         ctx.obj["settings"].append("--client.ansi=false")
     if profile:
         ctx.obj["settings"].append(f"--spring.profiles.active={profile}")
-
-
-def _show_version(context: click.Context) -> None:
-    from score._version import described
-    from score.cli.output import write
-
-    write(f"score-client {described()}")
-    context.exit()
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
