@@ -188,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gc.set_threshold(20_000, 10, 10)  # imports make no garbage, and the usual 700 is a tenth of their time
     try:
         status = _run(sys.argv[1:] if arguments is None else arguments, interrupts)
+        interrupts.settle(status)
         if status == exits.INTERRUPTED:
             # Threads may still wait for the network; all state on the disk is as good as after any crash.
             with contextlib.suppress(OSError):
@@ -221,23 +222,23 @@ def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
         status = cli.main(args=words, prog_name="score-client", standalone_mode=False, obj=run)
         return status if isinstance(status, int) else exits.OK
     except click.ClickException as error:
+        hint = f"score-client help {run.get('command') or ''}".rstrip()
+        _end(run, Invalid(error.format_message(), hint=hint))
         with contextlib.suppress(OSError):
             error.show()
-        hint = f"score-client help {run.get('command') or ''}".rstrip()
-        _record_end(run, Invalid(error.format_message(), hint=hint))
         return exits.USAGE
     except click.exceptions.Exit as error:
         return error.exit_code
     except ScoreError as error:
+        _end(run, error)
         complain(error)
-        _record_end(run, error)
         return exits.of_error(error)
     except (KeyboardInterrupt, click.Abort):
         interrupted = Cancelled(
             "Interrupted; what is finished is kept.", hint="Run the same command again to go on from there."
         )
+        _end(run, interrupted)
         _say(str(interrupted))
-        _record_end(run, interrupted)
         return exits.INTERRUPTED
     except (BrokenPipeError, SystemExit) as error:
         if isinstance(error, SystemExit) and error.code != 1:
@@ -249,7 +250,7 @@ def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
             f"a defect of this program: {type(error).__name__}. Nothing was reported done that is not.",
             hint="Set SCORE_DEBUG=1 to see where, and report it.",
         )
-        _record_end(run, defect)
+        _end(run, defect)
         if os.environ.get("SCORE_DEBUG"):
             raise
         complain(defect)
@@ -263,8 +264,9 @@ def complain(error: ScoreError) -> None:
         _say(error.hint)
 
 
-def _record_end(run: dict[str, Any], error: ScoreError) -> None:
-    """The last record for programs, where they asked for records."""
+def _end(run: dict[str, Any], error: ScoreError) -> None:
+    """From here on the exit status is that of the error; the last record tells it to programs that want records."""
+    run["interrupts"].settle(exits.of_error(error))
     if not run.get("json"):
         return
     if "records" not in run:  # no work was begun
