@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from score.errors import Invalid
 
 _HEX = re.compile(r"[0-9a-fA-F]{32}\Z")
-EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 
 
 def is_md5(text: str) -> bool:
