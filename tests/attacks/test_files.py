@@ -7,6 +7,7 @@ import os
 import stat
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from score.client.layout import Layout, plain
 from score.client.manifest_source import Source
 from score.client.manifests import parse_download
 from score.client.settings import advice, read
-from score.errors import Invalid, Misconfigured, ScoreError
+from score.errors import Integrity, Invalid, Misconfigured, ScoreError
 from score.protocol.wire import to_json
 from score.slicing.inputs import local, remote
 from score.slicing.records import Format
@@ -25,6 +26,7 @@ from score.storage.local import LocalStore
 from score.testing.faults import Answer
 from score.testing.score import FaultyScore
 from score.testing.song import FakeSong, SongFile
+from score.transfer.events import PartDone
 from score.transfer.journal import UploadJournal
 
 DATA = b"d" * 50_000
@@ -207,6 +209,69 @@ def test_a_link_and_the_state_of_a_download_that_never_was(
     (state / "meta").write_bytes(to_json(client.score.download(file.object_id)))
     (folder.out / file.object_id).symlink_to(folder.victim)
     assert "symbolic links" in str(failure(client, file, folder.out))
+    folder.check()
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("layout", [Layout.FILENAME, Layout.ID])
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_what_comes_to_the_place_of_the_bytes_during_a_download(
+    client: Client,
+    add: Callable[..., SongFile],
+    folder: Folder,
+    part_size: int,
+    parts: int,
+    layout: Layout,
+    force: bool,
+    kind: str,
+) -> None:
+    """All bytes have come, and are proven: of a file that nobody has a name of any more."""
+    size = parts * part_size
+    file = add("f.bam", data=bytes(size))
+    place = folder.out / (file.object_id if parts > 1 else f".{file.object_id}.lock")
+    folder.victim.chmod(0o600)
+    swapped: list[Path] = []
+
+    def swap(event: object) -> None:
+        if not isinstance(event, PartDone) or event.number != parts:
+            return
+        swapped.append(place)
+        place.rename(folder.out / "aside")
+        if kind == "link":
+            place.symlink_to(folder.victim)
+        else:
+            place.write_bytes(b"\1" * size)
+
+    settings = replace(client.settings, parallel=1)
+    with Client(settings, listener=swap) as swapping:
+        error = failure(swapping, file, folder.out, layout, force=force)
+    assert swapped == [place]
+    assert str(place) in error.message
+    assert "Remove" in error.hint
+    assert not (folder.out / "f.bam").exists()
+    assert mode(folder.victim) == 0o600
+    folder.check()
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_link_that_comes_just_before_the_move(
+    client: Client, add: Callable[..., SongFile], folder: Folder, force: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(move: Callable[..., None]) -> Callable[..., None]:
+        def moved(path: Path, place: Path) -> None:
+            if place == folder.out / "f.bam":
+                path.unlink()
+                path.symlink_to(folder.victim)
+            move(path, place)
+
+        return moved
+
+    for call in ("link", "replace"):
+        monkeypatch.setattr(os, call, late(getattr(os, call)))
+    error = failure(client, add("f.bam"), folder.out, force=force)
+    assert isinstance(error, Integrity)
+    assert f"{folder.out / 'f.bam'} is not the file that was downloaded" in error.message
     folder.check()
 
 

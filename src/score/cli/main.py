@@ -9,7 +9,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,12 @@ class Commands(click.Group):
             return None
         command = getattr(import_module(_COMMANDS[cmd_name][0]), cmd_name)
         assert isinstance(command, click.Command)
+        _told(command.get_help_option(ctx))
         return command
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """The option ``--help``."""
+        return _told(super().get_help_option(ctx))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -87,6 +92,32 @@ class Commands(click.Group):
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
 
+def _telling(text: Callable[[click.Context], str]) -> Callable[[click.Context, click.Parameter, bool], None]:
+    """What an option does that says something instead of what the command does."""
+
+    def tell(ctx: click.Context, _: click.Parameter, given: bool) -> None:
+        if given and not ctx.resilient_parsing:
+            from score.cli.output import write
+
+            write(text(ctx))
+            ctx.exit()
+
+    return tell
+
+
+def _told(help: click.Option | None) -> click.Option | None:
+    """Click's option, which there is one of for each command, writing as all else is written."""
+    if help is not None:
+        help.callback = _telling(click.Context.get_help)
+    return help
+
+
+def _version(_: click.Context) -> str:
+    from score._version import described
+
+    return f"score-client {described()}"
+
+
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -109,7 +140,7 @@ class Commands(click.Group):
     is_flag=True,
     expose_value=False,
     is_eager=True,
-    callback=lambda ctx, _, given: _show_version(ctx) if given else None,
+    callback=_telling(_version),
     help="Show the version, its commit, and exit.",
 )
 @click.pass_context
@@ -123,14 +154,6 @@ def cli(ctx: click.Context, profile: str | None, quiet: bool, silent: bool, ansi
         ctx.obj["settings"].append("--client.ansi=false")
     if profile:
         ctx.obj["settings"].append(f"--spring.profiles.active={profile}")
-
-
-def _show_version(context: click.Context) -> None:
-    from score._version import described
-    from score.cli.output import write
-
-    write(f"score-client {described()}")
-    context.exit()
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -165,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gc.set_threshold(20_000, 10, 10)  # imports make no garbage, and the usual 700 is a tenth of their time
     try:
         status = _run(sys.argv[1:] if arguments is None else arguments, interrupts)
+        interrupts.settle(status)
         if status == exits.INTERRUPTED:
             # Threads may still wait for the network; all state on the disk is as good as after any crash.
             with contextlib.suppress(OSError):
@@ -198,23 +222,23 @@ def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
         status = cli.main(args=words, prog_name="score-client", standalone_mode=False, obj=run)
         return status if isinstance(status, int) else exits.OK
     except click.ClickException as error:
+        hint = f"score-client help {run.get('command') or ''}".rstrip()
+        _end(run, Invalid(error.format_message(), hint=hint))
         with contextlib.suppress(OSError):
             error.show()
-        hint = f"score-client help {run.get('command') or ''}".rstrip()
-        _record_end(run, Invalid(error.format_message(), hint=hint))
         return exits.USAGE
     except click.exceptions.Exit as error:
         return error.exit_code
     except ScoreError as error:
+        _end(run, error)
         complain(error)
-        _record_end(run, error)
         return exits.of_error(error)
     except (KeyboardInterrupt, click.Abort):
         interrupted = Cancelled(
             "Interrupted; what is finished is kept.", hint="Run the same command again to go on from there."
         )
+        _end(run, interrupted)
         _say(str(interrupted))
-        _record_end(run, interrupted)
         return exits.INTERRUPTED
     except (BrokenPipeError, SystemExit) as error:
         if isinstance(error, SystemExit) and error.code != 1:
@@ -226,7 +250,7 @@ def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
             f"a defect of this program: {type(error).__name__}. Nothing was reported done that is not.",
             hint="Set SCORE_DEBUG=1 to see where, and report it.",
         )
-        _record_end(run, defect)
+        _end(run, defect)
         if os.environ.get("SCORE_DEBUG"):
             raise
         complain(defect)
@@ -240,8 +264,9 @@ def complain(error: ScoreError) -> None:
         _say(error.hint)
 
 
-def _record_end(run: dict[str, Any], error: ScoreError) -> None:
-    """The last record for programs, where they asked for records."""
+def _end(run: dict[str, Any], error: ScoreError) -> None:
+    """From here on the exit status is that of the error; the last record tells it to programs that want records."""
+    run["interrupts"].settle(exits.of_error(error))
     if not run.get("json"):
         return
     if "records" not in run:  # no work was begun

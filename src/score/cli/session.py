@@ -57,6 +57,7 @@ class Session:
         """The last record, and the exit status. Raises Refused or NoSpace where records could not be written."""
         if self.report is not None:
             self.report.close()
+        self.interrupts.settle(status)
         self.records.end(status)
         self.records.close()
         return status

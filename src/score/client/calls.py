@@ -19,7 +19,7 @@ from urllib3.response import BaseHTTPResponse
 
 from score.client import records
 from score.client.records import Record
-from score.errors import Conflict, Expired, Forbidden, NotFound, Refused, Unavailable
+from score.errors import Conflict, Expired, Forbidden, Invalid, NotFound, Refused, Unavailable
 from score.protocol.wire import (
     FEATURES,
     SHORT_UPLOADS,
@@ -121,6 +121,11 @@ class Endpoint:
 
 
 def _id(text: str) -> str:
+    """An id as a piece of a path. Raises Invalid for one that servers take for several, or for the folder above."""
+    if "/" in text or text in (".", ".."):
+        raise Invalid(
+            f"{text[:60]!r} is the id of no object, study or analysis.", hint="Check the id; it has no slash."
+        )
     return quote(text, safe="")
 
 
@@ -317,7 +322,7 @@ class Song:
         try:
             data = self._to.call("GET", f"/studies/{_id(study)}/files/{_id(object_id)}").data
             found = json.loads(data)
-        except (NotFound, ValueError):
+        except (Invalid, NotFound, ValueError):
             return None
         return records.read(found) if isinstance(found, dict) else None
 

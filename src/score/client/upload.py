@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from score.client.calls import Score
 from score.client.outcome import Outcome, State
@@ -54,6 +54,8 @@ class Upload:
     md5: str
     force: bool = False
     state_folder: Path | None = None
+    _in_blocks: ClassVar[bool] = False
+    """Whether a part can be gone on with where it was interrupted."""
 
     @cached_property
     def expected(self) -> str:
@@ -252,13 +254,9 @@ class Upload:
             return None
         if not _cover(made.parts, source.size):
             return None
-        if self._has_middle(made.parts):
+        if self._in_blocks or len(made.parts) > 1:  # else there is nothing to go on with
             journal.record(made.upload_id, md5)
         return made.upload_id, made.parts
-
-    def _has_middle(self, parts: list[Part]) -> bool:
-        """Whether an upload of these parts can be gone on with where it was interrupted."""
-        return len(parts) > 1
 
     def _start(self, source: Source, journal: UploadJournal) -> tuple[str, list[Part]]:
         self._require_registered(source)
@@ -344,9 +342,7 @@ class BlockUpload(Upload):
     """One file on its way to Azure, in blocks of ``block_size`` bytes."""
 
     block_size: int = 104_857_600
-
-    def _has_middle(self, parts: list[Part]) -> bool:
-        return True  # its one part is sent in blocks
+    _in_blocks: ClassVar[bool] = True
 
     def _prepare(self, source: Source, upload_id: str, parts: list[Part]) -> tuple[list[Part], Push]:
         blocks = cut_blocks(parts, self.block_size)

@@ -13,7 +13,6 @@ from score.errors import Invalid
 _HEX = re.compile(r"[0-9a-fA-F]{32}\Z")
 new_md5 = partial(hashlib.md5, usedforsecurity=False)
 """A new MD5, perhaps of some bytes. It guards no secret: systems in FIPS mode refuse it to who does not say so."""
-EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 
 
 def is_md5(text: str) -> bool:

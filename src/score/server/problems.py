@@ -153,6 +153,8 @@ def install(app: FastAPI) -> None:
         message = error.detail
         if error.status_code == 404:
             message = "There is no such call."
+            if b"%2f" in request.scope.get("raw_path", b"").lower():
+                message += " %2F counts as a slash here: ids of objects, studies and analyses have none."
         if error.status_code == 405:
             headers["Allow"] = ", ".join(_allowed(app.routes, request.url.path))
             message = f"{request.method} is not possible here, only {headers['Allow']}."

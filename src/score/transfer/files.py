@@ -57,6 +57,8 @@ def translate(error: OSError, path: Path | str) -> ScoreError:
             return Refused(
                 f"{path}: {reason}.", hint="Use a shorter path. Downloads have short names with --output-layout id."
             )
+        case errno.ELOOP:
+            return Refused(f"{path}: {reason}.", hint="Remove the link that lies there.")
         case errno.EMFILE | errno.ENFILE:
             return Refused(
                 f"{path}: {reason}.",
@@ -191,13 +193,15 @@ class Target:
         self.path = path
         self.size = size
         self.start = start
+        self._prepared: os.stat_result
 
     def prepare(self) -> None:
-        """Make the file, or make it as long as it has to be; what is in it stays."""
+        """Make the file, or make it as long as it has to be; what is in it stays. No other one is settled."""
         with translated(self.path):
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | _PLAIN, 0o666)
             try:
-                if os.fstat(descriptor).st_size != self.size:
+                self._prepared = os.fstat(descriptor)
+                if self._prepared.st_size != self.size:
                     os.ftruncate(descriptor, self.size)
             finally:
                 os.close(descriptor)
@@ -215,9 +219,14 @@ class Target:
             yield file
 
     def settle(self, place: Path, *, replace: bool, kept: bool = True) -> None:
-        """Move the finished file to its place. Conflict where something is there and ``replace`` is false. ``kept``:
-        whether it stays where it is if it cannot be moved. One that does not is nobody else's until then, and becomes
-        as readable as any new file."""
+        """Move the finished file to its place. Conflict where something is there and ``replace`` is false, Integrity
+        or Refused where it is not the file any more that was prepared. ``kept``: whether it stays where it is if it
+        cannot be moved. One that does not is nobody else's until then, and becomes as readable as any new file."""
+        with self.opened() as file:
+            if not os.path.samestat(os.fstat(file.fileno()), self._prepared):
+                raise self._replaced(self.path)
+            if not kept:
+                os.chmod(file.fileno() if os.chmod in os.supports_fd else self.path, 0o666 & ~_UMASK)
         if place == self.path:
             return
         where = f"The download is at {self.path}. " if kept else ""
@@ -234,12 +243,14 @@ class Target:
                     f"{place.parent} is a link; the file would lie somewhere else than in {self.path.parent}.",
                     hint=f"{where}Remove the link, or name another --output-dir.",
                 )
-            if not kept:
-                self.path.chmod(0o666 & ~_UMASK)
             if replace:
                 os.replace(self.path, place)
             else:
                 _move_to_free(self.path, place)
+            # What came between is looked for too. Not by its number: some file systems give each name its own.
+            moved = place.lstat()
+            if not stat.S_ISREG(moved.st_mode) or moved.st_size != self.size:
+                raise self._replaced(place)
         except FileExistsError as error:
             raise Conflict(
                 f"{place} appeared while the object was being downloaded; it was not replaced.",
@@ -247,6 +258,12 @@ class Target:
             ) from error
         except OSError as error:
             raise translate(error, place) from error
+
+    def _replaced(self, path: Path) -> Integrity:
+        return Integrity(
+            f"{path} is not the file that was downloaded: it was replaced meanwhile.",
+            hint="Remove it, then run the same command again, and leave its files alone meanwhile.",
+        )
 
 
 def _move_to_free(path: Path, place: Path) -> None:

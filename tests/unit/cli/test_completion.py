@@ -54,6 +54,8 @@ def test_commands() -> None:
     assert ask("score-client ") == [f"plain,{name}" for name in _COMMANDS]
     assert ask("score-client ver") == ["plain,verify", "plain,version"]
     assert "plain" in ask("score-client ver", "zsh")[0]
+    for option in ("--version", "--help"):
+        assert ask(f"score-client {option} ver") == ["plain,verify", "plain,version"]
 
 
 def test_options_and_their_values() -> None:

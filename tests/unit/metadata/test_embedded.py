@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import sqlite3
 import subprocess
 import sys
@@ -16,9 +17,10 @@ import pytest
 from score.errors import AlreadyExists, Conflict, Invalid, Misconfigured, NotFound, Refused, Unavailable
 from score.metadata.base import AnalysisState
 from score.metadata.embedded import EmbeddedRegistry, OtherStudy, Suppressed, UnknownAnalysis, UnknownStudy
-from score.protocol.digests import EMPTY_MD5
 from score.protocol.ids import is_uuid, object_id
 from score.protocol.wire import Entity
+
+EMPTY_MD5 = hashlib.md5(b"").hexdigest()
 
 T = TypeVar("T")
 STUDY = "TEST-CA"

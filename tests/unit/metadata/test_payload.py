@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from score.errors import Conflict, Invalid
 from score.metadata.payload import analysis_document, check_payload, check_study_id, file_documents, free_keys
 from score.metadata.publication import MissingObjects, OtherChecksums, OtherSizes, check_objects
-from score.protocol.digests import EMPTY_MD5
+
+EMPTY_MD5 = hashlib.md5(b"").hexdigest()
 
 
 def payload(**changes: object) -> dict[str, Any]:

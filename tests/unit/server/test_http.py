@@ -127,6 +127,7 @@ def test_paths_that_are_none(server: RunningServer, path: str) -> None:
     head, body = talk(server, f"GET {path} HTTP/1.1\r\n".encode() + HOST + b"\r\n")
     assert head.startswith(b"HTTP/1.1 404 ")
     assert json.loads(body)["status"] == 404
+    assert ("ids of objects, studies and analyses have none" in json.loads(body)["message"]) is ("%2f" in path)
 
 
 @pytest.mark.parametrize("object_id", ["x", "%00", "..%2f..%2fetc", "%F0%9F%92%A9", OBJECT + "0", OBJECT[:-1], "{}"])

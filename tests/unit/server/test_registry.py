@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,11 @@ from starlette.applications import Starlette
 from score.errors import Forbidden, Unauthenticated, Unavailable
 from score.metadata.base import Analysis, AnalysisState
 from score.metadata.embedded import EmbeddedRegistry
-from score.protocol.digests import EMPTY_MD5
 from score.protocol.ids import is_uuid, object_id
 from score.server.registry import registry_routes
 from score.testing.serving import Serving
+
+EMPTY_MD5 = hashlib.md5(b"").hexdigest()
 
 STUDY = "TEST-CA"
 NOBODY = "00000000-0000-4000-8000-00000000ffff"

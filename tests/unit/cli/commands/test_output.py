@@ -92,7 +92,19 @@ class TestStreams:
 
     @pytest.mark.parametrize(
         "words",
-        [["version"], ["help"], ["config"], ["info"], ["completion", "bash"], ["url", "--object-id", OBJECT]],
+        [
+            ["version"],
+            ["--version"],
+            ["help"],
+            ["help", "upload"],
+            ["--help"],
+            ["upload", "-h"],
+            ["version", "--help"],
+            ["config"],
+            ["info"],
+            ["completion", "bash"],
+            ["url", "--object-id", OBJECT],
+        ],
         ids=" ".join,
     )
     def test_standard_output_that_is_full(self, folder: Path, registered: None, words: list[str]) -> None:

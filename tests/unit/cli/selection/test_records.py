@@ -18,6 +18,27 @@ from score.testing.score import FaultyScore
 from ..conftest import ANALYSIS, CLIENT, DATA, MD5, OBJECT, OTHER, Run
 from .conftest import ANALYSED, DOWNLOAD, records
 
+SIGNALLED = """
+import io, os, signal, sys
+from score.cli.main import main
+
+class Out(io.TextIOWrapper):
+    def flush(self):
+        super().flush()
+        if self.told:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def write(self, text):
+        self.told = '"record": "end"' in text
+        return super().write(text)
+
+    told = False
+
+sys.stdout = Out(sys.stdout.buffer, encoding="utf-8")
+main()
+"""
+"""The client, to which a signal comes when it has written its last record, and at each flush from then on."""
+
 
 def waiting_in(pipe: IO[str]) -> int:
     """Bytes that were written and not read."""
@@ -208,6 +229,21 @@ class TestRecords:
         assert ended.returncode == 10
         said = "Error: Standard output: No space left on device; records of this run were lost.\nFree some space"
         assert said in ended.stderr
+
+    @pytest.mark.parametrize(("asked", "status"), [(OBJECT, 0), (ANALYSIS, 4)])
+    def test_a_signal_after_the_end_does_not_change_what_it_told(
+        self, folder: Path, registered: None, asked: str, status: int
+    ) -> None:
+        ended = subprocess.run(
+            [sys.executable, "-c", SIGNALLED, *DOWNLOAD, "--object-id", asked, "--json"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert records(ended.stdout)[-1]["exit"] == ended.returncode == status
+        assert "Interrupted" not in ended.stderr
 
     def test_a_url(self, folder: Path, registered: None, capfd: pytest.CaptureFixture[str]) -> None:
         from score.cli.main import main
