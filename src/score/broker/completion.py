@@ -130,9 +130,8 @@ class Completion:
                 hint="Upload it again with overwrite.",
             )
         # Not every store proves by an ETag what an object was made of, where ETags are no MD5s.
-        if made.opaque or any(
-            part.etag.lower() != (of.source_md5 or "").lower() for part, of in zip(parts, final.parts, strict=True)
-        ):
+        md5s = [(part.source_md5 or "").lower() for part in final.parts]
+        if [part.etag.lower() for part in parts] != md5s or (made.opaque and made.etag != combined_etag(md5s)):
             begun = begun or await self._beginning(object_id, UploadId(final.upload_id))
             if made.last_modified < begun - _BEGINNING:
                 raise no_upload(object_id)  # an older object

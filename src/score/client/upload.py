@@ -307,7 +307,10 @@ class Upload:
         self._replacing(lambda: self.score.complete(self.object_id, upload_id), "completing the upload")
         if not self._exists():
             if not kept:  # the reference calls any upload completed of which there is no state
-                raise NotFound(f"{self.path}: the server has no state of the upload of object {self.object_id}.")
+                raise NotFound(
+                    f"{self.path}: the server has no state of the upload of object {self.object_id}.",
+                    hint="Run the same command again.",
+                )
             raise Integrity(
                 f"{self.path}: the server reported the upload as completed, but the object is not there.",
                 hint="Run the same command again; if it stays so, tell the operator of the server.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,16 @@ class Short(LocalStore):
     ) -> ObjectStat:
         made = await super().complete(key, upload, parts, replacing)
         return replace(made, size=made.size - 1)
+
+
+class Encrypting(LocalStore):
+    """A store that encrypts with the keys of a service, and makes the MD5s of what it was sent ETags all the same, as
+    Ceph does."""
+
+    async def complete(
+        self, key: str, upload: UploadId, parts: Sequence[StoredPart], replacing: bool = True
+    ) -> ObjectStat:
+        return replace(await super().complete(key, upload, parts, replacing), opaque=True)
 
 
 def put_as_other_stores(store: S3Store, minio: Minio, key: str, data: bytes, age: timedelta) -> None:
@@ -90,5 +101,23 @@ def test_an_object_of_another_size_than_its_parts_is_no_success(tmp_path: Path, 
             with pytest.raises(Integrity, match=f"{SIZE - 1} bytes"):
                 await (server if same_server else site.server()).complete(upload.object_id, upload.id)
             assert await upload.final() is None
+
+    asyncio.run(main())
+
+
+def test_an_etag_that_the_md5s_of_the_parts_make_is_proof_of_them_whatever_encrypts_it(tmp_path: Path) -> None:
+    """A small file has no state that would tell when its upload began."""
+
+    async def main() -> None:
+        objects = Encrypting(tmp_path, "object", base=lambda: "http://x")
+        state = LocalStore(tmp_path, "state", base=str)
+        async with opened(Site, (objects, state), tmp_path) as site:
+            document = await site.server().start(await site.register(), 3, md5(b"abc"), afresh=True)
+            upload = site.upload_of(json.loads(document))
+            told = upload.object_id, upload.id, 1, md5(b"abc"), await upload.send(1, b"abc")
+            assert await site.server().finish_part(*told, size=3, complete=True)
+            final = await upload.final()
+            assert final is not None
+            assert final["uploadId"] == upload.id
 
     asyncio.run(main())
