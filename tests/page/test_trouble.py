@@ -134,8 +134,11 @@ def test_a_download_that_finds_the_token_ended_closes_what_it_opened(
         for again in ("Look at the uploads again", "Download over.bam"):
             key = restricted.key(*SYSTEM)
             enter(page, key)
+            study = page.get_by_role("link", name=registered.study, exact=True)
+            expect(study).to_be_visible()
+            expect(page.locator("#progress-said")).to_have_text("None.")  # nothing else is asked for any more
             if "Download" in again:
-                page.get_by_role("link", name=registered.study, exact=True).click()
+                study.click()
                 page.get_by_role("link", name=registered.analysis).click()
             button = page.get_by_role("button", name=again)
             expect(button).to_be_visible()
