@@ -120,8 +120,8 @@ class Index:
         """Note what is now known of objects."""
         with self._writing():
             self._db.executemany(
-                "UPDATE file SET size = ?2, modified = coalesce(?3, modified) WHERE object = ?1",
-                [(one.object_id, one.size, one.modified) for one in records],
+                "UPDATE file SET size = ?, modified = coalesce(?, modified) WHERE object = ?",
+                [(one.size, one.modified, one.object_id) for one in records],
             )
 
     def object(self, object_id: str) -> File | None:

@@ -220,6 +220,14 @@ class TestSmall:
         await site.send(spec["parts"][0], b"abc")
         return object_id, spec["uploadId"], 1, self.ABC, self.ABC
 
+    async def left_by_a_crash(self, site: Site) -> tuple[Site, tuple[str, str, int, str, str]]:
+        """The object of an upload without its final specification, in one bucket."""
+        one = Site(site.objects, site.objects, site.registry)
+        told = await self.begun(one, one.server())
+        with pytest.raises(Crash):
+            await one.server(die_at=1, after=True).finish_part(*told, size=3, complete=True)
+        return one, told
+
     def test_nothing_is_kept_and_nothing_asked_again(self, run: Callable[[Test], None]) -> None:
         async def test(site: Site) -> None:
             uploads = site.server()
@@ -292,10 +300,7 @@ class TestSmall:
         """Of this very file, and of no other. Nobody knows of the first upload any more."""
 
         async def test(site: Site) -> None:
-            one = Site(site.objects, site.objects, site.registry)
-            told = await self.begun(one, one.server())
-            with pytest.raises(Crash):
-                await one.server(die_at=1, after=True).finish_part(*told, size=3, complete=True)
+            one, told = await self.left_by_a_crash(site)
             uploads = one.server()
             assert not await uploads.exists(told[0])
             for size, other in ((3, md5(b"xyz")), (4, self.ABC), (3, None)):
@@ -316,10 +321,7 @@ class TestSmall:
         """Though it was there when the start looked."""
 
         async def test(site: Site) -> None:
-            one = Site(site.objects, site.objects, site.registry)
-            told = await self.begun(one, one.server())
-            with pytest.raises(Crash):
-                await one.server(die_at=1, after=True).finish_part(*told, size=3, complete=True)
+            one, told = await self.left_by_a_crash(site)
             uploads = one.server()
 
             async def replace() -> None:
@@ -337,10 +339,7 @@ class TestSmall:
 
     def test_what_a_crash_left_of_a_published_object_stays_as_it_is(self, run: Callable[[Test], None]) -> None:
         async def test(site: Site) -> None:
-            one = Site(site.objects, site.objects, site.registry)
-            told = await self.begun(one, one.server())
-            with pytest.raises(Crash):
-                await one.server(die_at=1, after=True).finish_part(*told, size=3, complete=True)
+            one, told = await self.left_by_a_crash(site)
             await one.publish()
             with refused(NotReady):
                 await start(one.server(), told[0], 3, md5=self.ABC)
