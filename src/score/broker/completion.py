@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 
 from score.broker.access import Access
@@ -144,11 +143,19 @@ class Completion:
         try:
             await self._state.put(key, to_json(final), overwrite)
         except AlreadyExists:
-            document = await fetch(self._state, key)
-            with suppress(Conflict):  # a broken one is written anew
-                if document is not None and _bytes_of(read_specification(document, key)) != _bytes_of(final):
-                    raise already_there(object_id) from None
+            there = await self._final(object_id)
+            if there is not None and _bytes_of(there) != _bytes_of(final):
+                raise already_there(object_id) from None
             await self._state.put(key, to_json(final))
+
+    async def _final(self, object_id: str) -> Specification | None:
+        """The final ``.meta`` that is there; None where none is, or a broken one, which is written anew."""
+        key = self._layout.meta(object_id)
+        document = await fetch(self._state, key)
+        try:
+            return None if document is None else read_specification(document, key)
+        except Conflict:
+            return None
 
     async def _beginning(self, object_id: str, upload: UploadId) -> datetime:
         """When the upload began. NotFound: it is gone."""
@@ -204,12 +211,7 @@ class Completion:
 
     async def _made(self, object_id: str, upload: UploadId) -> Specification | None:
         """What was made of this upload, None where the object that is there is of another. NotFound: it is lost."""
-        key = self._layout.meta(object_id)
-        document = await fetch(self._state, key)
-        try:
-            final = None if document is None else read_specification(document, key)
-        except Conflict:
-            return None  # a broken one is written anew
+        final = await self._final(object_id)
         if final is None or final.upload_id != upload:
             return None
         stat = await self._objects.stat(self._layout.object(object_id))
