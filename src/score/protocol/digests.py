@@ -40,6 +40,11 @@ def to_hex(text: str | None) -> str | None:
     return raw.hex() if len(raw) == 16 else None
 
 
+def to_base64(md5: str) -> str:
+    """An MD5 given in hex, as the header ``Content-MD5`` has it."""
+    return base64.b64encode(bytes.fromhex(md5)).decode()
+
+
 def etag_md5(etag: str) -> str | None:
     """The MD5 that an ETag holds, quotes or not; None where it is no MD5 (a multipart object's, SSE-KMS)."""
     bare = etag.strip().removeprefix("W/").strip('"')

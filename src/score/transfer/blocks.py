@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from score.errors import AlreadyExists, Conflict, ScoreError, Unavailable
 from score.protocol.blocks import UPLOAD_FIELD, block_id, block_size
-from score.protocol.digests import new_md5
+from score.protocol.digests import new_md5, to_base64
 from score.protocol.parts import Span, cut
 from score.protocol.wire import Part
 from score.transfer.events import Moved
@@ -95,7 +94,7 @@ class BlockPush(Push):
         identity = block_id(part.offset, md5)
         headers = {
             "Content-Length": str(part.part_size),
-            "Content-MD5": base64.b64encode(bytes.fromhex(md5)).decode(),
+            "Content-MD5": to_base64(md5),
             "x-ms-version": VERSION,
         }
         try:
@@ -123,7 +122,7 @@ class BlockPush(Push):
         body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{names}</BlockList>'.encode()
         headers = {
             "Content-Type": "application/xml",
-            "Content-MD5": base64.b64encode(new_md5(body).digest()).decode(),
+            "Content-MD5": to_base64(new_md5(body).hexdigest()),
             "x-ms-version": VERSION,
             "x-ms-blob-content-type": "application/octet-stream",
             f"x-ms-meta-{UPLOAD_FIELD}": self.upload_id,

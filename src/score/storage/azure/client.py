@@ -6,7 +6,6 @@ up to a number of times and a time; then it is Unavailable.
 
 from __future__ import annotations
 
-import base64
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from score.errors import Integrity
-from score.protocol.digests import new_md5
+from score.protocol.digests import new_md5, to_base64
 from score.protocol.onward import ONWARD, REQUEST_ID
 from score.protocol.parts import Span
 from score.storage.answers import Retries, clock_skew
@@ -90,7 +89,7 @@ class AzureClient:
 
     async def put(self, blob: str, body: bytes, *, replace: bool = True) -> None:
         """Put Blob, of a small blob. Without ``replace`` Conflict where there is one."""
-        digest = base64.b64encode(new_md5(body).digest()).decode()
+        digest = to_base64(new_md5(body).hexdigest())
         headers = {"x-ms-blob-type": "BlockBlob", "content-type": "application/octet-stream", "content-md5": digest}
         if not replace:
             headers["if-none-match"] = "*"

@@ -16,7 +16,6 @@ What Azure does its own way is dealt with here:
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -24,6 +23,7 @@ from datetime import timedelta
 
 from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound, ScoreError
 from score.protocol.blocks import UPLOAD_FIELD
+from score.protocol.digests import to_base64
 from score.protocol.parts import Span
 from score.storage.answers import object_stat
 from score.storage.azure.client import AzureClient
@@ -274,7 +274,7 @@ class AzureStore:
     async def seal(self, stat: ObjectStat, md5: str) -> ObjectStat:
         answer = await self._client.head(stat.key)
         properties = {name: value for name, value in _kept(answer).items() if not name.startswith(_META)}
-        properties["x-ms-blob-content-md5"] = base64.b64encode(bytes.fromhex(md5)).decode()
+        properties["x-ms-blob-content-md5"] = to_base64(md5)
         await self._client.set_properties(stat.key, {**properties, "if-match": f'"{stat.etag}"'})
         return object_stat(stat.key, await self._client.head(stat.key), _META)
 

@@ -7,14 +7,13 @@ lost leaves an upload without parts behind, which the cleanup finds.
 
 from __future__ import annotations
 
-import base64
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from score.errors import Integrity, Invalid, ScoreError, Unavailable
-from score.protocol.digests import new_md5
+from score.protocol.digests import new_md5, to_base64
 from score.protocol.onward import ONWARD
 from score.protocol.parts import Span
 from score.storage.answers import Retries, clock_skew
@@ -131,7 +130,7 @@ class S3Client:
             )
 
         body = xml.build_deletion(keys)
-        digest = base64.b64encode(new_md5(body).digest()).decode()
+        digest = to_base64(new_md5(body).hexdigest())
         headers = {"content-md5": digest, "content-type": "application/xml"}
         await self._call("POST", bucket, query=[("delete", "")], headers=headers, body=body, check=check)
 
