@@ -93,8 +93,8 @@ class PooledStore:
     async def get(self, key: str) -> bytes:
         return await self._of(key).get(key)
 
-    async def put(self, key: str, data: bytes, replace: bool = True) -> None:
-        await self._of(key).put(key, data, replace)
+    async def put(self, key: str, data: bytes, over: str | None = None) -> None:
+        await self._of(key).put(key, data, over)
 
     async def delete(self, *keys: str) -> None:
         together: dict[int, tuple[ObjectStore, list[str]]] = {}

@@ -18,10 +18,10 @@ from score.broker.state import Layout, Plan, read_specification, without_urls
 from score.broker.sweep import sweep
 from score.broker.together import in_order
 from score.broker.work import Work
-from score.errors import AlreadyExists, Conflict, Integrity, NotFound, NotReady
+from score.errors import AlreadyExists, Conflict, Integrity, NotFound, NotReady, Unavailable
 from score.protocol.digests import combined_etag, to_hex
 from score.protocol.wire import FinishedPart, Part, Specification, to_json
-from score.storage.base import ObjectStat, ObjectStore, StoredPart, UploadId
+from score.storage.base import NOTHING, ObjectStat, ObjectStore, StoredPart, UploadId
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ _BEGINNING = timedelta(seconds=10)
 """Within which the state of an upload is written, once the store began it."""
 _FEW = 10
 """Records of parts that are deleted by their keys where those are known: to clear a folder takes two calls."""
+_MOST_AT_ONCE = 100
+"""Uploads of one object that may come between another one's look at its ``.meta`` and the writing of that."""
 
 
 class Completion:
@@ -119,8 +121,8 @@ class Completion:
         overwrite: bool = True,
     ) -> None:
         """The object out of these parts, then its final ``.meta``; where a crash came between the two, the latter.
-        ``begun``: when the upload began, where that is known. Without ``overwrite`` AlreadyExists, where it is of
-        another upload."""
+        ``begun``: when the upload began, where that is known. AlreadyExists where it is of another upload: one that
+        came before, without ``overwrite``, or has replaced it since."""
         key = self._layout.object(object_id)
         made = await self._objects.complete(key, UploadId(final.upload_id), parts, overwrite)
         if made.size != final.object_size:
@@ -134,19 +136,32 @@ class Completion:
             begun = begun or await self._beginning(object_id, UploadId(final.upload_id))
             if made.last_modified < begun - _BEGINNING:
                 raise no_upload(object_id)  # an older object
-        await self._conclude(object_id, final, overwrite)
+        await self._conclude(object_id, final, made)
 
-    async def _conclude(self, object_id: str, final: Specification, overwrite: bool) -> None:
-        """Write the final ``.meta``. Without ``overwrite`` AlreadyExists where there is that of other bytes: an
-        upload that may do so has replaced the object since it was made."""
-        key = self._layout.meta(object_id)
-        try:
-            await self._state.put(key, to_json(final), overwrite)
-        except AlreadyExists:
-            there = await self._final(object_id)
-            if there is not None and _bytes_of(there) != _bytes_of(final):
-                raise already_there(object_id) from None
-            await self._state.put(key, to_json(final))
+    async def _conclude(self, object_id: str, final: Specification, made: ObjectStat) -> None:
+        """Write the final ``.meta`` of the object that was ``made``. AlreadyExists where another upload has replaced
+        that since.
+
+        Who looks at the ``.meta`` first, then at the object, and writes over no ``.meta`` but that one, writes none
+        over that of a later object: its upload would have changed it.
+        """
+        key, document = self._layout.meta(object_id), to_json(final)
+        over: str | None = NOTHING
+        for _ in range(_MOST_AT_ONCE):
+            try:
+                await self._state.put(key, document, over)
+                return
+            except AlreadyExists:
+                meta = await self._state.stat(key)
+                there = await self._objects.stat(self._layout.object(object_id))
+                if there is None:
+                    raise no_upload(object_id) from None  # removed since
+                if there.etag != made.etag:
+                    raise already_there(object_id) from None
+                found = meta.etag if meta else NOTHING
+                # A store that does not know an ETag that it gave can be told no condition.
+                over = None if found and found == over else found
+        raise Unavailable(f"Many uploads of {object_id} end at the same moment.", hint="Try again.", retry_after=1)
 
     async def _final(self, object_id: str) -> Specification | None:
         """The final ``.meta`` that is there; None where none is, or a broken one, which is written anew."""
@@ -198,7 +213,7 @@ class Completion:
         part = Part(part_number=1, part_size=made.size, offset=0, source_md5=md5)
         # The id of its upload nobody knows.
         final = Specification(made.key, object_id, made.etag, [part], made.size, md5)
-        await self._conclude(object_id, final, overwrite=False)
+        await self._conclude(object_id, final, made)
         log.warning("Finished the upload of %s, which a crash left without its .meta.", object_id)
 
     def _only_part(self, begun: Specification, made: ObjectStat) -> FinishedPart | None:
@@ -264,8 +279,3 @@ class Completion:
             await self._state.delete(*known)
         else:
             await sweep(self._state, folder)
-
-
-def _bytes_of(final: Specification) -> list[tuple[int, str | None]]:
-    """Size and MD5 of each part: what an object is made of, whoever uploaded it."""
-    return [(part.part_size, part.source_md5) for part in final.parts]

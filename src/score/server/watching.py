@@ -82,9 +82,9 @@ class WatchedStore:
         with self._watch("store", "get"):
             return await self._store.get(key)
 
-    async def put(self, key: str, data: bytes, replace: bool = True) -> None:
+    async def put(self, key: str, data: bytes, over: str | None = None) -> None:
         with self._watch("store", "put"):
-            await self._store.put(key, data, replace)
+            await self._store.put(key, data, over)
 
     async def delete(self, *keys: str) -> None:
         with self._watch("store", "delete"):

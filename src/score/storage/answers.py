@@ -11,7 +11,7 @@ from random import Random
 from typing import TypeVar
 
 from score.errors import Integrity, Unavailable
-from score.storage.base import ObjectStat
+from score.storage.base import NOTHING, ObjectStat
 from score.storage.http import Answer
 
 T = TypeVar("T")
@@ -49,6 +49,13 @@ class Retries:
                     raise
                 self.repeated += 1
                 await asyncio.sleep(max(wait, min(error.retry_after or 0.0, give_up - time.monotonic())))
+
+
+def condition(over: str | None) -> dict[str, str]:
+    """The headers with which an object replaces only what ``over`` says, as :meth:`.ObjectStore.put` has it."""
+    if over is None:
+        return {}
+    return {"if-none-match": "*"} if over == NOTHING else {"if-match": f'"{over}"'}
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -25,6 +25,8 @@ from score.protocol.parts import LARGEST_OBJECT, MOST_PARTS, SMALLEST_PART, Span
 UploadId = NewType("UploadId", str)
 OVERWRITE = "Ask for overwrite to replace it."
 """What to do where an object is there."""
+NOTHING = ""
+"""In place of an ETag: that no object is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +144,11 @@ class ObjectStore(Protocol):
         """All bytes of a small object: state documents only, never payload. NotFound where there is none."""
         ...
 
-    async def put(self, key: str, data: bytes, replace: bool = True) -> None:
-        """Write a small object, replacing one that is there; durable when it returns. Idempotent.
+    async def put(self, key: str, data: bytes, over: str | None = None) -> None:
+        """Write a small object, replacing one that is there; durable when it returns. Idempotent without ``over``.
 
-        Without ``replace``: AlreadyExists where an object is there, which stays, if the store can be told so; where
-        an answer was lost it may be the one of this call.
+        ``over``: the ETag of the only object that may be replaced, or NOTHING. AlreadyExists where something else is
+        there than that, which stays, if the store can be told so; where an answer was lost it may be of this call.
         """
         ...
 

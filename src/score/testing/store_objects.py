@@ -10,7 +10,7 @@ import pytest
 
 from score.errors import AlreadyExists, Invalid, NotFound
 from score.protocol.parts import Span
-from score.storage.base import ObjectStat, ObjectStore, Prefix
+from score.storage.base import NOTHING, ObjectStat, ObjectStore, Prefix
 from score.testing.store_ground import (
     MINUTE,
     NO_UPLOAD,
@@ -57,12 +57,31 @@ class ObjectContract(StoreGround):
     def test_put_replaces_nothing_where_it_is_not_to(
         self, run: Run, store: ObjectStore, aside: Aside, key: str
     ) -> None:
-        run(store.put(key, b"first", False))
+        run(store.put(key, b"first", NOTHING))
         with pytest.raises(AlreadyExists):
-            run(store.put(key, b"second", False))
+            run(store.put(key, b"second", NOTHING))
         assert aside.get(key) == b"first"
         run(store.put(key, b"third"))
         assert aside.get(key) == b"third"
+
+    def test_put_replaces_only_what_it_may(self, run: Run, store: ObjectStore, aside: Aside, key: str) -> None:
+        def etag() -> str:
+            stat = run(store.stat(key))
+            assert stat is not None
+            return stat.etag
+
+        run(store.put(key, b"first"))
+        first = etag()
+        run(store.put(key, b"the second", first))
+        assert aside.get(key) == b"the second"
+        with pytest.raises(AlreadyExists):
+            run(store.put(key, b"the third one", first))
+        assert aside.get(key) == b"the second"
+        second = etag()
+        run(store.delete(key))
+        with pytest.raises(AlreadyExists):
+            run(store.put(key, b"a fourth one", second))
+        assert run(store.stat(key)) is None
 
     def test_get_of_nothing(self, run: Run, store: ObjectStore, key: str) -> None:
         with pytest.raises(NotFound):

@@ -16,7 +16,7 @@ from score.errors import Integrity
 from score.protocol.digests import new_md5, to_base64
 from score.protocol.onward import ONWARD, REQUEST_ID
 from score.protocol.parts import Span
-from score.storage.answers import Retries, clock_skew
+from score.storage.answers import Retries, clock_skew, condition
 from score.storage.azure import xml
 from score.storage.azure.faults import translate
 from score.storage.azure.settings import AzureSettings
@@ -87,17 +87,15 @@ class AzureClient:
         headers = {"range": span.http_range}
         return await self._call("GET", blob, headers=headers, expected=(200, 206, 416), most=span.length)
 
-    async def put(self, blob: str, body: bytes, *, replace: bool = True) -> None:
-        """Put Blob, of a small blob. Without ``replace`` Conflict where there is one."""
+    async def put(self, blob: str, body: bytes, over: str | None = None) -> None:
+        """Put Blob, of a small blob. Conflict where something else is there than ``over``."""
         digest = to_base64(new_md5(body).hexdigest())
         headers = {"x-ms-blob-type": "BlockBlob", "content-type": "application/octet-stream", "content-md5": digest}
-        if not replace:
-            headers["if-none-match"] = "*"
-        await self._call("PUT", blob, headers=headers, body=body, expected=(201,))
+        await self._call("PUT", blob, headers=headers | condition(over), body=body, expected=(201,))
 
-    async def delete(self, blob: str, etag: str = "") -> None:
+    async def delete(self, blob: str, etag: str | None = None) -> None:
         """Delete Blob, with its snapshots. NotFound; Conflict where it has another ETag than the one given."""
-        headers = {"x-ms-delete-snapshots": "include"} | ({"if-match": f'"{etag}"'} if etag else {})
+        headers = {"x-ms-delete-snapshots": "include"} | condition(etag)
         await self._call("DELETE", blob, headers=headers, expected=(202,))
 
     async def set_properties(self, blob: str, headers: Mapping[str, str]) -> None:
@@ -106,7 +104,7 @@ class AzureClient:
 
     async def copy_onto_itself(self, blob: str, etag: str) -> None:
         """Copy Blob from itself, which leaves all as it is but for blocks that were not committed."""
-        headers = {"x-ms-copy-source": self.origin + self.path(blob), "if-match": f'"{etag}"'}
+        headers = {"x-ms-copy-source": self.origin + self.path(blob)} | condition(etag)
         await self._call("PUT", blob, headers=headers, expected=(202,))
 
     async def blocks(self, blob: str) -> Blocks:

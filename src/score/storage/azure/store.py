@@ -25,11 +25,12 @@ from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound, 
 from score.protocol.blocks import UPLOAD_FIELD
 from score.protocol.digests import to_base64
 from score.protocol.parts import Span
-from score.storage.answers import object_stat
+from score.storage.answers import condition, object_stat
 from score.storage.azure.client import AzureClient
 from score.storage.azure.signing import Policy, sign_url
 from score.storage.azure.xml import build_block_list
 from score.storage.base import (
+    NOTHING,
     OVERWRITE,
     Blocks,
     Limits,
@@ -90,11 +91,11 @@ class AzureStore:
     async def get(self, key: str) -> bytes:
         return (await self._client.get(key)).body
 
-    async def put(self, key: str, data: bytes, replace: bool = True) -> None:
+    async def put(self, key: str, data: bytes, over: str | None = None) -> None:
         try:
-            await self._client.put(key, data, replace=replace)
+            await self._client.put(key, data, over)
         except Conflict as error:
-            if replace:
+            if over is None:
                 raise
             raise AlreadyExists(f"There is an object {key} in container {self.name}.", hint=OVERWRITE) from error
 
@@ -228,8 +229,7 @@ class AzureStore:
     ) -> ObjectStat:
         ordered = sorted(parts, key=lambda part: part.number)
         headers = {f"{_META}{UPLOAD_FIELD}": upload, "x-ms-blob-content-type": "application/octet-stream"}
-        if not replace:
-            headers["if-none-match"] = "*"
+        headers |= condition(None if replace else NOTHING)
         gone: Conflict | None = None
         try:
             await self._client.put_block_list(key, build_block_list(part.etag for part in ordered), headers)
@@ -256,7 +256,7 @@ class AzureStore:
         try:
             if blocks.committed:
                 body = build_block_list((block.id for block in blocks.committed), "Committed")
-                await self._client.put_block_list(key, body, {**_kept(answer), "if-match": f'"{etag}"'})
+                await self._client.put_block_list(key, body, _kept(answer) | condition(etag))
             else:
                 await self._client.copy_onto_itself(key, etag)
         except Conflict:
@@ -265,7 +265,7 @@ class AzureStore:
     async def _drop_unborn(self, key: str) -> None:
         """Drop the blocks of a blob that does not exist: one without bytes takes them along."""
         try:
-            headers = {"if-none-match": "*", f"{_META}{_DROPPING}": "blocks"}
+            headers = {f"{_META}{_DROPPING}": "blocks"} | condition(NOTHING)
             made = await self._client.put_block_list(key, build_block_list([]), headers)
             await self._client.delete(key, made.headers.get("etag", "").strip('"'))
         except (Conflict, NotFound):
@@ -275,7 +275,7 @@ class AzureStore:
         answer = await self._client.head(stat.key)
         properties = {name: value for name, value in _kept(answer).items() if not name.startswith(_META)}
         properties["x-ms-blob-content-md5"] = to_base64(md5)
-        await self._client.set_properties(stat.key, {**properties, "if-match": f'"{stat.etag}"'})
+        await self._client.set_properties(stat.key, properties | condition(stat.etag))
         return object_stat(stat.key, await self._client.head(stat.key), _META)
 
     async def open_uploads(self) -> AsyncIterator[OpenUpload]:

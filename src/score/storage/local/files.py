@@ -176,16 +176,15 @@ class Bucket:
         if not os.path.isdir(self.folder):
             raise NotFound(f"Bucket {self.name!r} does not exist.", hint=f"Is the disk of {self.folder} mounted?")
 
-    def place(self, source: str, key: str, replace: bool = True) -> None:
-        """Move the file ``source``, whose bytes are durable, to ``key``: atomic, replacing, durable. Without
-        ``replace`` FileExistsError where something is there; ``source`` stays then, as another name."""
+    def place(self, source: str, key: str) -> None:
+        """Move the file ``source``, whose bytes are durable, to ``key``: atomic, replacing, durable."""
         target = self.locate(key)
         folder = os.path.dirname(target)
         for _ in range(100):
             self.check_there()
             try:
                 make_folders(folder)
-                (os.rename if replace else os.link)(source, target)
+                os.rename(source, target)
             except FileNotFoundError:
                 # A deletion beside us removed the folder while it was empty.
                 if os.path.exists(source):
@@ -196,15 +195,14 @@ class Bucket:
             return
         raise Unavailable(f"The folder of {key!r} vanishes again and again.")
 
-    def write(self, key: str, data: bytes, replace: bool = True) -> None:
-        """Write a small file to ``key``: atomic, replacing, durable. Without ``replace`` FileExistsError where
-        something is there."""
+    def write(self, key: str, data: bytes) -> None:
+        """Write a small file to ``key``: atomic, replacing, durable."""
         self.locate(key)
         self.check_there()
         made = f"{self.scratch}/{self.name}-{uuid.uuid4().hex}"
         try:
             write_new(made, data)
-            self.place(made, key, replace)
+            self.place(made, key)
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(made)

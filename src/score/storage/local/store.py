@@ -28,6 +28,7 @@ from score.errors import AlreadyExists, Integrity, Invalid, NotFound, Refused, S
 from score.protocol.digests import combined_etag, is_md5
 from score.protocol.parts import Span
 from score.storage.base import (
+    NOTHING,
     OVERWRITE,
     Limits,
     ObjectStat,
@@ -125,15 +126,19 @@ class LocalStore:
         """All bytes of a small object."""
         return await self.in_thread(self._read, key, None)
 
-    async def put(self, key: str, data: bytes, replace: bool = True) -> None:
+    async def put(self, key: str, data: bytes, over: str | None = None) -> None:
         """Write a small object, durably."""
 
         def write() -> None:
             with disk_errors(f"Writing {key!r}"):
-                try:
-                    self._bucket.write(key, data, replace)
-                except FileExistsError:
-                    raise AlreadyExists(f"There is an object {key!r}.", hint=OVERWRITE) from None
+                if over is None:
+                    self._bucket.write(key, data)
+                    return
+                with self._uploads.alone(key):
+                    there = self._stat(key)
+                    if (there.etag if there else NOTHING) != over:
+                        raise AlreadyExists(f"There is another object {key!r}.", hint=OVERWRITE)
+                    self._bucket.write(key, data)
 
         await self.in_thread(write)
 

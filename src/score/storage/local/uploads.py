@@ -290,17 +290,10 @@ class Uploads:
 
     @contextmanager
     def alone(self, key: str) -> Iterator[None]:
-        """Within it nobody else makes an object of ``key``. Unavailable where somebody does now."""
+        """Within it nobody else makes an object of ``key`` on a condition; waits for who does."""
         fd = os.open(self._completing, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            try:
-                _lock(fd, int.from_bytes(hashlib.sha256(key.encode()).digest()[:7]), 1)
-            except OSError as error:
-                if error.errno not in _TAKEN:
-                    raise
-                raise Unavailable(
-                    f"Another upload of {key!r} is being completed.", hint="Try again.", retry_after=1
-                ) from None
+            _lock(fd, int.from_bytes(hashlib.sha256(key.encode()).digest()[:7]), 1, wait=True)
             yield
         finally:
             os.close(fd)
@@ -351,14 +344,15 @@ def _no_upload(upload_id: str) -> NotFound:
     return NotFound(f"There is no upload {upload_id[:64]!r} in progress.", hint="Start the upload again.")
 
 
-def _lock(fd: int, start: int, length: int) -> None:
-    """Lock bytes of an open file (0: to infinity) or raise OSError at once where another has them."""
+def _lock(fd: int, start: int, length: int, *, wait: bool = False) -> None:
+    """Lock bytes of an open file (0: to infinity), or raise OSError at once where another has them, unless it is to
+    ``wait``."""
     if hasattr(fcntl, "F_OFD_SETLK"):
         # Linux: the lock belongs to the open file, so it also holds between threads of one process.
         lock = struct.pack("@hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, lock)
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, lock)
     else:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
+        fcntl.lockf(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), length, start)
 
 
 def _write_all(fd: int, pieces: Sequence[bytes], offset: int) -> None:

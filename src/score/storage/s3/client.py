@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
-from score.errors import Integrity, Invalid, ScoreError, Unavailable
+from score.errors import AlreadyExists, Integrity, Invalid, NotFound, ScoreError, Unavailable
 from score.protocol.digests import new_md5, to_base64
 from score.protocol.onward import ONWARD
 from score.protocol.parts import Span
-from score.storage.answers import Retries, clock_skew
-from score.storage.base import StoredPart, UploadId
+from score.storage.answers import Retries, clock_skew, condition
+from score.storage.base import NOTHING, OVERWRITE, StoredPart, UploadId
 from score.storage.http import LARGEST_ANSWER, Answer, Http
 from score.storage.s3 import xml
 from score.storage.s3.credentials import ChainKeys, FixedKeys, KeySource
@@ -94,14 +94,25 @@ class S3Client:
             raise Integrity(f"The store gave {len(answer.body)} bytes of {key} where {span.length} were asked for.")
         return answer.body
 
-    async def put(self, bucket: str, key: str, body: bytes, *, replace: bool = True) -> None:
-        """PUT of a small object. Integrity where the answer is not a store's; without ``replace`` AlreadyExists where
-        there is one, unless the store passes over that wish or refuses it."""
+    async def put(self, bucket: str, key: str, body: bytes, over: str | None = None) -> None:
+        """PUT of a small object. Integrity where the answer is not a store's; AlreadyExists where something else is
+        there than ``over``, unless the store passes over that wish or refuses it."""
 
-        async def call(condition: Mapping[str, str]) -> Answer:
-            return await self._call("PUT", bucket, key, headers=condition, body=body)
+        async def call(headers: Mapping[str, str]) -> Answer:
+            return await self._call("PUT", bucket, key, headers=headers, body=body)
 
-        answer = await self._conditionally(call, replace)
+        try:
+            try:
+                answer = await self._conditionally(call, over)
+            except AlreadyExists:
+                if not over:
+                    raise
+                # Ceph compares it, quotes and all, with an ETag that has none.
+                answer = await call({"if-match": over})
+        except NotFound as error:
+            if not over:
+                raise
+            raise AlreadyExists(error.message, hint=OVERWRITE) from error
         if "etag" not in answer.headers:
             raise Integrity(f"The answer to PUT of {key} in bucket {bucket} has no ETag.", hint=_NO_STORE)
 
@@ -196,19 +207,19 @@ class S3Client:
         ``replace`` AlreadyExists where an object is there, unless the store passes over that wish or refuses it."""
         body = xml.build_completion(parts)
 
-        async def call(condition: Mapping[str, str]) -> str:
+        async def call(headers: Mapping[str, str]) -> str:
             answer = await self._call(
                 "POST",
                 bucket,
                 key,
                 query=[("uploadId", upload)],
-                headers={"content-type": "application/xml", **condition},
+                headers={"content-type": "application/xml", **headers},
                 body=body,
                 read_timeout=max(COMPLETION_TIMEOUT, self.settings.read_timeout),
             )
             return xml.parse_completion(answer.body)
 
-        return await self._conditionally(call, replace)
+        return await self._conditionally(call, None if replace else NOTHING)
 
     async def abort_upload(self, bucket: str, key: str, upload: UploadId) -> None:
         """AbortMultipartUpload. NotFound."""
@@ -226,12 +237,12 @@ class S3Client:
 
     # The wire
 
-    async def _conditionally(self, call: Callable[[Mapping[str, str]], Awaitable[T]], replace: bool) -> T:
-        """``call`` with these headers, which without ``replace`` are the condition that there is no such object, for
-        as long as the store has not refused one."""
-        if not replace and self.takes_conditions:
+    async def _conditionally(self, call: Callable[[Mapping[str, str]], Awaitable[T]], over: str | None) -> T:
+        """``call`` with these headers: the condition that what is there is ``over``, for as long as the store has not
+        refused one."""
+        if over is not None and self.takes_conditions:
             try:
-                return await call({"if-none-match": "*"})
+                return await call(condition(over))
             except Unsupported:
                 self.takes_conditions = False
         return await call({})

@@ -51,7 +51,7 @@ def translate(what: str, status: int, headers: Mapping[str, str], fault: Fault |
     if code in _GONE_CODES or (status == 404 and not code):
         return NotFound(message)
     if code == "PreconditionFailed" or status == 412:
-        return AlreadyExists(message, hint=OVERWRITE)  # there is no other condition
+        return AlreadyExists(message, hint=OVERWRITE)  # all conditions are about that
     if code == "NotImplemented" or status == 501:
         return Unsupported(message)
     if code in _PART_CODES:

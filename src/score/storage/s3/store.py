@@ -101,8 +101,8 @@ class S3Store:
     async def get(self, key: str) -> bytes:
         return await self._client.get(self._bucket, key)
 
-    async def put(self, key: str, data: bytes, replace: bool = True) -> None:
-        await self._client.put(self._bucket, key, data, replace=replace)
+    async def put(self, key: str, data: bytes, over: str | None = None) -> None:
+        await self._client.put(self._bucket, key, data, over)
 
     async def delete(self, *keys: str) -> None:
         together = [key for key in keys if representable(key)] if len(keys) > 1 else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,24 +36,39 @@ class SameMoment:
 
 
 class Meanwhile:
-    """A bucket of state in which something is done just before a final specification is written."""
+    """A bucket of state in which something is done just before a final specification is written, at the first try to
+    do so, the second, ..."""
 
-    def __init__(self, store: ObjectStore, deed: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, store: ObjectStore, *deeds: Callable[[], Awaitable[None]] | None) -> None:
         self._store = store
-        self._deed = deed
+        self._deeds = list(deeds)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     async def put(self, key: str, *given: Any) -> None:
-        if key.startswith(LAYOUT.data_prefix):
-            await self._deed()
+        if key.startswith(LAYOUT.data_prefix) and self._deeds and (deed := self._deeds.pop(0)) is not None:
+            await deed()
         await self._store.put(key, *given)
 
 
-async def start_two(site: Site, *overwrite: bool) -> tuple[Upload, Upload]:
+class Forgetful:
+    """A bucket of state behind something that changes its ETags, so that the store knows none of them."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def stat(self, key: str) -> ObjectStat | None:
+        found = await self._store.stat(key)
+        return found and replace(found, etag=found.etag + "-gzip")
+
+
+async def start_two(site: Site, *overwrite: bool, object_id: str = "") -> tuple[Upload, Upload]:
     """Two uploads of one object, started by two servers at the same moment; whether each may replace an object."""
-    object_id, state = await site.register(), SameMoment(site.state, 2)
+    object_id, state = object_id or await site.register(), SameMoment(site.state, 2)
     starts = [site.server(state=state).start(object_id, SIZE, overwrite=may) for may in overwrite or (False, False)]
     first, second = [json.loads(document) for document in await asyncio.gather(*starts)]
     return site.upload_of(first), site.upload_of(second)
@@ -138,9 +154,94 @@ def test_the_same_bytes_that_came_at_the_same_moment_are_no_other_object(run: Ru
         for upload in (first, second):
             for number, piece in enumerate(DATA, 1):
                 await upload.finish(number, piece)
-        await site.server(state=Meanwhile(site.state, second.complete)).complete(first.object_id, first.id)
-        await first.check_complete()
+        late = site.server(state=Meanwhile(site.state, second.complete)).complete(first.object_id, first.id)
+        if site.etags_are_md5s or isinstance(site.objects, Opaque):
+            await late
+            await first.check_complete()
+            await first.complete()
+        else:  # nobody can tell that they are the same
+            with pytest.raises(AlreadyExists):
+                await late
+            await second.check_complete()
+
+    run(test)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_of_two_that_may_replace_and_end_at_the_same_moment_one_does(run: Run, there: bool) -> None:
+    """The parts of the first are joined; then the second is completed, just before the first one's ``.meta`` is
+    written, where there is none, or one of an older object."""
+
+    async def test(site: Site) -> None:
+        object_id = await site.register()
+        if there:
+            older = site.upload_of(json.loads(await site.server().start(object_id, 3)))
+            await older.finish(1, b"old")
+            await older.complete()
+        first, second = await start_two(site, True, True, object_id=object_id)
+        other = [DATA[0][::-1], b"another."]
+        for upload, pieces in ((first, DATA), (second, other)):
+            for number, piece in enumerate(pieces, 1):
+                await upload.finish(number, piece)
+        late = site.server(state=Meanwhile(site.state, *([None] if there else []), second.complete))
+        with pytest.raises(AlreadyExists, match=f"The object {first.object_id} exists"):
+            await late.complete(first.object_id, first.id)
+        await second.check_complete(*other)
+        assert await site.objects.read(LAYOUT.object(first.object_id), Span(PART, 8)) == other[1]
+
+    run(test)
+
+
+def test_what_comes_between_two_uploads_is_no_reason_to_refuse_the_later(run: Run) -> None:
+    """A ``.meta`` that is late itself, of an object that is gone again by then."""
+
+    async def test(site: Site) -> None:
+        first, second = await start_two(site, True, True)
+        other = [DATA[0][::-1], b"another."]
+        for upload, pieces in ((first, DATA), (second, other)):
+            for number, piece in enumerate(pieces, 1):
+                await upload.finish(number, piece)
         await first.complete()
+        older = await site.state.get(LAYOUT.meta(first.object_id))
+
+        async def come_late() -> None:
+            await site.state.put(LAYOUT.meta(first.object_id), older + b" ")
+
+        late = site.server(state=Meanwhile(site.state, come_late, come_late, come_late))
+        await late.complete(second.object_id, second.id)
+        await second.check_complete(*other)
+
+    run(test)
+
+
+def test_a_store_that_knows_none_of_its_etags_is_written_to_all_the_same(run: Run) -> None:
+    async def test(site: Site) -> None:
+        first, second = await start_two(site, True, True)
+        for upload in (first, second):
+            for number, piece in enumerate(DATA, 1):
+                await upload.finish(number, piece)
+        await first.complete()
+        await site.server(state=Forgetful(site.state)).complete(second.object_id, second.id)
+        await second.check_complete()
+
+    run(test)
+
+
+def test_an_object_that_is_removed_as_its_upload_ends_is_not_told_of(run: Run) -> None:
+    """Where there is a ``.meta``, of an object before it."""
+
+    async def test(site: Site) -> None:
+        first, second = await start_two(site, True, True)
+        for upload in (first, second):
+            for number, piece in enumerate(DATA, 1):
+                await upload.finish(number, piece)
+        await first.complete()
+
+        async def remove() -> None:
+            await site.objects.delete(LAYOUT.object(first.object_id))
+
+        with pytest.raises(NotFound):
+            await site.server(state=Meanwhile(site.state, remove)).complete(second.object_id, second.id)
 
     run(test)
 
