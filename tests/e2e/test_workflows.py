@@ -163,6 +163,7 @@ class TestSnakemake:
         self.engine(folder, site)
         assert (folder / "by-name.txt").read_text().split()[0] == md5_of(published.paths[0])
         assert site.has_object(result.id)
+        assert not site.score.seen(path="^/listing")
         site.publish(result)
 
         site.score.forget()
@@ -224,16 +225,20 @@ class TestSnakemake:
     def test_an_output_may_be_younger_than_the_list_of_the_server(
         self, site: Site, result: Registered, tmp_path: Path
     ) -> None:
-        """Only that list tells the age of what is not published; and waits are told of."""
+        """Only that list tells the age of what is not published, where the server is one of the reference; and waits
+        are told of."""
         snakefile(
             tmp_path,
             f'rule:\n    output: storage.score("score://{result.id}")\n    shell: "echo 6000000 > {{output}}"\n',
         )
-        site.score.inject(Answer(200, b"[]"), path="^/listing", times=None)
         site.score.inject(Answer.unavailable(), path="^/upload/")
         said = self.engine(tmp_path, site)
         assert "Once more in" in said
         assert site.has_object(result.id)
+        site.score.inject(Answer(200, b"[]"), path="^/listing", times=None)
+        site.score.inject(Answer(200, b"true"), method="GET", path=f"^/upload/{result.id}$", times=None)
+        assert "Nothing to be done" in self.engine(tmp_path, site)
+        assert site.score.seen(path="^/listing")
 
     @pytest.mark.parametrize("query", ["score://x", "score://../etc/passwd", "score://a/b/c/d", "s3://a/b/c"])
     def test_queries_that_are_none(self, site: Site, tmp_path: Path, query: str) -> None:

@@ -11,7 +11,7 @@ object is there ends such an upload too: its size is checked, and its MD5 writte
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeGuard
 
 from score.broker import audit
@@ -42,19 +42,20 @@ class BlockUploads:
         self._layout = layout
         self._url_life = url_life
 
-    async def exists(self, object_id: str) -> bool:
-        """Whether the object was uploaded to the end. One that is committed, but not yet ended, is ended here."""
+    async def completed(self, object_id: str) -> datetime | None:
+        """When the object was uploaded to the end; None where it was not. Here it is ended where it is committed, but
+        not yet ended."""
         check_object_id(object_id)
         stat = await self._objects.stat(self._layout.object(object_id))
         if stat is None or stat.content_md5 is not None:
-            return stat is not None
+            return stat.last_modified if stat else None
         begun = await self._latest(object_id)
         if begun is None or begun.replaces == stat.etag or not _may_be_of(stat, begun):
-            return True  # another tool put it there, or another upload, whose client has not ended it yet
+            return stat.last_modified  # another tool, or another upload, whose client has not ended it yet
         if stat.size != begun.object_size:
-            return False
+            return None
         await self._end(begun, stat)
-        return True
+        return stat.last_modified
 
     async def start(
         self, object_id: str, size: int, md5: str | None = None, overwrite: bool = False, *, afresh: bool = False

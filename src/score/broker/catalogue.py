@@ -84,7 +84,7 @@ class Catalogue:
 
             async def look(file: RegisteredFile) -> bool:
                 async with turn:
-                    return await self._uploads.exists(file.object_id)
+                    return await self._uploads.completed(file.object_id) is not None
 
             uploaded = list(await asyncio.gather(*map(look, some)))
         return Contents(allowed, state, some, uploaded, len(files))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from score.broker import audit
 from score.broker.access import Access
@@ -71,11 +71,12 @@ class Uploads:
             objects, state, access, layout, self._begun, self._finished, completions or Work()
         )
 
-    async def exists(self, object_id: str) -> bool:
-        """Whether the object was uploaded to the end: its final ``.meta`` is there."""
+    async def completed(self, object_id: str) -> datetime | None:
+        """When the object was uploaded to the end: its final ``.meta`` is there. None where it was not."""
         check_object_id(object_id)
         key = self._layout.meta(object_id)
-        return any(await asyncio.gather(*[place.state.stat(key) for place in self._places]))
+        found = await asyncio.gather(*[place.state.stat(key) for place in self._places])
+        return next((stat.last_modified for stat in found if stat is not None), None)
 
     async def start(
         self, object_id: str, size: int, md5: str | None = None, overwrite: bool = False, *, afresh: bool = False

@@ -34,6 +34,7 @@ from score.protocol.wire import (
 from score.transfer.http import (
     Http,
     Timeouts,
+    last_modified,
     one_line,
     place,
     refusal_message,
@@ -174,7 +175,15 @@ class Score:
 
     def exists(self, object_id: str) -> bool:
         """Whether the object is in the store."""
-        return self._to.call("GET", f"/upload/{_id(object_id)}").data.strip() == b"true"
+        return self._exists(object_id).data.strip() == b"true"
+
+    def completed(self, object_id: str) -> datetime | None:
+        """When the object was uploaded to the end; None where it was not, or where the server does not tell, as
+        those of the reference."""
+        return last_modified(self._exists(object_id))
+
+    def _exists(self, object_id: str) -> BaseHTTPResponse:
+        return self._to.call("GET", f"/upload/{_id(object_id)}")
 
     def status(self, object_id: str, size: int) -> Progress:
         """The upload in progress. NotFound where there is none, Conflict where it has another size."""

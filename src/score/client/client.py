@@ -6,7 +6,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Container, Iterable, Iterator, Sized
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -45,7 +44,7 @@ from score.transfer.budget import Budget
 from score.transfer.engine import Engine
 from score.transfer.events import Event, Listener, ignore
 from score.transfer.files import TEMPORARY, translated
-from score.transfer.http import Http
+from score.transfer.http import Http, last_modified
 from score.transfer.journal import places
 from score.transfer.lock import held
 from score.transfer.outage import Outage
@@ -293,8 +292,8 @@ class Client:
     def modified(self, object_id: str) -> datetime:
         """When the object came into the store, by the store's clock. Raises NotFound.
 
-        Costs the answer to :meth:`list` where the object may not be read, as before its analysis is published; raises
-        NotReady where that is older than the object.
+        Of a server of the reference it costs the answer to :meth:`list`, where the object may not be read, as before
+        its analysis is published; raises NotReady where that is older than the object.
         """
         try:
             url = self.url(object_id)
@@ -302,11 +301,15 @@ class Client:
                 lambda: self.http.request("GET", url, stream=True), f"{object_id}: its age"
             )
             response.close()  # only its head is wanted
-            when = response.headers.get("Last-Modified")
-            if response.status < 300 and when:
-                return parsedate_to_datetime(when)
+            if response.status < 300 and (when := last_modified(response)):
+                return when
         except (Conflict, Forbidden, Refused):
             pass
+        with contextlib.suppress(Unauthenticated, Forbidden):  # who may not upload is not told so
+            if when := self.engine.persist(
+                lambda: self.score.completed(object_id), f"{object_id}: asking for its age"
+            ):
+                return when
         for listed in self.list():
             if listed.id == object_id:
                 return datetime.fromtimestamp(listed.last_modified / 1000, UTC)

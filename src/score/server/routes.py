@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from dataclasses import dataclass
+from email.utils import format_datetime
 from typing import Annotated
 
 from fastapi import FastAPI, Query
@@ -215,9 +216,11 @@ def add_score_routes(app: FastAPI, broker: Broker) -> None:
 
     @app.get("/upload/{object_id}", tags=["upload"])
     async def exists(request: Request, object_id: str) -> Response:
-        """Was the object uploaded to the end: true or false."""
+        """Was the object uploaded to the end: true or false. `Last-Modified` says when."""
         await access.upload(bearer(request), object_id)
-        return Response(b"true" if await uploads.exists(object_id) else b"false", media_type="application/json")
+        when = await uploads.completed(object_id)
+        headers = {"Last-Modified": format_datetime(when, usegmt=True)} if when else {}
+        return Response(b"true" if when else b"false", headers=headers, media_type="application/json")
 
     @app.delete("/admin/objects/{object_id}", tags=["service"])
     async def remove(request: Request, object_id: str) -> Response:

@@ -279,6 +279,13 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     return None
 
 
+def last_modified(response: BaseHTTPResponse) -> datetime | None:
+    """What ``Last-Modified`` says, None where it is missing or nonsense."""
+    with contextlib.suppress(ValueError):
+        return parsedate_to_datetime(response.headers.get("Last-Modified", "")).astimezone(UTC)
+    return None
+
+
 def one_line(text: str, longest: int) -> str:
     """The first of what another side says, as characters that can be seen: it goes to terminals and into reports."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:longest]

@@ -81,10 +81,10 @@ def test_calls_of_one_upload_go_to_any_server(opening: Callable[[], Pair], tmp_p
                 sent.discard(number)
             progress = await any_server().status(object_id, len(data))
             assert {one.part_number for one in progress.parts if one.source_md5} == sent
-            assert not await any_server().exists(object_id)
+            assert not await any_server().completed(object_id)
         await any_server().complete(object_id, spec["uploadId"])
         await any_server().complete(object_id, spec["uploadId"])
-        assert await any_server().exists(object_id)
+        assert await any_server().completed(object_id)
         final = json.loads(await pair[1].get(LAYOUT.meta(object_id)))
         assert final["objectSize"] == len(data)
         stat = await pair[0].stat(LAYOUT.object(object_id))
@@ -130,17 +130,17 @@ def test_calls_of_one_upload_to_azure_go_to_any_server(azurite: Azurite, tmp_pat
             progress = await any_server().status(object_id, len(data))
             assert {one.span for one in progress.parts if one.source_md5} == sent
             assert progress.upload_id == spec["uploadId"]
-            assert not await any_server().exists(object_id)
+            assert not await any_server().completed(object_id)
             put(dice.choice(progress.parts).url, f"block&blockid={quote(ids[span], safe='')}", piece(data, span))
             sent.add(span)
         with pytest.raises(Conflict, match="not committed"):
             await any_server().complete(object_id, spec["uploadId"])
         put(spec["parts"][0]["url"], "blocklist", build_block_list(ids.values()), upload=spec["uploadId"])
         if dice.random() < 0.5:
-            assert await any_server().exists(object_id)  # which ends it, as a completion does
+            assert await any_server().completed(object_id)  # which ends it, as a completion does
         await any_server().complete(object_id, spec["uploadId"])
         await any_server().complete(object_id, spec["uploadId"])
-        assert await any_server().exists(object_id)
+        assert await any_server().completed(object_id)
         assert azurite.call("GET", f"{container}/{object_id}")[1] == data
         stat = await store.stat(object_id)
         assert stat is not None
@@ -225,7 +225,7 @@ def test_what_one_upload_to_azure_committed_is_not_taken_for_that_of_another(
             for span, block in ids.items():
                 put(url, f"block&blockid={quote(block, safe='')}", piece(content, span))
             put(url, "blocklist", build_block_list(ids.values()), upload=winner)
-            assert await uploads.exists(object_id)
+            assert await uploads.completed(object_id)
             await uploads.drop(object_id, UploadId(loser))
             await uploads.complete(object_id, winner)
             stat = await store.stat(object_id)

@@ -272,13 +272,20 @@ class TestLooking:
             assert client.exists(stored)
 
     def test_at_its_age(self, client: Client, stored: str, site: FaultyScore) -> None:
-        """By the head of the object; where there is no URL, by the list."""
+        """By the head of the object; where there is no URL, by what the server says, and where that is one of the
+        reference, by the list."""
         then = datetime(2026, 11, 25, 2, 0, tzinfo=UTC)
         head = {"Last-Modified": "Wed, 25 Nov 2026 02:00:00 GMT"}
         site.traffic.inject(Answer(200, DATA, head), method="GET", path="/store/")
         assert client.modified(stored) == then
         for status in (400, 403):  # it is not published; the token is for uploads only
             site.traffic.inject(Answer(status, b"{}"), method="GET", path="^/download/")
+            site.traffic.inject(Answer(200, b"true", head), method="GET", path="^/upload/")
+            assert client.modified(stored) == then
+            assert not site.traffic.seen(path="^/listing")
+        for answer in (Answer(403, b"{}"), Answer(200, b"true", {"Last-Modified": "lately"})):
+            site.traffic.inject(Answer(400, b"{}"), method="GET", path="^/download/")
+            site.traffic.inject(answer, method="GET", path="^/upload/")
             assert client.modified(stored) == datetime(1970, 1, 1, tzinfo=UTC)
         with pytest.raises(NotFound):
             client.modified(name_of(404))

@@ -175,7 +175,7 @@ class StorageObject(StorageObjectRead, StorageObjectWrite, StorageObjectGlob):
             return False
 
     def mtime(self) -> float:
-        """When it came into the store; now for what came since the server made its list."""
+        """When it came into the store; now for what came since a server of the reference made its list."""
         try:
             return self.provider.client.modified(self._id).timestamp()
         except NotReady:

@@ -27,12 +27,12 @@ def test_an_upload_in_any_order_of_parts(run: Callable[[Test], None]) -> None:
             (0, 5 * MIB), (5 * MIB, 5 * MIB), (10 * MIB, 7),
         ]  # fmt: skip
         for number in (3, 1, 2):
-            assert not await uploads.exists(object_id)
+            assert not await uploads.completed(object_id)
             await site.put_part(uploads, spec, number, data[number - 1])
         progress = await uploads.status(object_id, len(whole))
         assert [(part.md5, part.source_md5) for part in progress.parts] == [(md5(one), md5(one)) for one in data]
         await uploads.complete(object_id, spec["uploadId"])
-        assert await uploads.exists(object_id)
+        assert await uploads.completed(object_id)
         assert await site.keys() == []
         final = await site.final(object_id)
         assert [(part["url"], part["sourceMd5"]) for part in final["parts"]] == [(None, md5(one)) for one in data]

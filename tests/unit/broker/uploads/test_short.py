@@ -25,7 +25,7 @@ class TestShort:
             uploads = site.server()
             spec = await start(uploads, object_id, 5 * MIB + 1)
             for number, data, completed in ((2, b"z", False), (1, bytes(5 * MIB), True), (1, bytes(5 * MIB), True)):
-                if not await uploads.exists(object_id):
+                if not await uploads.completed(object_id):
                     await site.send(spec["parts"][number - 1], data)
                 told = md5(data), md5(data)
                 assert (
@@ -165,7 +165,7 @@ class TestShort:
                 await site.send(spec["parts"][0], b"abcd")
             with pytest.raises((Integrity, Conflict)):
                 await uploads.finish_part(object_id, spec["uploadId"], 1, md5(b"abcd"), md5(b"abcd"), complete=True)
-            assert not await uploads.exists(object_id)
+            assert not await uploads.completed(object_id)
             again = await start(uploads, object_id, 3, overwrite=True)
             await site.put_part(uploads, again, 1, b"abc")
             await uploads.complete(object_id, again["uploadId"])
@@ -181,7 +181,7 @@ class TestShort:
             await site.send(spec["parts"][0], b"abc")
             with pytest.raises(Conflict, match="another MD5"):
                 await uploads.finish_part(object_id, spec["uploadId"], 1, md5(b"xyz"), md5(b"abc"), complete=True)
-            assert not await uploads.exists(object_id)
+            assert not await uploads.completed(object_id)
 
         run(test)
 
@@ -264,7 +264,7 @@ class TestSmall:
             told = await self.begun(site, site.server())
             with pytest.raises((Integrity, Conflict, NotFound)):
                 await site.server().finish_part(*told, size=4, complete=True)
-            assert not await site.server().exists(told[0])
+            assert not await site.server().completed(told[0])
             with suppress(AlreadyExists):  # S3 has joined the part, and this finishes it
                 again = await start(site.server(), told[0], 3, md5=self.ABC)
                 await site.send(again["parts"][0], b"abc")
@@ -302,11 +302,11 @@ class TestSmall:
         async def test(site: Site) -> None:
             one, told = await self.left_by_a_crash(site)
             uploads = one.server()
-            assert not await uploads.exists(told[0])
+            assert not await uploads.completed(told[0])
             for size, other in ((3, md5(b"xyz")), (4, self.ABC), (3, None)):
                 with refused(AlreadyExists):
                     await start(uploads, told[0], size, md5=other, afresh=afresh)
-                assert not await uploads.exists(told[0])
+                assert not await uploads.completed(told[0])
             with refused(AlreadyExists):
                 await start(uploads, told[0], 3, md5=self.ABC, afresh=afresh)
             final = await one.final(told[0])
@@ -343,7 +343,7 @@ class TestSmall:
             await one.publish()
             with refused(NotReady):
                 await start(one.server(), told[0], 3, md5=self.ABC)
-            assert not await one.server().exists(told[0])
+            assert not await one.server().completed(told[0])
 
         run(test)
 

@@ -57,7 +57,7 @@ def test_state_written_by_the_reference_is_gone_on_with(run: Callable[[Test], No
         await site.put_part(uploads, spec, 2, b"12345")
         await site.put_part(uploads, spec, 1, bytes(20 * MIB))
         await uploads.complete(object_id, upload)
-        assert await uploads.exists(object_id)
+        assert await uploads.completed(object_id)
 
     run(test)
 
