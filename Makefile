@@ -20,7 +20,7 @@ demo: $(READY) ## The main job: real files go up, are published, come down again
 	@$(PY) tools/demo.py
 
 test: $(READY) ## The tests (SCORE_REQUIRE=all: a missing real component is a failure)
-	$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(READY) ## Formatting, lint, types, import rules, the tree, dependencies
 	$(VENV)/bin/ruff format --check .

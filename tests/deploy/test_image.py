@@ -31,8 +31,7 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 STRANGER = "4711:4711"
 
-pytestmark = [pytest.mark.needs("debootstrap"), pytest.mark.xdist_group("image")]
-"""One worker builds the images."""
+pytestmark = pytest.mark.needs("debootstrap")
 
 REFERENCE = {
     "SPRING_PROFILES_ACTIVE": "amazon,collaboratory,prod",
