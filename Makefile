@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 READY  := $(VENV)/.ready
 PY     := $(VENV)/bin/python
-# Processes that share the tests out
-WORKERS ?= 2
+# Processes that share the tests out, more than processors: many tests wait for a program
+WORKERS ?= 3
 # The commands that need nothing that only POSIX systems have
 COMMANDS := $(patsubst src/score/cli/%.py,-m score.cli.%,$(filter-out %/__init__.py %/mount.py %/daemon.py,$(wildcard src/score/cli/*.py)))
 # Extra arguments for pytest: make test ARGS="-k part_arithmetic"
@@ -20,7 +20,7 @@ demo: $(READY) ## The main job: real files go up, are published, come down again
 	@$(PY) tools/demo.py
 
 test: $(READY) ## The tests (SCORE_REQUIRE=all: a missing real component is a failure)
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY) ## Formatting, lint, types, import rules, the tree, dependencies
 	$(VENV)/bin/ruff format --check .

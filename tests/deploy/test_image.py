@@ -69,6 +69,7 @@ def debian() -> Iterator[Path]:
         base = Path(folder) / "debian"
         command = [str(find("debootstrap")), "--variant=minbase", "trixie", str(base)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        (base / "etc/dpkg/dpkg.cfg.d/image").write_text("force-unsafe-io\n")  # as the images of Debian have it
         yield base
 
 
