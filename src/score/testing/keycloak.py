@@ -36,7 +36,10 @@ _OPTIONS = (
     *("--add-opens=java.base/java.util=ALL-UNNAMED", "--add-opens=java.base/java.util.concurrent=ALL-UNNAMED"),
     "--add-opens=java.base/java.security=ALL-UNNAMED",
 )
-_START = ("start", "--optimized", "--http-enabled=true", "--hostname-strict=false", "--hostname-strict-https=false")
+_START = (
+    *("start", "--optimized", "--http-enabled=true", "--hostname-strict=false", "--hostname-strict-https=false"),
+    "--db-pool-min-size=1",  # the database in memory ends with its last connection, which idle ones do in minutes
+)
 
 
 @dataclass(frozen=True, slots=True)

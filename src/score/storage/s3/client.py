@@ -244,7 +244,9 @@ class S3Client:
             try:
                 return await call(condition(over))
             except Unsupported:
+                done = await call({})
                 self.takes_conditions = False
+                return done
         return await call({})
 
     async def _call(

@@ -20,6 +20,7 @@ _PASSING_CODES = frozenset(
     }
 )
 _GONE_CODES = frozenset({"NoSuchKey", "NoSuchUpload"})
+_UNSUPPORTED_CODES = frozenset({"InvalidArgument", "InvalidRequest", "MethodNotAllowed", "NotImplemented"})
 _PART_CODES = frozenset({"EntityTooSmall", "InvalidPart", "InvalidPartOrder"})
 _HINTS = {
     "AccessDenied": "Check that the account may use this bucket in this way.",
@@ -35,7 +36,7 @@ _HINTS = {
 
 
 class Unsupported(Refused):
-    """The store does not have what a header asks for, and says so."""
+    """The store does not have what is asked for, and says so; perhaps it has the rest of it."""
 
 
 def translate(what: str, status: int, headers: Mapping[str, str], fault: Fault | None, now: datetime) -> ScoreError:
@@ -52,7 +53,7 @@ def translate(what: str, status: int, headers: Mapping[str, str], fault: Fault |
         return NotFound(message)
     if code == "PreconditionFailed" or status == 412:
         return AlreadyExists(message, hint=OVERWRITE)  # all conditions are about that
-    if code == "NotImplemented" or status == 501:
+    if code in _UNSUPPORTED_CODES or status == 501:
         return Unsupported(message)
     if code in _PART_CODES:
         return Conflict(message)

@@ -14,7 +14,7 @@ import pytest
 
 from score.errors import AlreadyExists, Conflict, Integrity, Invalid, NotFound, Refused, ScoreError, Unavailable
 from score.protocol.parts import Span
-from score.storage.base import ObjectStat, StoredPart, UploadId, stored_part
+from score.storage.base import NOTHING, ObjectStat, StoredPart, UploadId, stored_part
 from score.storage.s3.client import S3Client
 from score.storage.s3.settings import S3Settings
 from score.storage.s3.store import S3Store, multipart_etag
@@ -359,17 +359,38 @@ def test_amazon_is_asked_again_where_the_object_changes_just_then(proxy: FaultPr
     assert conditions(proxy) == ["*", "*"]
 
 
-def test_a_store_that_takes_no_conditions_is_not_told_again(proxy: FaultProxy, settings: S3Settings) -> None:
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(501, "NotImplemented"), (400, "InvalidArgument"), (400, "InvalidRequest"), (405, "MethodNotAllowed")],
+)
+def test_a_store_that_takes_no_conditions_is_not_told_again(
+    proxy: FaultProxy, settings: S3Settings, status: int, code: str
+) -> None:
     async def twice(store: S3Store) -> None:
         for _ in range(2):
             proxy.traffic.inject(Answer(404), method="HEAD")
             proxy.traffic.inject(found(5, ETAG), method="HEAD")
             assert (await keep(store)).etag == ETAG
 
-    proxy.traffic.inject(Answer.s3(501, "NotImplemented", "A header you provided is not implemented."), method="POST")
+    proxy.traffic.inject(Answer.s3(status, code, "A header you provided is not implemented."), method="POST")
     proxy.traffic.inject(Answer(200, COMPLETED % str(ETAG).encode()), method="POST", times=2)
     run(settings, twice)
     assert conditions(proxy) == ["*", None, None]
+
+
+def test_what_is_refused_without_a_condition_too_says_nothing_of_conditions(
+    proxy: FaultProxy, settings: S3Settings
+) -> None:
+    async def work(store: S3Store) -> None:
+        with pytest.raises(Refused):
+            await store.put("data/key", b"body", NOTHING)
+        await store.put("data/key", b"body", NOTHING)
+
+    proxy.traffic.inject(Answer.s3(400, "InvalidArgument", "No."), method="PUT", times=2)
+    proxy.traffic.inject(Answer(200, b"", {"ETag": '"d41d8cd98f00b204e9800998ecf8427e"'}), method="PUT")
+    run(settings, work)
+    told = [exchange.headers.get("if-none-match") for exchange in proxy.traffic.seen(method="PUT")]
+    assert told == ["*", None, "*"]
 
 
 GONE = Answer.s3(404, "NoSuchUpload", "It is gone.")
