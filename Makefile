@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 READY  := $(VENV)/.ready
 PY     := $(VENV)/bin/python
-# Processes that share the tests out, more than processors: many tests wait for a program
-WORKERS ?= 3
+# Processes that share the tests out
+WORKERS ?= 2
 # The commands that need nothing that only POSIX systems have
 COMMANDS := $(patsubst src/score/cli/%.py,-m score.cli.%,$(filter-out %/__init__.py %/mount.py %/daemon.py,$(wildcard src/score/cli/*.py)))
 # Extra arguments for pytest: make test ARGS="-k part_arithmetic"
