@@ -136,6 +136,11 @@ class Upload:
         await self.site.server().finish_part(self.object_id, self.id, number, md5(data), etag)
         return etag
 
+    async def finish_all(self, pieces: Sequence[bytes]) -> None:
+        """These parts, in order."""
+        for number, piece in enumerate(pieces, 1):
+            await self.finish(number, piece)
+
     async def record(self, number: int, given: str, etag: str) -> None:
         """Write a record past our own checks, as the reference does."""
         part = FinishedPart(part_number=number, md5=given, etag=etag)
@@ -221,8 +226,7 @@ def make_site(store_kind: str) -> Callable[..., Site]:
 async def crashed(site: Site, object_id: str = "") -> Upload:
     """An upload whose server died when it had joined the parts."""
     upload = await site.start(object_id or await site.register(SIZE))
-    for number, piece in enumerate(DATA, 1):
-        await upload.finish(number, piece)
+    await upload.finish_all(DATA)
     with pytest.raises(Crash):
         await site.server(objects=Dying(site.objects, "complete", after=True)).complete(upload.object_id, upload.id)
     return upload

@@ -153,8 +153,7 @@ def test_an_upload_that_the_store_has_dropped_is_none_in_progress(run: Run) -> N
         with pytest.raises(NotFound, match="No such upload"):
             await upload.finished()
         again = await site.start(upload.object_id)
-        for number, piece in enumerate(DATA, 1):
-            await again.finish(number, piece)
+        await again.finish_all(DATA)
         await again.complete()
         await again.check_complete()
 

@@ -17,6 +17,8 @@ from score.storage.base import ObjectStat, ObjectStore, Prefix
 from ..conftest import LAYOUT
 from .conftest import DATA, PART, SIZE, Crash, Dying, Opaque, Run, Site, Upload
 
+OTHER = [DATA[0][::-1], b"another."]
+
 
 class SameMoment:
     """A bucket of state that answers none of so many starts before all of them have looked for other uploads."""
@@ -77,10 +79,8 @@ async def start_two(site: Site, *overwrite: bool, object_id: str = "") -> tuple[
 def test_of_two_that_were_started_at_the_same_moment_the_later_replaces_nothing(run: Run) -> None:
     async def test(site: Site) -> None:
         first, second = await start_two(site)
-        other = [DATA[0][::-1], b"another."]
-        for upload, pieces in ((first, DATA), (second, other)):
-            for number, piece in enumerate(pieces, 1):
-                await upload.finish(number, piece)
+        await first.finish_all(DATA)
+        await second.finish_all(OTHER)
         await first.complete()
         with pytest.raises(AlreadyExists, match=f"The object {first.object_id} exists"):
             await second.complete()
@@ -90,10 +90,9 @@ def test_of_two_that_were_started_at_the_same_moment_the_later_replaces_nothing(
         with pytest.raises(NotFound):
             await second.complete()
         again = site.upload_of(json.loads(await site.server().start(first.object_id, SIZE, overwrite=True)))
-        for number, piece in enumerate(other, 1):
-            await again.finish(number, piece)
+        await again.finish_all(OTHER)
         await again.complete()
-        await again.check_complete(*other)
+        await again.check_complete(*OTHER)
 
     run(test)
 
@@ -101,9 +100,8 @@ def test_of_two_that_were_started_at_the_same_moment_the_later_replaces_nothing(
 def test_of_two_of_the_same_bytes_both_are_completed(run: Run) -> None:
     async def test(site: Site) -> None:
         first, second = await start_two(site)
-        for upload in (first, second):
-            for number, piece in enumerate(DATA, 1):
-                await upload.finish(number, piece)
+        await first.finish_all(DATA)
+        await second.finish_all(DATA)
         await first.complete()
         if site.etags_are_md5s or isinstance(site.objects, Opaque):
             await second.complete()
@@ -121,11 +119,10 @@ def test_of_two_that_may_replace_the_later_does(run: Run) -> None:
 
     async def test(site: Site) -> None:
         first, second = await start_two(site, True, True)
-        for upload, pieces in ((first, DATA), (second, [DATA[0][::-1], b"another."])):
-            for number, piece in enumerate(pieces, 1):
-                await upload.finish(number, piece)
+        for upload, pieces in ((first, DATA), (second, OTHER)):
+            await upload.finish_all(pieces)
             await upload.complete()
-        await second.check_complete(DATA[0][::-1], b"another.")
+        await second.check_complete(*OTHER)
 
     run(test)
 
@@ -135,15 +132,13 @@ def test_what_is_replaced_as_it_is_completed_is_not_told_of_the_object_that_is_t
 
     async def test(site: Site) -> None:
         first, second = await start_two(site, False, True)
-        other = [DATA[0][::-1], b"another."]
-        for upload, pieces in ((first, DATA), (second, other)):
-            for number, piece in enumerate(pieces, 1):
-                await upload.finish(number, piece)
+        await first.finish_all(DATA)
+        await second.finish_all(OTHER)
         late = site.server(state=Meanwhile(site.state, second.complete))
         with pytest.raises(AlreadyExists, match=f"The object {first.object_id} exists"):
             await late.complete(first.object_id, first.id)
-        await second.check_complete(*other)
-        assert await site.objects.read(LAYOUT.object(first.object_id), Span(PART, 8)) == other[1]
+        await second.check_complete(*OTHER)
+        assert await site.objects.read(LAYOUT.object(first.object_id), Span(PART, 8)) == OTHER[1]
 
     run(test)
 
@@ -151,9 +146,8 @@ def test_what_is_replaced_as_it_is_completed_is_not_told_of_the_object_that_is_t
 def test_the_same_bytes_that_came_at_the_same_moment_are_no_other_object(run: Run) -> None:
     async def test(site: Site) -> None:
         first, second = await start_two(site, False, True)
-        for upload in (first, second):
-            for number, piece in enumerate(DATA, 1):
-                await upload.finish(number, piece)
+        await first.finish_all(DATA)
+        await second.finish_all(DATA)
         late = site.server(state=Meanwhile(site.state, second.complete)).complete(first.object_id, first.id)
         if site.etags_are_md5s or isinstance(site.objects, Opaque):
             await late
@@ -179,15 +173,13 @@ def test_of_two_that_may_replace_and_end_at_the_same_moment_one_does(run: Run, t
             await older.finish(1, b"old")
             await older.complete()
         first, second = await start_two(site, True, True, object_id=object_id)
-        other = [DATA[0][::-1], b"another."]
-        for upload, pieces in ((first, DATA), (second, other)):
-            for number, piece in enumerate(pieces, 1):
-                await upload.finish(number, piece)
+        await first.finish_all(DATA)
+        await second.finish_all(OTHER)
         late = site.server(state=Meanwhile(site.state, *([None] if there else []), second.complete))
         with pytest.raises(AlreadyExists, match=f"The object {first.object_id} exists"):
             await late.complete(first.object_id, first.id)
-        await second.check_complete(*other)
-        assert await site.objects.read(LAYOUT.object(first.object_id), Span(PART, 8)) == other[1]
+        await second.check_complete(*OTHER)
+        assert await site.objects.read(LAYOUT.object(first.object_id), Span(PART, 8)) == OTHER[1]
 
     run(test)
 
@@ -197,10 +189,8 @@ def test_what_comes_between_two_uploads_is_no_reason_to_refuse_the_later(run: Ru
 
     async def test(site: Site) -> None:
         first, second = await start_two(site, True, True)
-        other = [DATA[0][::-1], b"another."]
-        for upload, pieces in ((first, DATA), (second, other)):
-            for number, piece in enumerate(pieces, 1):
-                await upload.finish(number, piece)
+        await first.finish_all(DATA)
+        await second.finish_all(OTHER)
         await first.complete()
         older = await site.state.get(LAYOUT.meta(first.object_id))
 
@@ -209,7 +199,7 @@ def test_what_comes_between_two_uploads_is_no_reason_to_refuse_the_later(run: Ru
 
         late = site.server(state=Meanwhile(site.state, come_late, come_late, come_late))
         await late.complete(second.object_id, second.id)
-        await second.check_complete(*other)
+        await second.check_complete(*OTHER)
 
     run(test)
 
@@ -217,9 +207,8 @@ def test_what_comes_between_two_uploads_is_no_reason_to_refuse_the_later(run: Ru
 def test_a_store_that_knows_none_of_its_etags_is_written_to_all_the_same(run: Run) -> None:
     async def test(site: Site) -> None:
         first, second = await start_two(site, True, True)
-        for upload in (first, second):
-            for number, piece in enumerate(DATA, 1):
-                await upload.finish(number, piece)
+        await first.finish_all(DATA)
+        await second.finish_all(DATA)
         await first.complete()
         await site.server(state=Forgetful(site.state)).complete(second.object_id, second.id)
         await second.check_complete()
@@ -232,9 +221,8 @@ def test_an_object_that_is_removed_as_its_upload_ends_is_not_told_of(run: Run) -
 
     async def test(site: Site) -> None:
         first, second = await start_two(site, True, True)
-        for upload in (first, second):
-            for number, piece in enumerate(DATA, 1):
-                await upload.finish(number, piece)
+        await first.finish_all(DATA)
+        await second.finish_all(DATA)
         await first.complete()
 
         async def remove() -> None:
@@ -253,8 +241,7 @@ def test_a_crash_at_the_completion_of_what_replaces_nothing(run: Run, after: boo
     async def test(site: Site) -> None:
         document = await site.server().start(await site.register(), SIZE)
         upload = site.upload_of(json.loads(document))
-        for number, piece in enumerate(DATA, 1):
-            await upload.finish(number, piece)
+        await upload.finish_all(DATA)
         with pytest.raises(Crash):
             await site.server(objects=Dying(site.objects, "complete", after=after)).complete(
                 upload.object_id, upload.id
