@@ -80,4 +80,4 @@ def test_manifests_are_read_line_by_line(folder: Path, make: Callable[[int], Ite
         *_, said, peak = ended.stderr.splitlines()
         assert f"{count} {'file' if make is lines_to_upload else 'object'}s" in said
         peaks.append(int(peak) * 1024)
-    assert peaks[1] - peaks[0] < 150 * lines  # 134 with Python 3.12; an object of each line would take 300 and more
+    assert peaks[1] - peaks[0] < 120 * lines

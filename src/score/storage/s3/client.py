@@ -99,20 +99,20 @@ class S3Client:
         there than ``over``, unless the store passes over that wish or refuses it."""
 
         async def call(headers: Mapping[str, str]) -> Answer:
-            return await self._call("PUT", bucket, key, headers=headers, body=body)
+            try:
+                return await self._call("PUT", bucket, key, headers=headers, body=body)
+            except NotFound as error:
+                if "if-match" not in headers:
+                    raise
+                raise AlreadyExists(error.message, hint=OVERWRITE) from error  # what it was to replace is gone
 
         try:
-            try:
-                answer = await self._conditionally(call, over)
-            except AlreadyExists:
-                if not over:
-                    raise
-                # Ceph compares it, quotes and all, with an ETag that has none.
-                answer = await call({"if-match": over})
-        except NotFound as error:
+            answer = await self._conditionally(call, over)
+        except AlreadyExists:
             if not over:
                 raise
-            raise AlreadyExists(error.message, hint=OVERWRITE) from error
+            # Ceph compares it, quotes and all, with an ETag that has none.
+            answer = await call({"if-match": over})
         if "etag" not in answer.headers:
             raise Integrity(f"The answer to PUT of {key} in bucket {bucket} has no ETag.", hint=_NO_STORE)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -76,11 +76,19 @@ async def start_two(site: Site, *overwrite: bool, object_id: str = "") -> tuple[
     return site.upload_of(first), site.upload_of(second)
 
 
+async def finish_two(
+    site: Site, *overwrite: bool, other: Sequence[bytes] = DATA, object_id: str = ""
+) -> tuple[Upload, Upload]:
+    """As ``start_two``, with the parts of both finished: the first one's of DATA, the second one's of ``other``."""
+    first, second = await start_two(site, *overwrite, object_id=object_id)
+    await first.finish_all(DATA)
+    await second.finish_all(other)
+    return first, second
+
+
 def test_of_two_that_were_started_at_the_same_moment_the_later_replaces_nothing(run: Run) -> None:
     async def test(site: Site) -> None:
-        first, second = await start_two(site)
-        await first.finish_all(DATA)
-        await second.finish_all(OTHER)
+        first, second = await finish_two(site, other=OTHER)
         await first.complete()
         with pytest.raises(AlreadyExists, match=f"The object {first.object_id} exists"):
             await second.complete()
@@ -99,9 +107,7 @@ def test_of_two_that_were_started_at_the_same_moment_the_later_replaces_nothing(
 
 def test_of_two_of_the_same_bytes_both_are_completed(run: Run) -> None:
     async def test(site: Site) -> None:
-        first, second = await start_two(site)
-        await first.finish_all(DATA)
-        await second.finish_all(DATA)
+        first, second = await finish_two(site)
         await first.complete()
         if site.etags_are_md5s or isinstance(site.objects, Opaque):
             await second.complete()
@@ -131,9 +137,7 @@ def test_what_is_replaced_as_it_is_completed_is_not_told_of_the_object_that_is_t
     """Its parts are joined, and then the object is another one, before anybody could know of it."""
 
     async def test(site: Site) -> None:
-        first, second = await start_two(site, False, True)
-        await first.finish_all(DATA)
-        await second.finish_all(OTHER)
+        first, second = await finish_two(site, False, True, other=OTHER)
         late = site.server(state=Meanwhile(site.state, second.complete))
         with pytest.raises(AlreadyExists, match=f"The object {first.object_id} exists"):
             await late.complete(first.object_id, first.id)
@@ -145,9 +149,7 @@ def test_what_is_replaced_as_it_is_completed_is_not_told_of_the_object_that_is_t
 
 def test_the_same_bytes_that_came_at_the_same_moment_are_no_other_object(run: Run) -> None:
     async def test(site: Site) -> None:
-        first, second = await start_two(site, False, True)
-        await first.finish_all(DATA)
-        await second.finish_all(DATA)
+        first, second = await finish_two(site, False, True)
         late = site.server(state=Meanwhile(site.state, second.complete)).complete(first.object_id, first.id)
         if site.etags_are_md5s or isinstance(site.objects, Opaque):
             await late
@@ -172,9 +174,7 @@ def test_of_two_that_may_replace_and_end_at_the_same_moment_one_does(run: Run, t
             older = site.upload_of(json.loads(await site.server().start(object_id, 3)))
             await older.finish(1, b"old")
             await older.complete()
-        first, second = await start_two(site, True, True, object_id=object_id)
-        await first.finish_all(DATA)
-        await second.finish_all(OTHER)
+        first, second = await finish_two(site, True, True, other=OTHER, object_id=object_id)
         late = site.server(state=Meanwhile(site.state, *([None] if there else []), second.complete))
         with pytest.raises(AlreadyExists, match=f"The object {first.object_id} exists"):
             await late.complete(first.object_id, first.id)
@@ -188,9 +188,7 @@ def test_what_comes_between_two_uploads_is_no_reason_to_refuse_the_later(run: Ru
     """A ``.meta`` that is late itself, of an object that is gone again by then."""
 
     async def test(site: Site) -> None:
-        first, second = await start_two(site, True, True)
-        await first.finish_all(DATA)
-        await second.finish_all(OTHER)
+        first, second = await finish_two(site, True, True, other=OTHER)
         await first.complete()
         older = await site.state.get(LAYOUT.meta(first.object_id))
 
@@ -206,9 +204,7 @@ def test_what_comes_between_two_uploads_is_no_reason_to_refuse_the_later(run: Ru
 
 def test_a_store_that_knows_none_of_its_etags_is_written_to_all_the_same(run: Run) -> None:
     async def test(site: Site) -> None:
-        first, second = await start_two(site, True, True)
-        await first.finish_all(DATA)
-        await second.finish_all(DATA)
+        first, second = await finish_two(site, True, True)
         await first.complete()
         await site.server(state=Forgetful(site.state)).complete(second.object_id, second.id)
         await second.check_complete()
@@ -220,9 +216,7 @@ def test_an_object_that_is_removed_as_its_upload_ends_is_not_told_of(run: Run) -
     """Where there is a ``.meta``, of an object before it."""
 
     async def test(site: Site) -> None:
-        first, second = await start_two(site, True, True)
-        await first.finish_all(DATA)
-        await second.finish_all(DATA)
+        first, second = await finish_two(site, True, True)
         await first.complete()
 
         async def remove() -> None:
